@@ -1,0 +1,177 @@
+//! [`Client`]: who sent the HTTP request, and how that is found out behind proxies.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use http::header::{FORWARDED, HeaderName, USER_AGENT};
+use ipnet::IpNet;
+
+/// How much of a `User-Agent` is kept, in characters.
+const MAX_USER_AGENT_CHARS: usize = 256;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Who asked: the address and the user agent of the HTTP request that led to an event.
+///
+/// The address can be trusted as far as the [trusted proxies](crate::PasswordResetBuilder::trusted_proxies) can; the
+/// user agent is whatever the client wrote. Both are missing where there was no HTTP request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    address: Option<IpAddr>,
+    user_agent: Option<String>,
+}
+
+impl Client {
+    /// A client with this address. An IPv4 address that is mapped into IPv6 is the IPv4 address.
+    pub fn new(address: Option<IpAddr>, user_agent: Option<&str>) -> Self {
+        let clean = |text: &str| -> String {
+            text.chars().filter(|letter| !letter.is_control()).take(MAX_USER_AGENT_CHARS).collect()
+        };
+        Self { address: address.map(|address| address.to_canonical()), user_agent: user_agent.map(clean) }
+    }
+
+    /// Nobody: what is asked for from code, not over HTTP.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The client of a request from `peer` with these headers.
+    pub(crate) fn of_request(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+        let user_agent = headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        Self::new(trusted.client_of(peer, headers), user_agent.as_deref())
+    }
+
+    /// The address, if it is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The user agent as the client gave it, without control characters and cut to 256 characters.
+    pub fn user_agent(&self) -> Option<&str> {
+        self.user_agent.as_deref()
+    }
+}
+
+/// The proxies whose word on a client's address is believed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    pub(crate) fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks)
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The peer; or, if the peer is a trusted proxy, the rightmost address in `X-Forwarded-For` or `Forwarded` that is
+    /// not one. What stands further left was written by somebody nobody vouches for.
+    fn client_of(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        let peer = peer?.to_canonical();
+        if !self.trusts(peer) {
+            return Some(peer);
+        }
+        let hops = |name: &HeaderName, read: fn(&str) -> Option<IpAddr>| -> Option<IpAddr> {
+            // Several lines of one name are one list (RFC 9110, section 5.3).
+            let lines = headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default().to_owned());
+            let list = lines.reduce(|list, line| list + "," + &line)?;
+            Some(self.rightmost_untrusted(peer, list.rsplit(',').map(read)))
+        };
+        match (hops(&X_FORWARDED_FOR, read_address), hops(&FORWARDED, read_forwarded)) {
+            (None, None) => Some(peer),
+            (Some(address), None) | (None, Some(address)) => Some(address),
+            // A proxy writes one of the two and may let a forged other one pass. Where they disagree one is a lie, and
+            // nobody can say which: the client counts as the proxy.
+            (Some(one), Some(other)) => Some(if one == other { one } else { peer }),
+        }
+    }
+
+    fn rightmost_untrusted(&self, peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
+        let mut nearest = peer;
+        for hop in hops {
+            // What cannot be read ends the chain: the nearest proxy before it is all that is known.
+            let Some(address) = hop else { break };
+            nearest = address;
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        nearest
+    }
+}
+
+/// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`.
+fn read_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok().or_else(|| text.parse().ok().map(|socket: SocketAddr| socket.ip()))?;
+    Some(IpAddr::to_canonical(&address))
+}
+
+/// One element of `Forwarded` (RFC 7239, section 4): `for="[2001:db8::1]:4711";proto=https`.
+fn read_forwarded(element: &str) -> Option<IpAddr> {
+    let mut parameters = element.split(';').filter_map(|parameter| parameter.split_once('='));
+    let (_, node) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    read_address(node.trim().trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, trusted: &[&str], headers: &[(&str, &str)]) -> String {
+        let trusted = TrustedProxies::new(trusted.iter().map(|network| network.parse().unwrap()).collect());
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        Client::of_request(Some(peer.parse().unwrap()), &map, &trusted).address().unwrap().to_string()
+    }
+
+    #[test]
+    fn forwarded_headers_of_strangers_have_no_effect() {
+        for headers in [
+            ("X-Forwarded-For", "203.0.113.9"),
+            ("Forwarded", "for=203.0.113.9"),
+            ("X-Real-IP", "203.0.113.9"),
+            ("X-Client-IP", "203.0.113.9"),
+        ] {
+            assert_eq!(client("198.51.100.1", &[], &[headers]), "198.51.100.1");
+            assert_eq!(client("198.51.100.1", &["10.0.0.0/8"], &[headers]), "198.51.100.1");
+        }
+        assert_eq!(client("10.0.0.1", &["10.0.0.0/8"], &[("X-Real-IP", "203.0.113.9")]), "10.0.0.1");
+    }
+
+    #[test]
+    fn behind_trusted_proxies_the_rightmost_untrusted_address_counts() {
+        let trusted = ["10.0.0.0/8", "2001:db8:1::/48"];
+        for (headers, address) in [
+            (&[("X-Forwarded-For", "203.0.113.9")][..], "203.0.113.9"),
+            (&[("X-Forwarded-For", "1.1.1.1, 203.0.113.9, 10.0.0.2")], "203.0.113.9"),
+            (&[("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "203.0.113.9")], "203.0.113.9"),
+            (&[("X-Forwarded-For", "203.0.113.9:4711")], "203.0.113.9"),
+            (&[("X-Forwarded-For", "::ffff:203.0.113.9")], "203.0.113.9"),
+            (&[("X-Forwarded-For", "[2001:db8::9]:4711, 2001:db8:1::1")], "2001:db8::9"),
+            (&[("X-Forwarded-For", "203.0.113.9, not an address, 10.0.0.2")], "10.0.0.2"),
+            (&[("X-Forwarded-For", "")], "10.0.0.1"),
+            (&[("X-Forwarded-For", "10.0.0.3, 10.0.0.2")], "10.0.0.3"),
+            (&[("Forwarded", "for=1.1.1.1, for=203.0.113.9;proto=https")], "203.0.113.9"),
+            (&[("Forwarded", "proto=https;For=\"[2001:db8::9]:4711\"")], "2001:db8::9"),
+            (&[("Forwarded", "for=unknown")], "10.0.0.1"),
+            (&[("Forwarded", "for=_hidden, for=10.0.0.2")], "10.0.0.2"),
+            (&[("Forwarded", "for=203.0.113.9"), ("X-Forwarded-For", "203.0.113.9")], "203.0.113.9"),
+            (&[("Forwarded", "for=1.1.1.1"), ("X-Forwarded-For", "203.0.113.9")], "10.0.0.1"),
+        ] {
+            assert_eq!(client("10.0.0.1", &trusted, headers), address, "{headers:?}");
+        }
+        assert_eq!(client("::ffff:10.0.0.1", &trusted, &[("X-Forwarded-For", "203.0.113.9")]), "203.0.113.9");
+    }
+
+    #[test]
+    fn the_user_agent_is_cut_and_clean() {
+        let client = Client::new(None, Some(&("a\r\nb\u{7}".to_owned() + &"x".repeat(1000))));
+        let agent = client.user_agent().unwrap();
+        assert!(agent.starts_with("abx") && agent.chars().count() == MAX_USER_AGENT_CHARS);
+    }
+}

@@ -1,0 +1,290 @@
+//! The reset token: issue it, verify it, bind it to a user. Good on its own, without a store or a server.
+//!
+//! A reset token is a JWT (RFC 7519) signed with HMAC-SHA256 and bound to what the user's row says at the moment of
+//! issue: id, e-mail address, password hash, and whatever the application adds with
+//! [`bind_also`](StoredUser::bind_also). Nothing is stored. When the password changes, every outstanding token is dead.
+//!
+//! ```
+//! use poem_password_reset::token::TokenCodec;
+//! use poem_password_reset::{SigningKey, StoredUser};
+//! use time::{Duration, OffsetDateTime};
+//!
+//! let codec = TokenCodec::new(SigningKey::generate()?);
+//! let ann = || StoredUser::new(7, "ann@example.com", Some("$argon2id$old".to_owned()));
+//! let now = OffsetDateTime::now_utc();
+//!
+//! let token = codec.issue(&ann(), now, Duration::hours(1))?;
+//!
+//! // No user is looked up for a token that is not ours or has expired.
+//! let claims = codec.verify(token.expose(), now)?;
+//! assert_eq!(claims.user_id(), "7");
+//! let bound = codec.bind(claims, ann())?;
+//! assert_eq!(bound.user().email(), "ann@example.com");
+//!
+//! // The password changed: the token is dead.
+//! let changed = StoredUser::new(7, "ann@example.com", Some("$argon2id$new".to_owned()));
+//! assert!(codec.bind(codec.verify(token.expose(), now)?, changed).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Trust is in the types: `&str`, then [`SignedClaims`] (ours, and in time), then [`BoundUser`] (and the user is still
+//! the one it was issued to). Time is an argument; nothing here reads the clock, and there is no leeway.
+//!
+//! There is no `jti`: two tokens for one user in one second are equal, and live and die together.
+
+mod jws;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use jsonwebtoken::{Algorithm, Header};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use time::{Duration, OffsetDateTime};
+
+use self::jws::{JwsKey, MAX_CLAIMS_BYTES};
+use crate::error::{InvalidToken, IssueError, Refusal};
+use crate::secret::{KeyRing, Purpose, ResetToken, SigningKey};
+use crate::user::StoredUser;
+
+/// The lifetime of a token if the application does not say otherwise: an hour.
+pub const DEFAULT_LIFETIME: Duration = Duration::HOUR;
+
+/// The longest lifetime a token can have: a day (OWASP ASVS 6.5.5; longer makes an old mailbox a set of keys).
+pub const MAX_LIFETIME: Duration = Duration::DAY;
+
+/// How far in the future a token may have been issued: the clocks of two instances differ.
+pub const MAX_CLOCK_SKEW: Duration = Duration::MINUTE;
+
+/// The most bytes of a user id.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// The `typ` of the header: a token of another kind, even one signed with the same key, is not a reset token
+/// (RFC 8725, section 3.11).
+const TYPE: &str = "reset+jwt";
+
+/// The `aud` of the claims.
+const AUDIENCE: &str = "password-reset";
+
+/// How much of the binding MAC stands in the token: 128 bits, as it is keyed and only ever compared.
+const BINDING_BYTES: usize = 16;
+
+/// The claims as they stand in a token: all required, no others, none twice.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims<'t> {
+    #[serde(borrow)]
+    sub: Cow<'t, str>,
+    iat: i64,
+    exp: i64,
+    #[serde(borrow)]
+    aud: Cow<'t, str>,
+    #[serde(borrow)]
+    bnd: Cow<'t, str>,
+}
+
+/// What issues and checks reset tokens: the keys, in the form that work is done with.
+///
+/// Cheap to use and to share; making one derives two sub-keys for each key.
+pub struct TokenCodec {
+    jws: Vec<JwsKey>,
+    bindings: Vec<Hmac<Sha256>>,
+    ids: Vec<String>,
+}
+
+impl TokenCodec {
+    /// A codec that issues with the first key of the ring and accepts all of them.
+    pub fn new(keys: impl Into<KeyRing>) -> Self {
+        let ring = keys.into();
+        Self {
+            jws: ring.keys().iter().map(|key| JwsKey::new(&header(key), key.mac(Purpose::Signing))).collect(),
+            bindings: ring.keys().iter().map(|key| key.mac(Purpose::Binding)).collect(),
+            ids: ring.ids().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Issues a token to `user` that is good from `now` for `lifetime`, in whole seconds. Needs no randomness.
+    ///
+    /// Whether the user may reset the password at all is not asked here.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::Id`] if the id is empty, over [`MAX_ID_BYTES`] or has control characters; [`IssueError::Lifetime`]
+    /// if the lifetime is under a second or over [`MAX_LIFETIME`].
+    pub fn issue(&self, user: &StoredUser, now: OffsetDateTime, lifetime: Duration) -> Result<ResetToken, IssueError> {
+        if !is_id(user.id()) {
+            return Err(IssueError::Id);
+        }
+        if !is_lifetime(lifetime) {
+            return Err(IssueError::Lifetime);
+        }
+        let iat = now.unix_timestamp();
+        let bnd = BASE64_URL_SAFE_NO_PAD.encode(binding(&self.bindings[0], user));
+        let claims = Claims {
+            sub: user.id().into(),
+            iat,
+            exp: iat + lifetime.whole_seconds(),
+            aud: AUDIENCE.into(),
+            bnd: bnd.into(),
+        };
+        let claims = serde_json::to_vec(&claims).expect("strings and numbers serialize");
+        Ok(ResetToken::new(self.jws[0].seal(&claims)))
+    }
+
+    /// Checks all that can be checked without knowing the user: length, header, signature, then claims and time.
+    ///
+    /// A forged token costs one HMAC and no allocation. `now` at or after `exp` is expired; there is no leeway.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidToken`], whose [`refusal`](InvalidToken::refusal) says why, for the log.
+    pub fn verify(&self, token: &str, now: OffsetDateTime) -> Result<SignedClaims, InvalidToken> {
+        self.read(token, now.unix_timestamp()).map_err(InvalidToken::because)
+    }
+
+    fn read(&self, token: &str, now: i64) -> Result<SignedClaims, Refusal> {
+        let opened = jws::open(&self.jws, token)?;
+        let mut room = [0; MAX_CLAIMS_BYTES];
+        let claims: Claims<'_> = serde_json::from_slice(opened.decode(&mut room)?).map_err(|_| Refusal::Claims)?;
+        let lifetime = claims.exp.checked_sub(claims.iat).ok_or(Refusal::Claims)?;
+        if claims.aud != AUDIENCE || !is_id(&claims.sub) || !is_lifetime(Duration::seconds(lifetime)) {
+            return Err(Refusal::Claims);
+        }
+        // Two bytes more than a binding has: the decoder wants room for its estimate.
+        let mut binding = [0; BINDING_BYTES + 2];
+        match BASE64_URL_SAFE_NO_PAD.decode_slice(claims.bnd.as_bytes(), &mut binding) {
+            Ok(BINDING_BYTES) => {}
+            _ => return Err(Refusal::Claims),
+        }
+        if claims.iat > now.saturating_add(MAX_CLOCK_SKEW.whole_seconds()) {
+            return Err(Refusal::NotYetIssued);
+        }
+        if now >= claims.exp {
+            return Err(Refusal::Expired);
+        }
+        let mut bound = [0; BINDING_BYTES];
+        bound.copy_from_slice(&binding[..BINDING_BYTES]);
+        Ok(SignedClaims { user_id: claims.sub.into_owned(), expires_at: claims.exp, binding: bound, key: opened.key })
+    }
+
+    /// Checks that `user` is still what the token was issued to: same id, address, password, and all that
+    /// [`bind_also`](StoredUser::bind_also) added.
+    ///
+    /// Whether the user may reset the password at all is not asked here.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidToken`], always with [`Refusal::Stale`].
+    pub fn bind(&self, claims: SignedClaims, user: StoredUser) -> Result<BoundUser, InvalidToken> {
+        let stale = InvalidToken::because(Refusal::Stale);
+        // Claims that another codec verified name a key that may not exist here.
+        let key = self.bindings.get(claims.key).ok_or(stale)?;
+        // Constant time, although the MAC is keyed: no one should have to prove that it need not be.
+        if bool::from(binding(key, &user).ct_eq(&claims.binding)) { Ok(BoundUser { user }) } else { Err(stale) }
+    }
+}
+
+impl fmt::Debug for TokenCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCodec").field("keys", &self.ids).finish_non_exhaustive()
+    }
+}
+
+/// What a token that is ours and in time says. Nobody has looked yet whether the user still is what it was issued to.
+///
+/// Made by [`TokenCodec::verify`] only.
+#[must_use]
+pub struct SignedClaims {
+    user_id: String,
+    expires_at: i64,
+    binding: [u8; BINDING_BYTES],
+    key: usize,
+}
+
+impl SignedClaims {
+    /// The id of the user it was issued to.
+    pub fn user_id(&self) -> &str {
+        &self.user_id
+    }
+
+    /// When it expires.
+    pub fn expires_at(&self) -> OffsetDateTime {
+        // A verified expiry is within a day of a clock that `time` can represent.
+        OffsetDateTime::from_unix_timestamp(self.expires_at).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+impl fmt::Debug for SignedClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedClaims")
+            .field("user_id", &self.user_id)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A user whom a good token was issued to, and whose bound state is unchanged since.
+///
+/// Made by [`TokenCodec::bind`] only, and the only thing that the library gives to a password write.
+#[derive(Debug)]
+#[must_use]
+pub struct BoundUser {
+    user: StoredUser,
+}
+
+impl BoundUser {
+    /// The user, as the store held it when the token was bound.
+    pub fn user(&self) -> &StoredUser {
+        &self.user
+    }
+
+    /// The user, without the proof.
+    pub fn into_user(self) -> StoredUser {
+        self.user
+    }
+}
+
+/// The one header of a key's tokens: `{"typ":"reset+jwt","alg":"HS256","kid":".."}`.
+fn header(key: &SigningKey) -> Vec<u8> {
+    let mut header = Header::new(Algorithm::HS256);
+    header.typ = Some(TYPE.to_owned());
+    header.kid = Some(key.id().to_owned());
+    serde_json::to_vec(&header).expect("a header of three strings serializes")
+}
+
+/// The binding of a user: each field with its length before it, so that no byte can move across a border unnoticed.
+fn binding(key: &Hmac<Sha256>, user: &StoredUser) -> [u8; BINDING_BYTES] {
+    let mut mac = key.clone();
+    let mut field = |bytes: &[u8]| {
+        mac.update(&(bytes.len() as u64).to_be_bytes());
+        mac.update(bytes);
+    };
+    field(user.id().as_bytes());
+    field(user.email().as_bytes());
+    match user.password_hash() {
+        Some(hash) => field(hash.expose().as_bytes()),
+        // No field has this length: having no password is not the same as having an empty hash.
+        None => mac.update(&u64::MAX.to_be_bytes()),
+    }
+    for state in user.bound() {
+        mac.update(&(state.len() as u64).to_be_bytes());
+        mac.update(state);
+    }
+    let full = mac.finalize().into_bytes();
+    let mut cut = [0; BINDING_BYTES];
+    cut.copy_from_slice(&full[..BINDING_BYTES]);
+    cut
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=MAX_ID_BYTES).contains(&id.len()) && !id.chars().any(char::is_control)
+}
+
+/// Whether a token may live that long: a second to a day.
+pub(crate) fn is_lifetime(lifetime: Duration) -> bool {
+    (Duration::SECOND..=MAX_LIFETIME).contains(&lifetime)
+}
