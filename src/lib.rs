@@ -2,12 +2,50 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// Generated code says `::poem_password_reset`; so do this crate's own tests.
+#[cfg(feature = "poem")]
+extern crate self as poem_password_reset;
+
 mod error;
 mod secret;
-pub mod token;
 mod user;
+
+pub mod token;
+
+#[cfg(feature = "poem")]
+mod api;
+#[cfg(feature = "poem")]
+mod client;
+#[cfg(feature = "poem")]
+mod delivery;
+#[cfg(feature = "poem")]
+mod email;
+#[cfg(feature = "poem")]
+mod event;
+#[cfg(feature = "poem")]
+mod handler;
+#[cfg(feature = "poem")]
+mod password;
+#[cfg(feature = "poem")]
+mod reset;
+#[cfg(feature = "poem")]
+pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use error::{BoxError, InvalidToken, IssueError, KeyError, Refusal};
 pub use secret::{KeyRing, MIN_KEY_BYTES, NewPassword, PasswordHash, ResetToken, SigningKey};
 pub use token::{BoundUser, SignedClaims, TokenCodec};
 pub use user::StoredUser;
+
+#[cfg(feature = "poem")]
+pub use {
+    api::{HttpContract, HttpContractEndpoint, ResetApi},
+    client::Client,
+    delivery::Ledger,
+    error::{BuildError, Problem, ResetError, Unavailable},
+    event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto},
+    password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},
+    reset::{PasswordReset, PasswordResetBuilder, SendError, ShutdownReport},
+    store::{Swap, UserStore},
+};
