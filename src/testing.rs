@@ -1,7 +1,6 @@
 //! Tests to run against your own [`UserStore`] (feature `testing`).
 
 use std::fmt::Debug;
-use std::future::Future;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -56,11 +55,9 @@ const ROUNDS: usize = 8;
 /// # Panics
 ///
 /// With a sentence that says what the store did and should have done.
-pub async fn check_user_store<S, Edited>(store: S, ann: &str, bob: &str, mut edit: impl FnMut(Edit) -> Edited)
+pub async fn check_user_store<S>(store: S, ann: &str, bob: &str, mut edit: impl AsyncFnMut(Edit))
 where
-    S: UserStore,
-    S::Error: Debug,
-    Edited: Future<Output = ()>,
+    S: UserStore<Error: Debug>,
 {
     let store = Arc::new(store);
     finds_by_email_without_regard_to_case(&*store, ann, bob).await;
@@ -129,10 +126,9 @@ async fn swaps_once<S: UserStore<Error: Debug>>(store: &S, ann: &str, bob: &str)
     assert_eq!(hash_of(&one(store, ann).await).as_deref(), Some("first"), "after Swap::Stale nothing may be changed");
 }
 
-async fn compares_what_must_not_have_changed<S, Edited>(store: &S, ann: &str, edit: &mut impl FnMut(Edit) -> Edited)
+async fn compares_what_must_not_have_changed<S>(store: &S, ann: &str, edit: &mut impl AsyncFnMut(Edit))
 where
     S: UserStore<Error: Debug>,
-    Edited: Future<Output = ()>,
 {
     let other = format!("other.{ann}");
     for (change, back, what) in [
