@@ -46,7 +46,22 @@ pub use {
     delivery::Ledger,
     error::{BuildError, Problem, ResetError, Unavailable},
     event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto},
+    handler::HandlerOutput,
     password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},
+    poem_password_reset_macros::{on_post_password_reset, on_pre_password_reset, on_reset_token_created},
     reset::{PasswordReset, PasswordResetBuilder, SendError, ShutdownReport},
     store::{Swap, UserStore},
 };
+
+/// For the code that the attributes generate, and nobody else: every name it uses, whatever the user imports or shadows.
+#[cfg(feature = "poem")]
+#[doc(hidden)]
+pub mod __private {
+    pub use std::boxed::Box;
+    pub use std::{concat, file, line, module_path};
+
+    pub use inventory;
+
+    pub use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
+    pub use crate::handler::{FromDeps, Handler, HandlerOutput, IsEvent};
+}
