@@ -1,3 +1,5 @@
+//! The quickstart of the README: a whole program, but for the mail.
+
 use poem::{EndpointExt, Route, Server, listener::TcpListener, web::Data};
 use poem_openapi::OpenApiService;
 use poem_password_reset::{HttpContract, PasswordReset, ResetApi, ResetTokenCreated, SigningKey};
@@ -16,9 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .data(Mailer)
         .build()?;
     let api = OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0").server("/api/password_reset");
-    let app = Route::new()
-        .nest("/docs", api.swagger_ui())
-        .nest("/api/password_reset", api.with(HttpContract));
+    let app = Route::new().nest("/docs", api.swagger_ui()).nest("/api/password_reset", api.with(HttpContract));
     Ok(Server::new(TcpListener::bind("127.0.0.1:3000")).run(app).await?)
 }
 

@@ -58,7 +58,8 @@ fn all_problems_are_listed_at_once() {
         .unwrap_err();
     assert_eq!(error.problems().len(), 6, "{error}");
     let text = error.to_string();
-    for expected in ["no link", "a lifetime of 0", "queue is zero", "not a network", "no salt", "use my_handlers as _;"] {
+    for expected in ["no link", "a lifetime of 0", "queue is zero", "not a network", "no salt", "use my_handlers as _;"]
+    {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     assert_eq!(text.lines().count(), 7, "a line for each: {text}");

@@ -270,7 +270,9 @@ async fn the_answer_does_not_wait_for_the_post_handlers() {
 /// "Fail the k-th call", for every call of a confirm to the store.
 #[tokio::test]
 async fn a_store_that_fails_at_any_call_leaves_a_password_that_works() {
-    for (call, because) in [(Call::FindById, Unavailable::StoreDown), (Call::ReplacePassword, Unavailable::UnknownOutcome)] {
+    for (call, because) in
+        [(Call::FindById, Unavailable::StoreDown), (Call::ReplacePassword, Unavailable::UnknownOutcome)]
+    {
         let users = people();
         let failing = Arc::new(AtomicBool::new(true));
         let fails = Arc::clone(&failing);
@@ -379,7 +381,13 @@ async fn a_token_resets_the_password_of_its_user_and_no_other() {
 #[tokio::test]
 async fn a_password_is_stored_exactly_as_sent() {
     let long = "purple tractor hums at dawn, ".repeat(3);
-    for password in ["  purple tractor hums  ", "purple tr\u{e4}ctor", "purple tra\u{308}ctor", &format!("{long}1"), &format!("{long}2")] {
+    for password in [
+        "  purple tractor hums  ",
+        "purple tr\u{e4}ctor",
+        "purple tra\u{308}ctor",
+        &format!("{long}1"),
+        &format!("{long}2"),
+    ] {
         let users = people();
         let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
         confirm(&reset, &token_of(&reset, &users, "1"), password).await.unwrap();

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use doubles::{GOOD_PASSWORD, KEY, Watched, builder, cheap_hash, key, people};
 use poem::EndpointExt as _;
 use poem::test::TestClient;
@@ -125,7 +125,8 @@ async fn no_secret_is_logged_in_a_whole_flow() {
         .build()
         .unwrap();
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0");
-    let http = TestClient::new(poem::Route::new().nest("/reset", api.with(HttpContract)).with(poem::middleware::Tracing));
+    let http =
+        TestClient::new(poem::Route::new().nest("/reset", api.with(HttpContract)).with(poem::middleware::Tracing));
 
     let post = async |path: &str, agent: &str, body: String| {
         let request = http.post(format!("/reset{path}")).header("User-Agent", agent).content_type("application/json");
@@ -157,7 +158,9 @@ async fn no_secret_is_logged_in_a_whole_flow() {
     reset.shutdown(Duration::from_secs(10)).await;
 
     let text = log.text();
-    for told in ["a reset was requested", "a reset token was refused", "refusal=signature", "a password was reset", "vetoed"] {
+    for told in
+        ["a reset was requested", "a reset token was refused", "refusal=signature", "a password was reset", "vetoed"]
+    {
         assert!(text.contains(told), "{told:?} is logged: {text}");
     }
     let hash = |id: &str| users.get(id).unwrap().password_hash().unwrap().expose().to_owned();

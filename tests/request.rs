@@ -142,7 +142,8 @@ async fn what_is_no_address_is_refused_without_a_look_up() {
     let before = async |_| Ok::<(), BoxError>(());
     let (builder, _) = with_outbox(Watched { users: people(), calls: Arc::clone(&calls), before });
     let reset = builder.build().unwrap();
-    for email in ["", "ann", "ann@example.com, bob@example.com", "ann@example.com\r\nBcc: bob@example.com", "änn@example.com"]
+    for email in
+        ["", "ann", "ann@example.com, bob@example.com", "ann@example.com\r\nBcc: bob@example.com", "änn@example.com"]
     {
         assert!(matches!(reset.request(email, Client::none()).await, Err(ResetError::InvalidEmail)), "{email:?}");
     }

@@ -53,10 +53,8 @@ async fn what_was_accepted_is_done() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_done_by_the_deadline_is_reported_and_counted() {
-    let reset = builder(people())
-        .on_reset_token_created(|_| tokio::time::sleep(Duration::from_secs(10)))
-        .build()
-        .unwrap();
+    let reset =
+        builder(people()).on_reset_token_created(|_| tokio::time::sleep(Duration::from_secs(10))).build().unwrap();
     for _ in 0..500 {
         reset.request("ann@example.com", Client::none()).await.unwrap();
     }
@@ -83,8 +81,7 @@ async fn a_confirm_under_way_is_waited_for() {
         .unwrap();
     let token = reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
     let confirming = reset.clone();
-    let confirm =
-        tokio::spawn(async move { confirming.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await });
+    let confirm = tokio::spawn(async move { confirming.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await });
     tokio::task::yield_now().await;
     let report = reset.shutdown(Duration::from_secs(30)).await;
     assert_eq!(report.unfinished_confirms, 0);

@@ -116,10 +116,7 @@ async fn a_table_that_is_not_there_is_an_error_and_no_answer() {
 }
 
 fn two_users() -> MemoryUsers {
-    MemoryUsers::new([
-        StoredUser::new(1, ANN, Some("a".to_owned())),
-        StoredUser::new(2, BOB, Some("b".to_owned())),
-    ])
+    MemoryUsers::new([StoredUser::new(1, ANN, Some("a".to_owned())), StoredUser::new(2, BOB, Some("b".to_owned()))])
 }
 
 /// Changes Ann's row of a store in memory.
@@ -152,7 +149,9 @@ impl UserStore for Faulty {
 
     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, Self::Error> {
         let mut found = match self.fault {
-            "minds the case" if !["1", "2"].iter().any(|id| self.users.get(id).is_some_and(|user| user.email() == email)) => {
+            "minds the case"
+                if !["1", "2"].iter().any(|id| self.users.get(id).is_some_and(|user| user.email() == email)) =>
+            {
                 Vec::new()
             }
             "takes an address for a pattern" if email == "%" => vec![self.users.get("2").unwrap()],
