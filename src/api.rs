@@ -70,8 +70,8 @@ impl ResetApi {
     ///
     /// Tells whether a token can still be used. Reads only, and may be repeated.
     #[oai(path = "/validate_token", method = "post", operation_id = "PasswordResetValidate")]
-    async fn validate(&self, form: Form<ValidateForm>) -> Result<JsonBody<Validated>, TokenRefused> {
-        let user = self.reset.validate(form.0.token.expose()).await?;
+    async fn validate(&self, request: &Request, form: Form<ValidateForm>) -> Result<JsonBody<Validated>, TokenRefused> {
+        let user = self.reset.validate_for(&self.client(request), form.0.token.expose()).await?;
         let details = self.reset.user_details_on_validation().then_some(&user);
         Ok(JsonBody(Validated::ok(details)))
     }

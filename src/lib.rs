@@ -33,6 +33,8 @@ mod reset;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "poem")]
+pub mod throttle;
 
 pub use error::{BoxError, InvalidToken, IssueError, KeyError, Refusal};
 pub use secret::{KeyRing, MIN_KEY_BYTES, NewPassword, PasswordHash, ResetToken, SigningKey};

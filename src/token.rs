@@ -39,16 +39,14 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
 use jsonwebtoken::{Algorithm, Header};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime};
 
 use self::jws::{JwsKey, MAX_CLAIMS_BYTES};
 use crate::error::{InvalidToken, IssueError, Refusal};
-use crate::secret::{KeyRing, Purpose, ResetToken, SigningKey};
+use crate::secret::{FieldMac, KeyRing, Purpose, ResetToken, SigningKey};
 use crate::user::StoredUser;
 
 /// The lifetime of a token if the application does not say otherwise: an hour.
@@ -92,7 +90,7 @@ struct Claims<'t> {
 /// Cheap to use and to share; making one derives two sub-keys for each key.
 pub struct TokenCodec {
     jws: Vec<JwsKey>,
-    bindings: Vec<Hmac<Sha256>>,
+    bindings: Vec<FieldMac>,
     ids: Vec<String>,
 }
 
@@ -102,7 +100,7 @@ impl TokenCodec {
         let ring = keys.into();
         Self {
             jws: ring.keys().iter().map(|key| JwsKey::new(&header(key), key.mac(Purpose::Signing))).collect(),
-            bindings: ring.keys().iter().map(|key| key.mac(Purpose::Binding)).collect(),
+            bindings: ring.keys().iter().map(|key| key.field_mac(Purpose::Binding)).collect(),
             ids: ring.ids().map(str::to_owned).collect(),
         }
     }
@@ -256,25 +254,11 @@ fn header(key: &SigningKey) -> Vec<u8> {
     serde_json::to_vec(&header).expect("a header of three strings serializes")
 }
 
-/// The binding of a user: each field with its length before it, so that no byte can move across a border unnoticed.
-fn binding(key: &Hmac<Sha256>, user: &StoredUser) -> [u8; BINDING_BYTES] {
-    let mut mac = key.clone();
-    let mut field = |bytes: &[u8]| {
-        mac.update(&(bytes.len() as u64).to_be_bytes());
-        mac.update(bytes);
-    };
-    field(user.id().as_bytes());
-    field(user.email().as_bytes());
-    match user.password_hash() {
-        Some(hash) => field(hash.expose().as_bytes()),
-        // No field has this length: having no password is not the same as having an empty hash.
-        None => mac.update(&u64::MAX.to_be_bytes()),
-    }
-    for state in user.bound() {
-        mac.update(&(state.len() as u64).to_be_bytes());
-        mac.update(state);
-    }
-    let full = mac.finalize().into_bytes();
+/// The binding of a user: what must not change for a token to stay good.
+fn binding(key: &FieldMac, user: &StoredUser) -> [u8; BINDING_BYTES] {
+    let hash = user.password_hash().map(|hash| hash.expose().as_bytes());
+    let fields = [Some(user.id().as_bytes()), Some(user.email().as_bytes()), hash];
+    let full = key.of(fields.into_iter().chain(user.bound().iter().map(|state| Some(state.as_slice()))));
     let mut cut = [0; BINDING_BYTES];
     cut.copy_from_slice(&full[..BINDING_BYTES]);
     cut
