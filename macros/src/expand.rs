@@ -42,7 +42,7 @@ pub(crate) fn registration(event: &str, arguments: &Arguments, function: &Functi
     };
     quote_spanned! {at_name=>
         #(#cfgs)*
-        #private::inventory::submit! {
+        #library::__private::inventory::submit! {
             #private::Handler::<#private::#event>::new(
                 #private::concat!(#private::module_path!(), "::", #name_text),
                 #private::concat!(#private::file!(), ":", #private::line!()),
