@@ -1,3 +1,5 @@
+//! The quickstart of the README: a whole program, but for the mail.
+
 use poem::{EndpointExt, Route, Server, listener::TcpListener, web::Data};
 use poem_openapi::OpenApiService;
 use poem_password_reset::{HttpContract, PasswordReset, ResetApi, ResetTokenCreated, SigningKey};

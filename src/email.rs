@@ -37,6 +37,7 @@ impl EmailAddress {
     }
 
     /// The one form of all spellings that a store might take for the same address: for counting, never for mailing.
+    #[allow(dead_code, reason = "for the quota of an address")]
     pub(crate) fn folded(&self) -> String {
         fold(&self.0)
     }

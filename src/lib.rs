@@ -46,6 +46,7 @@ pub use {
     delivery::Ledger,
     error::{BuildError, Problem, ResetError, Unavailable},
     event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto},
+    handler::HandlerOutput,
     password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},
     reset::{PasswordReset, PasswordResetBuilder, SendError, ShutdownReport},
     store::{Swap, UserStore},

@@ -11,8 +11,8 @@ use crate::secret::PasswordHash;
 /// ```
 /// use poem_password_reset::StoredUser;
 ///
-/// let row = (42, "ann@example.com", Some("$argon2id$..".to_owned()), true);
-/// let user = StoredUser::new(row.0, row.1, row.2).with_username("ann").with_active(row.3);
+/// let (id, email, hash, username) = (42, "ann@example.com", Some("$argon2id$..".to_owned()), Some("ann".to_owned()));
+/// let user = StoredUser::new(id, email, hash).with_username(username).with_active(true);
 /// assert_eq!(user.id(), "42");
 /// ```
 #[derive(Clone)]

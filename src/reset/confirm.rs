@@ -105,11 +105,8 @@ impl Inner {
     async fn ask_handlers(&self, bound: &BoundUser, client: &Client) -> Result<(), ResetError> {
         let event = PrePasswordReset::new(bound.user().clone(), client.clone());
         self.handlers.ask(Arc::new(event)).await.map_err(|error| match Veto::of(&error) {
-            Some(veto) => {
-                tracing::info!(user = bound.user().id(), "a handler vetoed a password reset");
-                ResetError::PasswordRefused(vec![veto.text().to_owned()])
-            }
-            None => failed(error),
+            Some(veto) => ResetError::PasswordRefused(vec![veto.text().to_owned()]),
+            None => ResetError::Failed(error),
         })
     }
 

@@ -1,0 +1,87 @@
+//! A forged token is refused without a store call, by validation and confirmation alike.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use doubles::{Calls, GOOD_PASSWORD, Watched, builder, no_mail, people};
+use poem_password_reset::{BoxError, Client, ResetError};
+
+/// How many forged tokens are tried.
+const FORGED: u64 = 100_000;
+
+/// Numbers that look random and are the same in every run (xorshift64*).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
+        usize::try_from(high).unwrap() % limit
+    }
+}
+
+/// One of several ways to make another token of two good ones.
+fn forge(good: &str, other: &str, numbers: &mut Numbers) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ ";
+    let at = numbers.below(good.len());
+    let letter = char::from(LETTERS[numbers.below(LETTERS.len())]);
+    let part = |token: &str, number: usize| token.split('.').nth(number).unwrap().to_owned();
+    match numbers.below(6) {
+        0 => format!("{}{letter}{}", &good[..at], &good[at + 1..]),
+        1 => format!("{}{letter}{}", &good[..at], &good[at..]),
+        2 => good[..at].to_owned(),
+        3 => format!("{}{}", &good[..at], &other[at.min(other.len())..]),
+        4 => {
+            let to = numbers.below(good.len());
+            format!("{}{}{}", &good[..at], &good[at.min(to)..at.max(to)], &good[to..])
+        }
+        _ => {
+            let mut from = |number| if numbers.below(2) == 0 { part(good, number) } else { part(other, number) };
+            format!("{}.{}.{}", from(0), from(1), from(2))
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_forged_tokens_cost_no_store_call_and_no_hash() {
+    const SEED: u64 = 0x5EED_0F_7A11;
+    let (users, calls, hashed) = (people(), Arc::new(Calls::default()), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&hashed);
+    let store = Watched { users: users.clone(), calls: Arc::clone(&calls), before: async |_| Ok::<(), BoxError>(()) };
+    let reset = builder(store)
+        .on_reset_token_created(no_mail)
+        .hasher(move |password: &str| {
+            count.fetch_add(1, Ordering::SeqCst);
+            doubles::cheap_hash(password)
+        })
+        .build()
+        .unwrap();
+    let at_start = hashed.load(Ordering::SeqCst);
+    let token = |id: &str| reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned();
+    let (good, other) = (token("1"), token("2"));
+    let mut numbers = Numbers(SEED);
+    let mut tried = 0;
+    while tried < FORGED {
+        let forged = forge(&good, &other, &mut numbers);
+        if forged == good || forged == other {
+            continue;
+        }
+        tried += 1;
+        let refused = if tried % 2 == 0 {
+            reset.validate(&forged).await.map(drop)
+        } else {
+            reset.confirm(&forged, GOOD_PASSWORD.into(), Client::none()).await
+        };
+        assert!(matches!(refused, Err(ResetError::InvalidToken(_))), "seed {SEED}, token {tried}: {forged}");
+    }
+    assert_eq!(calls.all(), 0);
+    assert_eq!(hashed.load(Ordering::SeqCst), at_start);
+    reset.validate(&good).await.expect("the good one still is");
+    assert_eq!(calls.all(), 1, "calls are counted");
+}
