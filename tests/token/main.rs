@@ -5,6 +5,7 @@
 //! seed. A release build does ten times as many rounds.
 
 mod claims;
+mod expiry;
 mod forged;
 mod forger;
 mod header;
