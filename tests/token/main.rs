@@ -11,5 +11,7 @@ mod forged;
 mod forger;
 mod header;
 mod json;
+mod keys;
+mod rotation;
 mod secrecy;
 mod spelling;
