@@ -322,6 +322,12 @@ mod operations {
             /// The setting.
             setting: &'static str,
         },
+        /// A trusted proxy is neither an address nor a network.
+        #[error("the trusted proxy {network:?} is neither an address nor a CIDR like 10.0.0.0/8")]
+        Network {
+            /// What was given.
+            network: String,
+        },
         /// The password policy accepts nothing.
         #[error("the password policy wants at least {min} and at most {max} characters")]
         PolicyLength {

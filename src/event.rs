@@ -127,15 +127,12 @@ impl PostPasswordReset {
 /// A reason not to replace the password, for the user to read.
 ///
 /// ```
-/// use poem_password_reset::{PrePasswordReset, Veto};
+/// use poem_password_reset::{PrePasswordReset, Veto, on_pre_password_reset};
 ///
-/// # mod handlers { use super::*;
-/// # use poem_password_reset::on_pre_password_reset;
 /// #[on_pre_password_reset]
 /// async fn not_during_migration(_event: &PrePasswordReset) -> Result<(), Veto> {
 ///     Err(Veto::new("Passwords cannot be changed before noon today."))
 /// }
-/// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Veto {

@@ -29,7 +29,7 @@ pub(crate) enum Purpose {
     /// Binds reset tokens to the state of a user.
     Binding,
     /// Hides e-mail addresses in throttle keys.
-    #[cfg_attr(not(feature = "poem"), allow(dead_code))]
+    #[allow(dead_code, reason = "for the quota of an address")]
     Throttle,
     /// Names a key without showing it.
     KeyId,

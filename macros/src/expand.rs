@@ -1,0 +1,79 @@
+//! From [`Arguments`] and [`Function`] to tokens.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+
+use crate::parse::{Arguments, Function};
+
+/// The registration of a handler, to stand beside it.
+///
+/// It names no item, so it cannot clash with one, and spells every path through the library's `__private`, so it works
+/// whatever the user imports or shadows. Each piece points at the tokens of the user that it is about: what the compiler
+/// has to say about the piece it says there.
+pub(crate) fn registration(event: &str, arguments: &Arguments, function: &Function) -> TokenStream {
+    let Arguments { priority, library } = arguments;
+    let Function { cfgs, name, event: event_type, injected, output } = function;
+    let event = format_ident!("{event}");
+    let name_text = name.unraw().to_string();
+
+    let at_name = here(name.span());
+    let private = private(library, name.span());
+    let given_event = local("event", name.span());
+    let given_deps = local("deps", name.span());
+    let requirements = local("requirements", name.span());
+
+    let requires = injected.iter().map(|ty| {
+        let private = self::private(library, ty.span());
+        quote_spanned!(here(ty.span())=> <#ty as #private::FromDeps<'_>>::require(#requirements);)
+    });
+    let event_argument = {
+        let private = self::private(library, event_type.span());
+        quote_spanned!(here(event_type.span())=> <#event_type as #private::IsEvent<#private::#event>>::from_event(#given_event))
+    };
+    let injected_arguments = injected.iter().map(|ty| {
+        let private = self::private(library, ty.span());
+        quote_spanned!(here(ty.span())=> #private::FromDeps::from_deps(#given_deps)?)
+    });
+    let into_result = {
+        let private = self::private(library, *output);
+        quote_spanned!(here(*output)=> #private::HandlerOutput::into_result)
+    };
+    quote_spanned! {at_name=>
+        #(#cfgs)*
+        #private::inventory::submit! {
+            #private::Handler::<#private::#event>::new(
+                #private::concat!(#private::module_path!(), "::", #name_text),
+                #private::concat!(#private::file!(), ":", #private::line!()),
+                #priority,
+                |#requirements| { #(#requires)* },
+                |#given_event, #given_deps| #private::Box::pin(async move {
+                    #into_result(#name(#event_argument, #(#injected_arguments),*).await)
+                }),
+            )
+        }
+    }
+}
+
+/// Resolved where the attribute stands, told about at `span`.
+fn here(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}
+
+/// A name that the user's code cannot see, nor it the user's.
+fn local(name: &str, span: Span) -> Ident {
+    Ident::new(name, Span::mixed_site().located_at(span))
+}
+
+/// `#library::__private`, told about at `span`. The tokens of `library` stay resolved where they were written.
+fn private(library: &impl ToTokens, span: Span) -> TokenStream {
+    let library = library.to_token_stream().into_iter().map(|mut token: TokenTree| {
+        token.set_span(token.span().located_at(span));
+        token
+    });
+    let library: TokenStream = library.collect();
+    let private = Ident::new("__private", here(span));
+    let colons = quote_spanned!(here(span)=> ::);
+    quote!(#library #colons #private)
+}

@@ -1,0 +1,201 @@
+//! From syntax to [`Arguments`] and [`Function`]. Whatever a user can do wrong is told here, except for types, which
+//! only the compiler knows: what it says stands on the traits in `handler.rs` of the library.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::parse::Parser;
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, Error, Expr, FnArg, GenericParam, ImplItemFn, Item, ItemFn, Lit, Meta, Path, Result, ReturnType, Safety,
+    Signature, Token, Type, TypeReference, parse_quote,
+};
+
+/// `#[on_..(priority = -1, crate = path::to::poem_password_reset)]`, each of the two optional.
+pub(crate) struct Arguments {
+    /// A constant expression; the compiler sees that it is an `i32`.
+    pub(crate) priority: Expr,
+    /// Where the library is.
+    pub(crate) library: Path,
+}
+
+impl Arguments {
+    pub(crate) fn parse(tokens: proc_macro::TokenStream) -> Result<Self> {
+        let mut priority = None;
+        let mut library = None;
+        let arguments = syn::meta::parser(|argument| {
+            let repeated = if argument.path.is_ident("priority") {
+                priority.replace(argument.value()?.parse()?).is_some()
+            } else if argument.path.is_ident("crate") {
+                let value = argument.value()?;
+                if value.peek(Lit) {
+                    let msg = "write the path without quotes: `crate = path::to::poem_password_reset`";
+                    return Err(value.error(msg));
+                }
+                library.replace(value.call(Path::parse_mod_style)?).is_some()
+            } else {
+                let msg = "unknown argument; there are `priority = <i32>` and `crate = <path>`";
+                return Err(argument.error(msg));
+            };
+            if repeated { Err(argument.error("this argument is given twice")) } else { Ok(()) }
+        });
+        Parser::parse(arguments, tokens)?;
+        Ok(Self {
+            priority: priority.unwrap_or_else(|| parse_quote!(0)),
+            library: library.unwrap_or_else(|| parse_quote!(::poem_password_reset)),
+        })
+    }
+}
+
+/// `async fn name(event: &Event, injected: Type, ..) -> Output`
+pub(crate) struct Function {
+    /// What decides whether the function exists, and so whether it is registered.
+    pub(crate) cfgs: Vec<Attribute>,
+    pub(crate) name: Ident,
+    /// The type of the first parameter, without the reference.
+    pub(crate) event: Type,
+    /// The types of the other parameters.
+    pub(crate) injected: Vec<Type>,
+    /// Where the function says what it returns.
+    pub(crate) output: Span,
+}
+
+impl Function {
+    pub(crate) fn parse(event: &str, item: TokenStream) -> Result<Self> {
+        let ItemFn { attrs, sig, .. } = match syn::parse2(item.clone()) {
+            Ok(function) => function,
+            Err(error) => return Err(not_a_function(event, item).unwrap_or(error)),
+        };
+        let mut types = sig.inputs.iter().filter_map(|parameter| match parameter {
+            FnArg::Typed(parameter) => Some(&*parameter.ty),
+            FnArg::Receiver(_) => None,
+        });
+        let event = match types.next() {
+            Some(parameter) => check_event(event, parameter),
+            None => {
+                let msg = format!("a handler takes the event: write `{}(event: &{event})`", sig.ident);
+                Err(Error::new_spanned(&sig.ident, msg))
+            }
+        };
+        let injected = types.cloned().collect();
+
+        let mut mistakes = check_signature(&sig);
+        mistakes.extend(sig.inputs.iter().flat_map(check_parameter));
+        mistakes.extend(event.as_ref().err().cloned());
+        if let Some(mistakes) = mistakes.into_iter().reduce(|mut mistakes, another| {
+            mistakes.combine(another);
+            mistakes
+        }) {
+            return Err(mistakes);
+        }
+        let output = match &sig.output {
+            ReturnType::Default => sig.ident.span(),
+            ReturnType::Type(_, output) => output.span(),
+        };
+        Ok(Self { cfgs: cfgs(&attrs), name: sig.ident, event: event?, injected, output })
+    }
+}
+
+/// What the item is instead, if that can be told.
+fn not_a_function(event: &str, item: TokenStream) -> Option<Error> {
+    if let Ok(ImplItemFn { sig, .. }) = syn::parse2(item.clone())
+        && let Some(receiver) = sig.receiver()
+    {
+        let msg = "a handler is a function of its own, not a method: what it needs it gets as `Data<&T>`";
+        return Some(Error::new_spanned(receiver, msg));
+    }
+    match syn::parse2(item.clone()) {
+        Ok(Item::Fn(_) | Item::Verbatim(_)) | Err(_) => None,
+        Ok(_) => {
+            let msg = format!("a handler is a function: write `async fn name(event: &{event})`");
+            Some(Error::new_spanned(item, msg))
+        }
+    }
+}
+
+fn check_signature(sig: &Signature) -> Vec<Error> {
+    let mut mistakes = Vec::new();
+    if sig.asyncness.is_none() {
+        mistakes.push(Error::new_spanned(sig.fn_token, "a handler is async: write `async fn`"));
+    }
+    if let Safety::Unsafe(token) = &sig.safety {
+        let msg = "the library calls a handler and can keep no promise for it: remove `unsafe`";
+        mistakes.push(Error::new_spanned(token, msg));
+    }
+    if !sig.generics.params.is_empty() {
+        let only_lifetimes = sig.generics.params.iter().all(|param| matches!(param, GenericParam::Lifetime(_)));
+        let msg = if only_lifetimes {
+            "a handler is registered as it stands: leave the lifetimes out, `&T` needs none"
+        } else {
+            "a handler is registered as it stands, so it cannot be generic: name the types"
+        };
+        mistakes.push(Error::new_spanned(&sig.generics, msg));
+    }
+    if let Some(clause) = &sig.generics.where_clause {
+        let msg = "a handler is registered as it stands: remove the `where` clause";
+        mistakes.push(Error::new_spanned(clause, msg));
+    }
+    mistakes
+}
+
+fn check_parameter(parameter: &FnArg) -> Vec<Error> {
+    let FnArg::Typed(parameter) = parameter else { return Vec::new() };
+    let mut mistakes = Vec::new();
+    if let Some(cfg) = parameter.attrs.iter().find(|attribute| is_cfg(attribute.meta.path())) {
+        let msg = "a parameter of a handler cannot be configured out: write the handler twice, with a `#[cfg]` each";
+        mistakes.push(Error::new_spanned(cfg, msg));
+    }
+    if let Some(token) = find_impl(parameter.ty.to_token_stream()) {
+        let msg = "a handler is registered as it stands, so it cannot be generic: name the type";
+        mistakes.push(Error::new_spanned(token, msg));
+    }
+    mistakes
+}
+
+fn find_impl(tokens: TokenStream) -> Option<Ident> {
+    tokens.into_iter().find_map(|token| match token {
+        TokenTree::Ident(ident) => (ident == "impl").then_some(ident),
+        TokenTree::Group(group) => find_impl(group.stream()),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => None,
+    })
+}
+
+/// The event's type, from behind the reference.
+fn check_event(event: &str, parameter: &Type) -> Result<Type> {
+    match parameter {
+        // A `macro_rules!` macro that got it as `$parameter:ty` leaves a group around it.
+        Type::Group(group) => check_event(event, &group.elem),
+        Type::Paren(paren) => check_event(event, &paren.elem),
+        Type::Reference(TypeReference { lifetime: Some(lifetime), .. }) => {
+            let msg = format!("the event lives as long as the call: write `&{event}`");
+            Err(Error::new_spanned(lifetime, msg))
+        }
+        Type::Reference(TypeReference { mutability: Some(token), .. }) => {
+            Err(Error::new_spanned(token, format!("the handlers of an event share it: write `&{event}`")))
+        }
+        Type::Reference(reference) => Ok((*reference.elem).clone()),
+        _ => Err(Error::new_spanned(parameter, format!("a handler borrows the event: write `&{event}`"))),
+    }
+}
+
+fn is_cfg(path: &Path) -> bool {
+    path.is_ident("cfg") || path.is_ident("cfg_attr")
+}
+
+/// Every `#[cfg(..)]`, also one inside a `#[cfg_attr(.., ..)]`, which is not expanded yet when an attribute above it is.
+fn cfgs(attributes: &[Attribute]) -> Vec<Attribute> {
+    attributes
+        .iter()
+        .filter(|attribute| is_cfg(attribute.path()))
+        .filter_map(|attribute| {
+            if attribute.path().is_ident("cfg") {
+                return Some(attribute.clone());
+            }
+            let list = attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?;
+            let mut list = list.into_iter();
+            let predicate = list.next()?;
+            let cfgs: Vec<_> = list.filter(|meta| is_cfg(meta.path())).collect();
+            (!cfgs.is_empty()).then(|| parse_quote!(#[cfg_attr(#predicate, #(#cfgs),*)]))
+        })
+        .collect()
+}

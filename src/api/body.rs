@@ -1,0 +1,345 @@
+//! Request bodies: JSON, urlencoded and multipart, to fields; with a limit and a deadline.
+//!
+//! The order of the checks is a promise: 406, 415, 413 and 408, 400. What fails is answered here, and no answer quotes
+//! what was sent.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use percent_encoding::percent_decode;
+use poem::http::HeaderMap;
+use poem::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use poem::web::Multipart;
+use poem::{Body, FromRequest, Request, RequestBody};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde_json::value::RawValue;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
+
+use super::schema::{Answer, FieldErrors};
+
+/// The largest body that is read, in bytes.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The media types that are accepted, each meaning the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MediaType {
+    Json,
+    UrlEncoded,
+    Multipart,
+}
+
+impl MediaType {
+    const ALL: [Self; 3] = [Self::Json, Self::UrlEncoded, Self::Multipart];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::UrlEncoded => "application/x-www-form-urlencoded",
+            Self::Multipart => "multipart/form-data",
+        }
+    }
+
+    /// The media type of a request. Parameters do not count: JSON is UTF-8 (RFC 8259, section 8.1).
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        Self::ALL.into_iter().find(|media_type| essence.eq_ignore_ascii_case(media_type.name()))
+    }
+}
+
+/// A value of a body, as far as a field can be made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Text.
+    Text(String),
+    /// A JSON number, as it was written.
+    Number(String),
+    /// JSON's `null`.
+    Null,
+    /// Anything else: an object, an array, a truth value, a file, bytes that are not UTF-8.
+    Other,
+}
+
+/// The fields of a body, by name. Of several with one name, the last.
+pub(super) type Fields = HashMap<String, Value>;
+
+/// What an operation reads from the fields of a body.
+pub(super) trait FromFields: Sized + Send {
+    /// The type that stands for it in the OpenAPI document.
+    type Schema: Type;
+
+    /// Reads the fields; unknown ones are ignored. Reports all faulty ones at once.
+    fn from_fields(fields: Fields) -> Result<Self, FieldErrors>;
+}
+
+/// Extracts `T` from the body of a request.
+#[derive(Debug)]
+pub(super) struct Form<T>(pub(super) T);
+
+impl<'a, T: FromFields> ApiExtractor<'a> for Form<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    const PARAM_IS_REQUIRED: bool = true;
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::Schema::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let schema: fn() -> MetaSchemaRef = T::Schema::schema_ref;
+        let media_type = |media_type: MediaType| MetaMediaType { content_type: media_type.name(), schema: schema() };
+        Some(MetaRequest {
+            description: Some("At most 16 KiB. The three types mean the same."),
+            content: MediaType::ALL.into_iter().map(media_type).collect(),
+            required: true,
+        })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let fields = fields(request, body.take()?).await?;
+        Ok(Self(T::from_fields(fields).map_err(Answer::FaultyFields)?))
+    }
+}
+
+async fn fields(request: &Request, body: Body) -> Result<Fields, Answer> {
+    if !accepts_json(request.headers()) {
+        return Err(Answer::NotAcceptable);
+    }
+    let media_type = MediaType::of(request.headers());
+    let read = async {
+        match media_type {
+            Some(_) => read_limited(request.headers(), body).await,
+            // An empty body has no type, and is what it would be with any.
+            None => read_nothing(body).await,
+        }
+    };
+    let bytes = timeout(BODY_DEADLINE, read).await.unwrap_or(Err(Answer::BodyTimeout))?;
+    match media_type {
+        _ if bytes.is_empty() => Ok(Fields::new()),
+        None => Err(Answer::UnsupportedMediaType),
+        Some(MediaType::Json) => read_json(&bytes),
+        Some(MediaType::UrlEncoded) => Ok(read_urlencoded(&bytes)),
+        Some(MediaType::Multipart) => read_multipart(request, bytes).await,
+    }
+}
+
+async fn read_limited(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Answer> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Err(Answer::BodyTooLarge);
+    }
+    // One byte more than fits tells a body that is too large, and nothing beyond it is kept.
+    let mut bytes = Vec::new();
+    let limit = MAX_BODY_BYTES as u64 + 1;
+    body.into_async_read().take(limit).read_to_end(&mut bytes).await.map_err(|_| Answer::ParseError)?;
+    if bytes.len() > MAX_BODY_BYTES { Err(Answer::BodyTooLarge) } else { Ok(bytes) }
+}
+
+async fn read_nothing(body: Body) -> Result<Vec<u8>, Answer> {
+    let mut first = [0];
+    match body.into_async_read().read(&mut first).await {
+        Ok(0) => Ok(Vec::new()),
+        Ok(_) => Err(Answer::UnsupportedMediaType),
+        Err(_) => Err(Answer::ParseError),
+    }
+}
+
+/// Reads a JSON object. A member is kept as it was written until it is known whether anybody wants it: so a number
+/// keeps its digits, and an unknown member costs nothing.
+fn read_json(bytes: &[u8]) -> Result<Fields, Answer> {
+    let document: &RawValue = serde_json::from_slice(bytes).map_err(|_| Answer::ParseError)?;
+    if !document.get().starts_with('{') {
+        return Err(Answer::NotAnObject);
+    }
+    let members: HashMap<String, &RawValue> = serde_json::from_str(document.get()).map_err(|_| Answer::ParseError)?;
+    let value = |raw: &RawValue| match raw.get().as_bytes().first() {
+        // Text with half of a surrogate pair is JSON and no text (RFC 8259, section 8.2).
+        Some(b'"') => serde_json::from_str(raw.get()).map_or(Value::Other, Value::Text),
+        Some(b'-' | b'0'..=b'9') => Value::Number(raw.get().to_owned()),
+        Some(b'n') => Value::Null,
+        _ => Value::Other,
+    };
+    Ok(members.into_iter().map(|(name, raw)| (name, value(raw))).collect())
+}
+
+/// Reads `name=value&..`. Bytes that are not UTF-8 are no text: replacing them would store another password than was
+/// sent.
+fn read_urlencoded(bytes: &[u8]) -> Fields {
+    let decode = |text: &[u8]| {
+        let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        let decoded: Vec<u8> = percent_decode(&spaced).collect();
+        String::from_utf8(decoded).ok()
+    };
+    let pair = |pair: &[u8]| {
+        let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+        let name = decode(&pair[..equals])?;
+        let value = decode(pair.get(equals + 1..).unwrap_or_default());
+        Some((name, value.map_or(Value::Other, Value::Text)))
+    };
+    bytes.split(|byte| *byte == b'&').filter(|part| !part.is_empty()).filter_map(pair).collect()
+}
+
+async fn read_multipart(request: &Request, bytes: Vec<u8>) -> Result<Fields, Answer> {
+    let mut body = RequestBody::new(Body::from_vec(bytes));
+    let mut parts =
+        <Multipart as FromRequest>::from_request(request, &mut body).await.map_err(|_| Answer::ParseError)?;
+    let mut fields = Fields::new();
+    while let Some(part) = parts.next_field().await.map_err(|_| Answer::ParseError)? {
+        let Some(name) = part.name().map(str::to_owned) else { continue };
+        let is_file = part.file_name().is_some();
+        let content = part.bytes().await.map_err(|_| Answer::ParseError)?;
+        let value = match String::from_utf8(content) {
+            Ok(text) if !is_file => Value::Text(text),
+            _ => Value::Other,
+        };
+        fields.insert(name, value);
+    }
+    Ok(fields)
+}
+
+/// Whether `Accept` admits `application/json` (RFC 9110, section 12.5.1): the most specific range that fits decides.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(ACCEPT).iter().flat_map(|line| line.to_str().unwrap_or_default().split(','));
+    let mut decision: Option<(u8, bool)> = None;
+    let mut any = false;
+    for range in ranges.by_ref().filter(|range| !range.trim().is_empty()) {
+        any = true;
+        let mut parts = range.split(';').map(str::trim);
+        let specificity = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "application/json" => 3,
+            "application/*" => 2,
+            "*/*" | "*" => 1,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let admitted = weight.is_none_or(|weight| weight.trim().parse::<f32>() != Ok(0.0));
+        if decision.is_none_or(|(decided, _)| decided <= specificity) {
+            decision = Some((specificity, admitted));
+        }
+    }
+    !any || decision.is_some_and(|(_, admitted)| admitted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(value: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, value.parse().unwrap());
+        accepts_json(&headers)
+    }
+
+    #[test]
+    fn accept() {
+        assert!(accepts_json(&HeaderMap::new()));
+        for value in [
+            "",
+            "*/*",
+            "application/*",
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "text/html, application/xhtml+xml, */*;q=0.8",
+            "application/xml, application/json;q=0.1",
+            "*/*;q=0, application/json",
+        ] {
+            assert!(accepts(value), "{value}");
+        }
+        for value in [
+            "application/xml",
+            "text/html",
+            "text/*",
+            "application/json;q=0",
+            "application/json; q=0.0, */*",
+            "nonsense",
+        ] {
+            assert!(!accepts(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn json_members() {
+        let fields = read_json(
+            br#" {"text":"a\u00e9","number":12345678901234567890.50,"null":null,"list":[1],"object":{"a":1},
+                "true":true,"half":"\ud800","twice":"first","twice":"last","\u0065scaped":"e"} "#,
+        )
+        .unwrap();
+        let text = |text: &str| Value::Text(text.to_owned());
+        for (name, value) in [
+            ("text", text("a\u{e9}")),
+            ("number", Value::Number("12345678901234567890.50".to_owned())),
+            ("null", Value::Null),
+            ("list", Value::Other),
+            ("object", Value::Other),
+            ("true", Value::Other),
+            ("half", Value::Other),
+            ("twice", text("last")),
+            ("escaped", text("e")),
+        ] {
+            assert_eq!(fields[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn json_that_is_none() {
+        let deep_lists = "[".repeat(16_000);
+        let deep_objects = "{\"a\":".repeat(3_000);
+        for body in [
+            "  ",
+            "{",
+            "{}x",
+            "{'email':'a'}",
+            "{email:1}",
+            "{\"a\":1,}",
+            "\u{feff}{}",
+            "nul",
+            "NaN",
+            "01",
+            "\"a\nb\"",
+            "{\"a\":\"\\x\"}",
+            &deep_lists,
+            &deep_objects,
+        ] {
+            assert!(matches!(read_json(body.as_bytes()), Err(Answer::ParseError)), "{body:.20}");
+        }
+        assert!(matches!(read_json(b"{\"email\":\"\xff\"}"), Err(Answer::ParseError)));
+        assert!(matches!(read_json(b"{\0\"\0e\0"), Err(Answer::ParseError)), "UTF-16");
+        for body in ["null", "[]", "1", "\"text\"", "true", " [{}] "] {
+            assert!(matches!(read_json(body.as_bytes()), Err(Answer::NotAnObject)), "{body}");
+        }
+        let nested = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
+        assert!(read_json(nested.as_bytes()).is_ok(), "what nobody wants may be as deep as it likes");
+    }
+
+    #[test]
+    fn urlencoded_pairs() {
+        let fields = read_urlencoded(b"a=1&b=x+y%2B%20&&c&=d&e=%FF&f=%zz&a=2&g=h=i&%61%62=1&j=\xe9");
+        let text = |text: &str| Value::Text(text.to_owned());
+        for (name, value) in [
+            ("a", text("2")),
+            ("b", text("x y+ ")),
+            ("c", text("")),
+            ("", text("d")),
+            ("e", Value::Other),
+            ("f", text("%zz")),
+            ("g", text("h=i")),
+            ("ab", text("1")),
+            ("j", Value::Other),
+        ] {
+            assert_eq!(fields[name], value, "{name}");
+        }
+    }
+}

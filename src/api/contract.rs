@@ -1,0 +1,74 @@
+//! [`HttpContract`]: what the endpoints promise over HTTP and cannot keep by themselves.
+
+use std::any::Any;
+
+use poem::error::{MethodNotAllowedError, NotFoundError};
+use poem::http::Method;
+use poem::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use poem::middleware::{CatchPanic, NormalizePath, TrailingSlash};
+use poem::{Endpoint, EndpointExt as _, IntoResponse as _, Middleware, Request, Response};
+
+use super::schema::{ALLOW, Answer};
+
+/// Headers of every answer: nothing of it may be kept, guessed at or passed on.
+const HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+];
+
+/// The middleware to mount a service of [`ResetApi`](crate::ResetApi) with: `service.with(HttpContract)`.
+///
+/// * Paths are taken with or without the last slash, and repeated slashes as one.
+/// * 404, 405 and a panic are answered in JSON like everything else; 405 with `Allow: POST, OPTIONS`, and `OPTIONS`
+///   with 204 and the same.
+/// * Every answer has `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and `X-Content-Type-Options: nosniff`.
+///   There is no cookie and no CORS header.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HttpContract;
+
+impl<E: Endpoint + 'static> Middleware<E> for HttpContract {
+    type Output = HttpContractEndpoint;
+
+    fn transform(&self, endpoint: E) -> HttpContractEndpoint {
+        let endpoint = endpoint
+            .with(NormalizePath::new(TrailingSlash::Trim))
+            .with(CatchPanic::new().with_handler(|_: Box<dyn Any + Send>| Answer::Failed.into_response()));
+        HttpContractEndpoint { endpoint: endpoint.map_to_response().boxed() }
+    }
+}
+
+/// What [`HttpContract`] makes of a service.
+pub struct HttpContractEndpoint {
+    endpoint: poem::endpoint::BoxEndpoint<'static>,
+}
+
+impl Endpoint for HttpContractEndpoint {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let is_options = request.method() == Method::OPTIONS;
+        let mut response = match self.endpoint.call(request).await {
+            Ok(response) => response,
+            Err(error) if error.is::<MethodNotAllowedError>() && is_options => {
+                Response::builder().status(poem::http::StatusCode::NO_CONTENT).header(ALLOW.0, ALLOW.1).finish()
+            }
+            Err(error) => answer_to(error),
+        };
+        response.headers_mut().extend(HEADERS);
+        Ok(response)
+    }
+}
+
+fn answer_to(error: poem::Error) -> Response {
+    if error.is::<NotFoundError>() {
+        Answer::NoSuchPath.into_response()
+    } else if error.is::<MethodNotAllowedError>() {
+        Answer::MethodNotAllowed.into_response()
+    } else if error.is_from_response() {
+        error.into_response()
+    } else {
+        // An error that is not ours has a text that is not ours either: it might quote what was sent.
+        Answer::Failed.into_response()
+    }
+}

@@ -1,0 +1,12 @@
+//! New passwords: what they must be like ([`PasswordPolicy`]), and what is stored of them ([`PasswordHasher`]).
+//!
+//! Both are work for the processor, so both run on tokio's blocking threads, and no more of it at once than there are
+//! cores.
+
+mod hasher;
+mod policy;
+mod workers;
+
+pub use self::hasher::{Argon2id, PasswordHasher};
+pub use self::policy::{PasswordPolicy, Strength};
+pub(crate) use self::workers::{Place, Workers};

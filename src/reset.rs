@@ -1,0 +1,211 @@
+//! [`PasswordReset`]: request, validate, confirm; issue and send from code; shutdown. No HTTP in it.
+//!
+//! The only place that reads the clock.
+
+mod builder;
+mod confirm;
+mod link;
+mod request;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::HeaderMap;
+use time::OffsetDateTime;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+pub use self::builder::PasswordResetBuilder;
+use self::link::Link;
+pub use self::request::SendError;
+use crate::client::{Client, TrustedProxies};
+use crate::delivery::{Delivery, Ledger};
+use crate::error::{InvalidToken, IssueError, Refusal, ResetError, Unavailable};
+use crate::event::ResetTokenCreated;
+use crate::handler::Handlers;
+use crate::password::{PasswordHasher, PasswordPolicy, Workers};
+use crate::secret::KeyRing;
+use crate::store::{UserStore, Users};
+use crate::token::{BoundUser, SignedClaims, TokenCodec};
+use crate::user::StoredUser;
+
+/// When to try again what was refused because the service is busy, down or on its way out.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A password reset: the three operations, and what they need.
+///
+/// Cheap to clone; clones share everything. Give one to [`ResetApi`](crate::ResetApi) and keep one for
+/// [`shutdown`](Self::shutdown), [`issue`](Self::issue) and [`send`](Self::send). The operations must be called on a
+/// tokio runtime.
+#[derive(Clone)]
+pub struct PasswordReset {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    users: Users,
+    codec: TokenCodec,
+    link: Link,
+    lifetime: time::Duration,
+    handlers: Handlers,
+    hasher: Arc<dyn PasswordHasher>,
+    policy: PasswordPolicy,
+    workers: Workers,
+    delivery: Delivery,
+    confirms: TaskTracker,
+    shutting_down: AtomicBool,
+    trusted_proxies: TrustedProxies,
+    allow_first_password: bool,
+    international_addresses: bool,
+    reveal_unknown_users: bool,
+    user_details_on_validation: bool,
+}
+
+impl PasswordReset {
+    /// Starts to build a password reset for the users in `users`, with tokens signed by `keys`: a
+    /// [`SigningKey`](crate::SigningKey), or a [`KeyRing`] while keys are rotated.
+    pub fn builder(users: impl UserStore, keys: impl Into<KeyRing>) -> PasswordResetBuilder {
+        PasswordResetBuilder::new(users, keys.into())
+    }
+
+    /// Checks a token and says whose it is. Reads only, and may be repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`ResetError::InvalidToken`], or [`ResetError::Unavailable`] if the store does not answer.
+    pub async fn validate(&self, token: &str) -> Result<StoredUser, ResetError> {
+        self.inner.accepts_work()?;
+        let claims = self.inner.verify(token)?;
+        Ok(self.inner.bind(claims).await?.into_user())
+    }
+
+    /// Issues a token to `user` from code, for an administrator's page or a job. No mail is sent and no handler is
+    /// called: what happens to the [link](ResetTokenCreated::link) is up to the caller.
+    ///
+    /// `lifetime` is the usual one if it is `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::Ineligible`] for a user who may not reset a password, [`IssueError::Lifetime`] under a second or
+    /// over 24 hours, [`IssueError::Id`] for an id that cannot stand in a token.
+    pub fn issue(&self, user: &StoredUser, lifetime: Option<time::Duration>) -> Result<ResetTokenCreated, IssueError> {
+        if !self.inner.is_eligible(user) {
+            return Err(IssueError::Ineligible);
+        }
+        self.inner.issue(user.clone(), lifetime.unwrap_or(self.inner.lifetime), Client::none())
+    }
+
+    /// For how long tokens are good, unless [`issue`](Self::issue) or [`send`](Self::send) say otherwise.
+    pub fn lifetime(&self) -> time::Duration {
+        self.inner.lifetime
+    }
+
+    /// What became of all requests so far.
+    pub fn ledger(&self) -> Ledger {
+        self.inner.delivery.ledger()
+    }
+
+    /// Refuses new work, waits until what was accepted is done, and reports what was not done by `deadline`.
+    ///
+    /// Call it after the server has stopped. From the first call on, every operation answers
+    /// [`Unavailable::ShuttingDown`].
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let inner = &self.inner;
+        inner.shutting_down.store(true, Ordering::SeqCst);
+        inner.confirms.close();
+        let confirmed = timeout(deadline, inner.confirms.wait());
+        let (_, lost_requests) = tokio::join!(confirmed, inner.delivery.drain(deadline));
+        let report = ShutdownReport { lost_requests, unfinished_confirms: inner.confirms.len() };
+        tracing::info!(
+            lost_requests = report.lost_requests,
+            unfinished_confirms = report.unfinished_confirms,
+            "password reset has shut down"
+        );
+        report
+    }
+
+    /// Who is asking, by the address of the peer and the headers of the request.
+    pub(crate) fn client(&self, peer: Option<std::net::IpAddr>, headers: &HeaderMap) -> Client {
+        Client::of_request(peer, headers, &self.inner.trusted_proxies)
+    }
+
+    /// Whether a validation tells username and e-mail address.
+    pub(crate) fn user_details_on_validation(&self) -> bool {
+        self.inner.user_details_on_validation
+    }
+}
+
+impl fmt::Debug for PasswordReset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordReset")
+            .field("codec", &self.inner.codec)
+            .field("ledger", &self.ledger())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn accepts_work(&self) -> Result<(), ResetError> {
+        match self.shutting_down.load(Ordering::SeqCst) {
+            true => Err(unavailable(Unavailable::ShuttingDown)),
+            false => Ok(()),
+        }
+    }
+
+    fn verify(&self, token: &str) -> Result<SignedClaims, ResetError> {
+        Ok(self.codec.verify(token, OffsetDateTime::now_utc()).map_err(refused)?)
+    }
+
+    /// The user whom the token was issued to, if everything about them still is as it was.
+    async fn bind(&self, claims: SignedClaims) -> Result<BoundUser, ResetError> {
+        let found = self.users.find_by_id(claims.user_id()).await;
+        let user = found.map_err(|error| {
+            tracing::error!(error = %error, "the user store failed to look a user up");
+            unavailable(Unavailable::StoreDown)
+        })?;
+        let user = user.ok_or_else(|| refused(InvalidToken::because(Refusal::UnknownUser)))?;
+        let bound = self.codec.bind(claims, user).map_err(refused)?;
+        if !self.is_eligible(bound.user()) {
+            return Err(refused(InvalidToken::because(Refusal::Ineligible)).into());
+        }
+        Ok(bound)
+    }
+
+    fn is_eligible(&self, user: &StoredUser) -> bool {
+        user.is_active() && (self.allow_first_password || user.password_hash().is_some())
+    }
+
+    fn issue(
+        &self,
+        user: StoredUser,
+        lifetime: time::Duration,
+        client: Client,
+    ) -> Result<ResetTokenCreated, IssueError> {
+        let now = OffsetDateTime::now_utc();
+        let token = self.codec.issue(&user, now, lifetime)?;
+        let link = self.link.with(&token);
+        Ok(ResetTokenCreated::new(user, token, link, now + lifetime, client))
+    }
+}
+
+/// What [`PasswordReset::shutdown`] had to leave undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Requests that were accepted and not handled: their users get no mail and have to ask again.
+    pub lost_requests: u64,
+    /// Confirms whose work was still under way. They go on until the process ends.
+    pub unfinished_confirms: usize,
+}
+
+/// Writes a refusal to the log, the one place where it may be told.
+fn refused(error: InvalidToken) -> InvalidToken {
+    tracing::info!(refusal = %error.refusal(), "a reset token was refused");
+    error
+}
+
+fn unavailable(because: Unavailable) -> ResetError {
+    ResetError::Unavailable { because, retry_after: RETRY_AFTER }
+}

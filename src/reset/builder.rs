@@ -1,0 +1,282 @@
+//! [`PasswordResetBuilder`]: settings, and everything that is checked at start.
+
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use super::link::Link;
+use super::{Inner, PasswordReset};
+use crate::client::TrustedProxies;
+use crate::delivery::Delivery;
+use crate::error::{BuildError, Problem};
+use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
+use crate::handler::{HandlerOutput, HandlersBuilder};
+use crate::password::{Argon2id, PasswordHasher, PasswordPolicy, Workers};
+use crate::secret::KeyRing;
+use crate::store::{UserStore, Users};
+use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
+
+/// Builds a [`PasswordReset`].
+///
+/// # Defaults
+///
+/// | setting | default |
+/// | --- | --- |
+/// | [`link`](Self::link) | none: must be given |
+/// | [`lifetime`](Self::lifetime) | 1 hour |
+/// | [`hasher`](Self::hasher) | [`Argon2id`] |
+/// | [`policy`](Self::policy) | [`PasswordPolicy::default()`] |
+/// | [`linked_handlers`](Self::linked_handlers) | `true` |
+/// | [`handler_timeout`](Self::handler_timeout) | 30 seconds |
+/// | [`queue`](Self::queue) | 4,096 requests waiting |
+/// | [`handled_at_once`](Self::handled_at_once) | 64 requests |
+/// | [`trusted_proxies`](Self::trusted_proxies) | none |
+/// | [`allow_first_password`](Self::allow_first_password) | `false` |
+/// | [`international_addresses`](Self::international_addresses) | `false` |
+/// | [`user_details_on_validation`](Self::user_details_on_validation) | `false` |
+/// | [`reveal_unknown_users`](Self::reveal_unknown_users) | `false` |
+#[must_use]
+pub struct PasswordResetBuilder {
+    users: Users,
+    keys: KeyRing,
+    link: Option<String>,
+    lifetime: time::Duration,
+    handlers: HandlersBuilder,
+    hasher: Arc<dyn PasswordHasher>,
+    policy: PasswordPolicy,
+    queue: usize,
+    handled_at_once: usize,
+    trusted_proxies: Vec<String>,
+    allow_first_password: bool,
+    international_addresses: bool,
+    reveal_unknown_users: bool,
+    user_details_on_validation: bool,
+}
+
+impl PasswordResetBuilder {
+    pub(super) fn new(users: impl UserStore, keys: KeyRing) -> Self {
+        Self {
+            users: Users::new(users),
+            keys,
+            link: None,
+            lifetime: DEFAULT_LIFETIME,
+            handlers: HandlersBuilder::default(),
+            hasher: Arc::new(Argon2id),
+            policy: PasswordPolicy::default(),
+            queue: 4096,
+            handled_at_once: 64,
+            trusted_proxies: Vec::new(),
+            allow_first_password: false,
+            international_addresses: false,
+            reveal_unknown_users: false,
+            user_details_on_validation: false,
+        }
+    }
+
+    /// The page that asks for the new password, with `{token}` where the token goes:
+    /// `https://app.example.com/reset-password#token={token}`.
+    ///
+    /// Behind a `#` the token stays in the browser: it reaches no server log and no `Referer`. The link is made from
+    /// this text alone, never from a header of the request (OWASP Forgot Password Cheat Sheet). It must be `https`
+    /// unless its host is this machine.
+    pub fn link(mut self, link: impl Into<String>) -> Self {
+        self.link = Some(link.into());
+        self
+    }
+
+    /// For how long a token is good: a second to 24 hours.
+    pub fn lifetime(mut self, lifetime: time::Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// A value for handlers: a parameter `Data<&T>` receives it. One value of each type; the last one counts.
+    pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.handlers.data(value);
+        self
+    }
+
+    /// Adds a handler of [`ResetTokenCreated`], beside the annotated ones.
+    ///
+    /// It is named after the closure's place in the code and has priority 0.
+    #[track_caller]
+    pub fn on_reset_token_created<F, Fut, O>(mut self, handler: F) -> Self
+    where
+        F: Fn(Arc<ResetTokenCreated>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = O> + Send + 'static,
+        O: HandlerOutput,
+    {
+        self.handlers.add(handler, Location::caller());
+        self
+    }
+
+    /// Adds a handler of [`PrePasswordReset`], beside the annotated ones.
+    #[track_caller]
+    pub fn on_pre_password_reset<F, Fut, O>(mut self, handler: F) -> Self
+    where
+        F: Fn(Arc<PrePasswordReset>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = O> + Send + 'static,
+        O: HandlerOutput,
+    {
+        self.handlers.add(handler, Location::caller());
+        self
+    }
+
+    /// Adds a handler of [`PostPasswordReset`], beside the annotated ones.
+    #[track_caller]
+    pub fn on_post_password_reset<F, Fut, O>(mut self, handler: F) -> Self
+    where
+        F: Fn(Arc<PostPasswordReset>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = O> + Send + 'static,
+        O: HandlerOutput,
+    {
+        self.handlers.add(handler, Location::caller());
+        self
+    }
+
+    /// Whether the annotated handlers of the whole program are used. Two services in one process, and tests, switch
+    /// that off and add theirs here.
+    pub fn linked_handlers(mut self, linked: bool) -> Self {
+        self.handlers.linked(linked);
+        self
+    }
+
+    /// How long a handler may take. After that it is stopped at its next `.await`, and counts as failed.
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.handlers.timeout(timeout);
+        self
+    }
+
+    /// What hashes new passwords: it must make what the application's sign-in verifies.
+    pub fn hasher(mut self, hasher: impl PasswordHasher) -> Self {
+        self.hasher = Arc::new(hasher);
+        self
+    }
+
+    /// What a new password must be like.
+    pub fn policy(mut self, policy: PasswordPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How many requests may wait for their turn; over that, everybody is answered 503.
+    pub fn queue(mut self, requests: usize) -> Self {
+        self.queue = requests;
+        self
+    }
+
+    /// How many requests are handled at once: look-ups and mails under way.
+    pub fn handled_at_once(mut self, requests: usize) -> Self {
+        self.handled_at_once = requests;
+        self
+    }
+
+    /// The proxies in front of the application, as CIDR (`10.0.0.0/8`) or single addresses.
+    ///
+    /// A client is its peer's address. Only if the peer is one of these is it the rightmost address in
+    /// `X-Forwarded-For` or `Forwarded` that is not one of these; what stands further left anybody could have written.
+    pub fn trusted_proxies<C: Into<String>>(mut self, networks: impl IntoIterator<Item = C>) -> Self {
+        self.trusted_proxies.extend(networks.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether a user who has no password can get a first one this way. By default only a password that exists can be
+    /// reset, so that nobody who signs in by other means acquires one unasked.
+    pub fn allow_first_password(mut self, allow: bool) -> Self {
+        self.allow_first_password = allow;
+        self
+    }
+
+    /// Whether the part of an address before the `@` may have letters beyond ASCII (RFC 6531). By default such an
+    /// address is malformed, as it is to most mail servers.
+    pub fn international_addresses(mut self, allow: bool) -> Self {
+        self.international_addresses = allow;
+        self
+    }
+
+    /// Whether a validation answers with username and e-mail address. Whoever holds the link sees them then.
+    pub fn user_details_on_validation(mut self, tell: bool) -> Self {
+        self.user_details_on_validation = tell;
+        self
+    }
+
+    /// Whether a request for an address that nobody has is answered 400 instead of 200.
+    ///
+    /// **This is an enumeration oracle**: anybody can find out who has an account. It exists for applications that tell
+    /// so anyway.
+    pub fn reveal_unknown_users(mut self, reveal: bool) -> Self {
+        self.reveal_unknown_users = reveal;
+        self
+    }
+
+    /// Checks everything, and starts.
+    ///
+    /// Hashes one word twice, which takes as long as two sign-ins.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] with every [`Problem`] at once, so that one start is enough to find them all.
+    pub fn build(self) -> Result<PasswordReset, BuildError> {
+        let mut problems = Vec::new();
+        let link = Link::parse(self.link).map_err(|problem| problems.push(problem)).ok();
+        if !is_lifetime(self.lifetime) {
+            problems.push(Problem::Lifetime { lifetime: self.lifetime });
+        }
+        let zeros = [("queue", self.queue), ("handled_at_once", self.handled_at_once)];
+        problems.extend(zeros.iter().filter(|(_, value)| *value == 0).map(|(setting, _)| Problem::Zero { setting }));
+        let trusted_proxies = read_networks(&self.trusted_proxies, &mut problems);
+        problems.extend(self.policy.problem());
+        problems.extend(hasher_problem(&*self.hasher));
+        let handlers = self.handlers.build(&mut problems);
+        let Some(link) = link.filter(|_| problems.is_empty()) else {
+            return Err(BuildError::new(problems));
+        };
+
+        self.policy.warm_up();
+        let codec = TokenCodec::new(self.keys);
+        tracing::info!(handlers = %handlers.names(), keys = ?codec, "password reset is ready");
+        let inner = Inner {
+            users: self.users,
+            codec,
+            link,
+            lifetime: self.lifetime,
+            handlers,
+            hasher: self.hasher,
+            policy: self.policy,
+            workers: Workers::new(),
+            delivery: Delivery::new(self.queue, self.handled_at_once),
+            confirms: TaskTracker::new(),
+            shutting_down: AtomicBool::new(false),
+            trusted_proxies,
+            allow_first_password: self.allow_first_password,
+            international_addresses: self.international_addresses,
+            reveal_unknown_users: self.reveal_unknown_users,
+            user_details_on_validation: self.user_details_on_validation,
+        };
+        Ok(PasswordReset { inner: Arc::new(inner) })
+    }
+}
+
+fn read_networks(networks: &[String], problems: &mut Vec<Problem>) -> TrustedProxies {
+    let mut read = Vec::new();
+    for network in networks {
+        match network.parse().or_else(|_| network.parse().map(|address: std::net::IpAddr| address.into())) {
+            Ok(network) => read.push(network),
+            Err(_) => problems.push(Problem::Network { network: network.clone() }),
+        }
+    }
+    TrustedProxies::new(read)
+}
+
+/// One word, hashed twice: a hasher that gives the same hash both times uses no salt.
+fn hasher_problem(hasher: &dyn PasswordHasher) -> Option<Problem> {
+    let hash = || hasher.hash("a word to try the hasher with");
+    match (hash(), hash()) {
+        (Ok(one), Ok(other)) => (one == other).then_some(Problem::UnsaltedHasher),
+        (Err(error), _) | (_, Err(error)) => Some(Problem::HasherFails { reason: error.to_string() }),
+    }
+}

@@ -1,0 +1,132 @@
+//! The operation **confirm**.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
+
+use super::{Inner, PasswordReset, refused, unavailable};
+use crate::client::Client;
+use crate::error::{BoxError, InvalidToken, Refusal, ResetError, Unavailable};
+use crate::event::{PostPasswordReset, PrePasswordReset, Veto};
+use crate::password::Place;
+use crate::secret::{NewPassword, PasswordHash};
+use crate::store::Swap;
+use crate::token::{BoundUser, SignedClaims};
+use crate::user::StoredUser;
+
+impl PasswordReset {
+    /// Sets a new password, once for all tokens of the user.
+    ///
+    /// Runs in a task of its own: if the caller stops waiting, because the client hung up or the server shuts down, it
+    /// goes on nevertheless, so that nothing comes between the write and the handlers of
+    /// [`PostPasswordReset`]. Returns as soon as the store has acknowledged the write; these handlers run on.
+    ///
+    /// # Errors
+    ///
+    /// * [`ResetError::InvalidToken`]: forged, expired, used, stale; or another confirm was faster.
+    /// * [`ResetError::PasswordRefused`]: the token stays good.
+    /// * [`ResetError::Failed`]: hasher, policy rule or handler failed; nothing was changed.
+    /// * [`ResetError::Unavailable`]: busy, store down, shutting down; or, with [`Unavailable::UnknownOutcome`], the
+    ///   store did not say whether it wrote. A second try is safe.
+    pub async fn confirm(&self, token: &str, password: NewPassword, client: Client) -> Result<(), ResetError> {
+        // The upper limit comes first, alike for everybody: a long password costs nothing, and tells nothing.
+        if let Some(reason) = self.inner.policy.too_long(password.expose()) {
+            return Err(ResetError::PasswordRefused(vec![reason]));
+        }
+        // Tracked before the question whether we shut down: who is tracked is waited for.
+        let tracked = self.inner.confirms.token();
+        self.inner.accepts_work()?;
+        let place = self.inner.workers.enter().ok_or_else(|| unavailable(Unavailable::HashersBusy))?;
+        let claims = self.inner.verify(token)?;
+
+        let (tell, told) = oneshot::channel();
+        let inner = Arc::clone(&self.inner);
+        let task = async move {
+            let (answer, event) = match inner.replace_password(claims, password, &client, place).await {
+                Ok(user) => (Ok(()), Some(PostPasswordReset::new(user, client))),
+                Err(error) => (Err(error), None),
+            };
+            // Nobody may be waiting any more.
+            let _ = tell.send(answer);
+            if let Some(event) = event {
+                inner.handlers.announce(Arc::new(event)).await;
+            }
+            drop(tracked);
+        };
+        tokio::spawn(task.in_current_span());
+        // Nothing is told if the task panicked, in the store for example: what was written is not known.
+        told.await.unwrap_or_else(|_| Err(unavailable(Unavailable::UnknownOutcome)))
+    }
+}
+
+impl Inner {
+    /// From a token that is ours to a user with a new password. The order is a promise: nothing is asked of the
+    /// application's code before token, user and policy have passed, and nothing is written before it agreed.
+    async fn replace_password(
+        &self,
+        claims: SignedClaims,
+        password: NewPassword,
+        client: &Client,
+        place: Place,
+    ) -> Result<StoredUser, ResetError> {
+        let bound = self.bind(claims).await?;
+        self.check_policy(&bound, &password, &place).await?;
+        self.ask_handlers(&bound, client).await?;
+        let hash = self.hash(&bound, password, &place).await?;
+        drop(place);
+        let swap = self.users.replace_password(&bound, &hash).await.map_err(|error| {
+            tracing::error!(error = %error, "the user store did not say whether it replaced the password");
+            unavailable(Unavailable::UnknownOutcome)
+        })?;
+        match swap {
+            Swap::Done => {
+                tracing::info!(
+                    user = bound.user().id(),
+                    client = client.address().map(tracing::field::display),
+                    "a password was reset"
+                );
+                Ok(bound.into_user().with_password(hash))
+            }
+            Swap::Stale => Err(refused(InvalidToken::because(Refusal::LostRace)).into()),
+        }
+    }
+
+    async fn check_policy(&self, bound: &BoundUser, password: &NewPassword, place: &Place) -> Result<(), ResetError> {
+        let (policy, password, user) = (self.policy.clone(), password.clone(), bound.user().clone());
+        let checked = place.run(move || policy.check(password.expose(), &user)).await;
+        match checked {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reasons)) => Err(ResetError::PasswordRefused(reasons)),
+            Err(_) => Err(failed("a rule of the password policy panicked")),
+        }
+    }
+
+    async fn ask_handlers(&self, bound: &BoundUser, client: &Client) -> Result<(), ResetError> {
+        let event = PrePasswordReset::new(bound.user().clone(), client.clone());
+        self.handlers.ask(Arc::new(event)).await.map_err(|error| match Veto::of(&error) {
+            Some(veto) => ResetError::PasswordRefused(vec![veto.text().to_owned()]),
+            None => ResetError::Failed(error),
+        })
+    }
+
+    async fn hash(&self, bound: &BoundUser, password: NewPassword, place: &Place) -> Result<PasswordHash, ResetError> {
+        let hasher = Arc::clone(&self.hasher);
+        let hashed = place.run(move || hasher.hash(password.expose())).await;
+        let hash =
+            PasswordHash::new(hashed.unwrap_or_else(|_| Err("the password hasher panicked".into())).map_err(failed)?);
+        // With an equal hash the row would not change, and the token would live on.
+        match bound.user().password_hash() {
+            Some(old) if old.expose() == hash.expose() => {
+                Err(failed("the password hasher made the hash that is stored already: it uses no salt"))
+            }
+            _ => Ok(hash),
+        }
+    }
+}
+
+fn failed(error: impl Into<BoxError>) -> ResetError {
+    let error = error.into();
+    tracing::error!(error = %error, "a password could not be reset");
+    ResetError::Failed(error)
+}

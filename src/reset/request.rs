@@ -1,0 +1,165 @@
+//! The operation **request**, and **send**, which does the same from code.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Inner, PasswordReset, unavailable};
+use crate::client::Client;
+use crate::delivery::{Outcome, Place};
+use crate::email::EmailAddress;
+use crate::error::{BoxError, IssueError, ResetError, Unavailable};
+use crate::event::ResetTokenCreated;
+use crate::user::StoredUser;
+
+/// How long to wait before each further look-up after one that failed.
+const BACK_OFF: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
+
+impl PasswordReset {
+    /// Takes a request for a reset: each eligible user with this address will get a token.
+    ///
+    /// Returns before anybody is looked up, so neither the answer nor the time it takes says whether the address
+    /// belongs to a user. What became of it is in the [ledger](Self::ledger) and in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`ResetError::InvalidEmail`] for what is not an address, and [`ResetError::Unavailable`] when the queue is full,
+    /// the store is down or the service is shutting down; alike for every address.
+    pub async fn request(&self, email: &str, client: Client) -> Result<(), ResetError> {
+        let address = EmailAddress::parse(email, self.inner.international_addresses).ok_or(ResetError::InvalidEmail)?;
+        let place = self.inner.place()?;
+        if self.inner.reveal_unknown_users {
+            let found = self.inner.find(&address).await.map_err(|_| unavailable(Unavailable::StoreDown))?;
+            if found.is_empty() {
+                return Err(ResetError::UnknownUser);
+            }
+        }
+        tracing::info!(client = client.address().map(tracing::field::display), "a reset was requested");
+        let inner = Arc::clone(&self.inner);
+        place.accept(async move { inner.deliver_to_address(&address, client).await });
+        Ok(())
+    }
+
+    /// Issues a token to `user` from code and runs the handlers, as a request does: for an administrator's page or a
+    /// job. Returns when the handlers have run.
+    ///
+    /// `lifetime` is the usual one if it is `None`. The request is in the [ledger](Self::ledger) and waits its turn
+    /// among the others. It goes on if the caller stops waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Issue`] if no token can be issued to this user, [`SendError::Unavailable`] if the queue is full or
+    /// the service is shutting down, [`SendError::Handlers`] if a handler failed: then the log says which, and why.
+    pub async fn send(&self, user: &StoredUser, lifetime: Option<time::Duration>) -> Result<(), SendError> {
+        let event = self.issue(user, lifetime)?;
+        let place = self.inner.place().map_err(|_| SendError::Unavailable)?;
+        let (tell, told) = oneshot::channel();
+        let inner = Arc::clone(&self.inner);
+        place.accept(async move {
+            let outcome = inner.announce(event).await;
+            // Nobody may be waiting any more.
+            let _ = tell.send(outcome);
+            outcome
+        });
+        match told.await {
+            Ok(Outcome::Delivered) => Ok(()),
+            Ok(_) => Err(SendError::Handlers),
+            Err(_) => Err(SendError::Unavailable),
+        }
+    }
+}
+
+/// Why [`PasswordReset::send`] did not send.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No token can be issued to this user.
+    #[error("no token can be issued")]
+    Issue(#[source] IssueError),
+    /// The queue is full, or the service is shutting down.
+    #[error("not available now")]
+    Unavailable,
+    /// A handler failed, panicked or took too long.
+    #[error("a handler failed; the log says which")]
+    Handlers,
+}
+
+impl From<IssueError> for SendError {
+    fn from(error: IssueError) -> Self {
+        Self::Issue(error)
+    }
+}
+
+impl Inner {
+    fn place(&self) -> Result<Place, ResetError> {
+        // The place comes before the question whether we shut down: who has one is waited for.
+        let place = self.delivery.reserve().ok_or_else(|| unavailable(Unavailable::QueueFull))?;
+        self.accepts_work()?;
+        match self.users.down_for() {
+            Some(retry_after) => Err(ResetError::Unavailable { because: Unavailable::StoreDown, retry_after }),
+            None => Ok(place),
+        }
+    }
+
+    async fn deliver_to_address(&self, address: &EmailAddress, client: Client) -> Outcome {
+        let Ok(users) = self.find(address).await else { return Outcome::Lost };
+        let eligible: Vec<StoredUser> = users.into_iter().filter(|user| self.is_eligible(user)).collect();
+        if eligible.is_empty() {
+            return Outcome::Ineligible;
+        }
+        let mut outcome = Outcome::Delivered;
+        for user in eligible {
+            let delivered = match self.issue(user, self.lifetime, client.clone()) {
+                Ok(event) => self.announce(event).await,
+                Err(error) => {
+                    tracing::error!(error = %error, "no token could be issued");
+                    Outcome::Failed
+                }
+            };
+            if delivered != Outcome::Delivered {
+                outcome = delivered;
+            }
+        }
+        outcome
+    }
+
+    /// The users with this address, looked up with patience. What the store returns is compared once more: mail goes to
+    /// the address on record, and only if it is the one that was asked for, and fit to stand in a mail's header.
+    async fn find(&self, address: &EmailAddress) -> Result<Vec<StoredUser>, BoxError> {
+        let mut found = self.users.find_by_email(address.as_str()).await;
+        for pause in BACK_OFF {
+            let Err(error) = &found else { break };
+            tracing::warn!(error = %error, "the user store failed to look up an address; trying again");
+            tokio::time::sleep(pause).await;
+            found = self.users.find_by_email(address.as_str()).await;
+        }
+        match found {
+            Ok(users) => Ok(users.into_iter().filter(|user| is_mailable(address, user)).collect()),
+            Err(error) => {
+                tracing::error!(error = %error, "the user store failed to look up an address");
+                self.users.found_down();
+                Err(error)
+            }
+        }
+    }
+
+    async fn announce(&self, event: ResetTokenCreated) -> Outcome {
+        match self.handlers.announce(Arc::new(event)).await {
+            0 => Outcome::Delivered,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+fn is_mailable(address: &EmailAddress, user: &StoredUser) -> bool {
+    let mailable = address.is_same(user.email())
+        && EmailAddress::parse(user.email(), true).is_some_and(|stored| stored.as_str() == user.email());
+    if !mailable {
+        tracing::warn!(
+            user = user.id(),
+            "the user store found a user whose address is another, or none to send mail to"
+        );
+    }
+    mailable
+}

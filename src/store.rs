@@ -1,0 +1,248 @@
+//! [`UserStore`]: all that an application implements. Ready ones stand beside it.
+
+#[cfg(feature = "testing")]
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+#[cfg(feature = "testing")]
+pub use self::memory::MemoryUsers;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{IdType, SqliteUsers};
+use crate::error::BoxError;
+use crate::secret::PasswordHash;
+use crate::token::BoundUser;
+use crate::user::StoredUser;
+
+/// Where an application keeps its users: two look-ups and one write.
+///
+/// The methods are plain `async fn`s. An error says that the store could not answer; "there is none" is not an error.
+/// A call that takes more than ten seconds is given up, and counts as an error.
+///
+/// # The write is a compare-and-swap
+///
+/// [`replace_password`](UserStore::replace_password) is what makes a token single-use. Of several confirms that race
+/// with one token, all have found the same user and checked the same token; the store lets one of them write. It must
+/// be **one** statement that both compares and writes. A look-up followed by a write lets two of them win.
+///
+/// ```
+/// use poem_password_reset::{PasswordHash, StoredUser};
+/// use poem_password_reset::store::{Swap, UserStore};
+/// use sqlx::{FromRow, SqlitePool};
+///
+/// struct Users(SqlitePool);
+///
+/// #[derive(FromRow)]
+/// struct Row {
+///     id: i64,
+///     email: String,
+///     username: Option<String>,
+///     active: bool,
+///     password_hash: Option<String>,
+/// }
+///
+/// impl From<Row> for StoredUser {
+///     fn from(row: Row) -> Self {
+///         StoredUser::new(row.id, row.email, row.password_hash).with_username(row.username).with_active(row.active)
+///     }
+/// }
+///
+/// impl UserStore for Users {
+///     type Error = sqlx::Error;
+///
+///     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, sqlx::Error> {
+///         let rows: Vec<Row> = sqlx::query_as("SELECT * FROM users WHERE lower(email) = lower(?)")
+///             .bind(email)
+///             .fetch_all(&self.0)
+///             .await?;
+///         Ok(rows.into_iter().map(StoredUser::from).collect())
+///     }
+///
+///     async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, sqlx::Error> {
+///         // An id that is no number is nobody's: that is not an error.
+///         let Ok(id) = id.parse::<i64>() else { return Ok(None) };
+///         let row: Option<Row> =
+///             sqlx::query_as("SELECT * FROM users WHERE id = ?").bind(id).fetch_optional(&self.0).await?;
+///         Ok(row.map(StoredUser::from))
+///     }
+///
+///     async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, sqlx::Error> {
+///         // One statement. `IS`, not `=`: a user may have no password yet, and NULL equals nothing.
+///         let done = sqlx::query(
+///             "UPDATE users SET password_hash = ?
+///              WHERE CAST(id AS TEXT) = ? AND email = ? AND password_hash IS ? AND active",
+///         )
+///         .bind(new_hash.expose())
+///         .bind(user.id())
+///         .bind(user.email())
+///         .bind(user.password_hash().map(PasswordHash::expose))
+///         .execute(&self.0)
+///         .await?;
+///         Ok(Swap::of_rows(done.rows_affected()))
+///     }
+/// }
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// # let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+/// # let pool = options.connect("sqlite::memory:").await?;
+/// # sqlx::query("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT NOT NULL, username TEXT, \
+/// #     active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT)").execute(&pool).await?;
+/// # sqlx::query("INSERT INTO users (email, password_hash) VALUES ('Ann@example.com', 'old')").execute(&pool).await?;
+/// # let users = Users(pool);
+/// # let ann = users.find_by_email("ann@EXAMPLE.com").await?.remove(0);
+/// # assert_eq!(users.replace_password(&ann, &"new".into()).await?, Swap::Done);
+/// # assert_eq!(users.replace_password(&ann, &"newer".into()).await?, Swap::Stale);
+/// # Ok::<(), sqlx::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Run [`testing::check_user_store`](crate::testing::check_user_store) (feature `testing`) against your own.
+pub trait UserStore: Send + Sync + 'static {
+    /// What the store says when it cannot answer. It is logged, and never shown to a client.
+    type Error: Into<BoxError> + Send;
+
+    /// Every user whose e-mail address equals `email` without regard to case. Empty: nobody.
+    ///
+    /// More than one may be found; each gets mail at the address on record. What is found is compared once more, so a
+    /// store that compares too loosely does no harm.
+    fn find_by_email(&self, email: &str) -> impl Future<Output = Result<Vec<StoredUser>, Self::Error>> + Send;
+
+    /// The user with this id, whether active or not. The id is text from a token that this library signed; if it does
+    /// not even look like an id, there is no such user.
+    fn find_by_id(&self, id: &str) -> impl Future<Output = Result<Option<StoredUser>, Self::Error>> + Send;
+
+    /// One atomic write: stores `new_hash`, but only while the row still has `user`'s password hash and e-mail address
+    /// and is active. Reports [`Swap::Done`] if it did, [`Swap::Stale`] if the row has changed or is gone.
+    ///
+    /// This is also the place for what must happen together with the change or not at all (end login sessions, write an
+    /// outbox row): in the same transaction.
+    fn replace_password(
+        &self,
+        user: &StoredUser,
+        new_hash: &PasswordHash,
+    ) -> impl Future<Output = Result<Swap, Self::Error>> + Send;
+}
+
+/// What became of a compare-and-swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Swap {
+    /// The row was as expected and has the new hash now.
+    Done,
+    /// The row was not as expected, and is unchanged.
+    Stale,
+}
+
+impl Swap {
+    /// From the number of rows that an `UPDATE` changed: none is [`Stale`](Swap::Stale).
+    pub fn of_rows(changed: u64) -> Self {
+        if changed == 0 { Self::Stale } else { Self::Done }
+    }
+}
+
+impl<S: UserStore> UserStore for Arc<S> {
+    type Error = S::Error;
+
+    fn find_by_email(&self, email: &str) -> impl Future<Output = Result<Vec<StoredUser>, S::Error>> + Send {
+        S::find_by_email(self, email)
+    }
+
+    fn find_by_id(&self, id: &str) -> impl Future<Output = Result<Option<StoredUser>, S::Error>> + Send {
+        S::find_by_id(self, id)
+    }
+
+    fn replace_password(
+        &self,
+        user: &StoredUser,
+        new_hash: &PasswordHash,
+    ) -> impl Future<Output = Result<Swap, S::Error>> + Send {
+        S::replace_password(self, user, new_hash)
+    }
+}
+
+/// How long a store may take to answer one call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For how long a store that was found down is not asked again by requests.
+const DOWN_FOR: Duration = Duration::from_secs(5);
+
+/// The application's store as the operations use it: without a type parameter, with a time-out on each call, and with
+/// a memory of whether it is down.
+pub(crate) struct Users {
+    store: Box<dyn DynUserStore>,
+    down_until: Mutex<Option<Instant>>,
+}
+
+impl Users {
+    pub(crate) fn new(store: impl UserStore) -> Self {
+        Self { store: Box::new(store), down_until: Mutex::new(None) }
+    }
+
+    pub(crate) async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
+        self.in_time(self.store.find_by_email(email)).await
+    }
+
+    pub(crate) async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
+        self.in_time(self.store.find_by_id(id)).await
+    }
+
+    /// Only a user whom a good token was bound to can be given to the write.
+    pub(crate) async fn replace_password(&self, user: &BoundUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
+        self.in_time(self.store.replace_password(user.user(), new_hash)).await
+    }
+
+    /// Notes that the store does not answer: for a while requests need not try.
+    pub(crate) fn found_down(&self) {
+        *self.down_until() = Some(Instant::now() + DOWN_FOR);
+    }
+
+    /// For how much longer the store counts as down.
+    pub(crate) fn down_for(&self) -> Option<Duration> {
+        let until = (*self.down_until())?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    async fn in_time<T>(&self, call: Boxed<'_, T>) -> Result<T, BoxError> {
+        let answer = timeout(CALL_TIMEOUT, call).await.map_err(|_| "the user store did not answer in time")??;
+        *self.down_until() = None;
+        Ok(answer)
+    }
+
+    fn down_until(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        // An instant cannot be half written: a panic elsewhere while the lock was held does not spoil it.
+        self.down_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
+
+/// The twin of [`UserStore`] that can be a trait object: one box a call, beside a password hash nothing.
+trait DynUserStore: Send + Sync {
+    fn find_by_email<'a>(&'a self, email: &'a str) -> Boxed<'a, Vec<StoredUser>>;
+    fn find_by_id<'a>(&'a self, id: &'a str) -> Boxed<'a, Option<StoredUser>>;
+    fn replace_password<'a>(&'a self, user: &'a StoredUser, new_hash: &'a PasswordHash) -> Boxed<'a, Swap>;
+}
+
+impl<S: UserStore> DynUserStore for S {
+    fn find_by_email<'a>(&'a self, email: &'a str) -> Boxed<'a, Vec<StoredUser>> {
+        Box::pin(async move { UserStore::find_by_email(self, email).await.map_err(Into::into) })
+    }
+
+    fn find_by_id<'a>(&'a self, id: &'a str) -> Boxed<'a, Option<StoredUser>> {
+        Box::pin(async move { UserStore::find_by_id(self, id).await.map_err(Into::into) })
+    }
+
+    fn replace_password<'a>(&'a self, user: &'a StoredUser, new_hash: &'a PasswordHash) -> Boxed<'a, Swap> {
+        Box::pin(async move { UserStore::replace_password(self, user, new_hash).await.map_err(Into::into) })
+    }
+}

@@ -1,0 +1,213 @@
+//! [`SqliteUsers`]: users in a table of an SQLite database.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row, SqlitePool};
+use uuid::Uuid;
+
+use super::{Swap, UserStore};
+use crate::error::BoxError;
+use crate::secret::PasswordHash;
+use crate::user::StoredUser;
+
+/// Users in a table of an SQLite database (feature `sqlite`).
+///
+/// # Defaults
+///
+/// The table is `users`; its columns are `id` (text, UUIDs among it), `email`, `username`, `active` and
+/// `password_hash`. Each name can be another; `username` and `active` need not exist.
+///
+/// SQLite's own `lower()` folds ASCII only, so addresses beyond ASCII are found in the case they are stored in.
+/// For look-ups by address to be fast, index the expression: `CREATE INDEX users_email ON users (lower(email))`.
+///
+/// ```no_run
+/// use poem_password_reset::store::{IdType, SqliteUsers};
+/// # async fn example() -> Result<(), sqlx::Error> {
+/// let pool = sqlx::SqlitePool::connect("sqlite://app.db").await?;
+/// let users = SqliteUsers::new(pool)
+///     .table("accounts")
+///     .id_column("account_id", IdType::Integer)
+///     .email_column("mail")
+///     .active_column(None);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SqliteUsers {
+    pool: SqlitePool,
+    table: String,
+    id: String,
+    id_type: IdType,
+    email: String,
+    username: Option<String>,
+    active: Option<String>,
+    password_hash: String,
+}
+
+/// How an id is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdType {
+    /// As text; UUIDs in their text form too. The default.
+    #[default]
+    Text,
+    /// As an integer.
+    Integer,
+    /// As the 16 bytes of a UUID; in tokens it has the usual text form, in lower case.
+    UuidBlob,
+}
+
+impl SqliteUsers {
+    /// Users in the table `users` with the usual column names.
+    pub fn new(pool: SqlitePool) -> Self {
+        Self {
+            pool,
+            table: "users".to_owned(),
+            id: "id".to_owned(),
+            id_type: IdType::Text,
+            email: "email".to_owned(),
+            username: Some("username".to_owned()),
+            active: Some("active".to_owned()),
+            password_hash: "password_hash".to_owned(),
+        }
+    }
+
+    /// The name of the table.
+    #[must_use]
+    pub fn table(mut self, name: impl Into<String>) -> Self {
+        self.table = name.into();
+        self
+    }
+
+    /// The name and the type of the id column.
+    #[must_use]
+    pub fn id_column(mut self, name: impl Into<String>, id_type: IdType) -> Self {
+        self.id = name.into();
+        self.id_type = id_type;
+        self
+    }
+
+    /// The name of the e-mail column.
+    #[must_use]
+    pub fn email_column(mut self, name: impl Into<String>) -> Self {
+        self.email = name.into();
+        self
+    }
+
+    /// The name of the username column; `None` where there is none.
+    #[must_use]
+    pub fn username_column<'n>(mut self, name: impl Into<Option<&'n str>>) -> Self {
+        self.username = name.into().map(str::to_owned);
+        self
+    }
+
+    /// The name of the column that says whether a user may sign in; `None` where everybody may.
+    #[must_use]
+    pub fn active_column<'n>(mut self, name: impl Into<Option<&'n str>>) -> Self {
+        self.active = name.into().map(str::to_owned);
+        self
+    }
+
+    /// The name of the password hash column. It may hold NULL: a user without a password.
+    #[must_use]
+    pub fn password_hash_column(mut self, name: impl Into<String>) -> Self {
+        self.password_hash = name.into();
+        self
+    }
+
+    /// `SELECT` with the columns in the order that [`user`](Self::user) reads them in.
+    fn select(&self, condition: &str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(format!(
+            "SELECT {id}, {email}, {password_hash}, {username}, {active} FROM {table} WHERE {condition}",
+            id = quoted(&self.id),
+            email = quoted(&self.email),
+            password_hash = quoted(&self.password_hash),
+            username = self.username.as_deref().map_or_else(|| "NULL".to_owned(), quoted),
+            active = self.active.as_deref().map_or_else(|| "1".to_owned(), quoted),
+            table = quoted(&self.table),
+        ))
+    }
+
+    fn user(&self, row: &SqliteRow) -> Result<StoredUser, BoxError> {
+        let id = match self.id_type {
+            IdType::Text => row.try_get::<String, _>(0)?,
+            IdType::Integer => row.try_get::<i64, _>(0)?.to_string(),
+            IdType::UuidBlob => Uuid::from_slice(&row.try_get::<Vec<u8>, _>(0)?)?.to_string(),
+        };
+        let user = StoredUser::new(id, row.try_get::<String, _>(1)?, row.try_get::<Option<String>, _>(2)?);
+        Ok(user.with_username(row.try_get::<Option<String>, _>(3)?).with_active(row.try_get::<bool, _>(4)?))
+    }
+
+    /// The id in the form that the column has; `None` if it cannot be an id of this column.
+    fn id_value(&self, id: &str) -> Option<IdValue> {
+        match self.id_type {
+            IdType::Text => Some(IdValue::Text(id.to_owned())),
+            // "+7" and "007" are the number 7 and not the id "7".
+            IdType::Integer => id.parse().ok().filter(|number: &i64| number.to_string() == id).map(IdValue::Integer),
+            // A UUID has more spellings than one; only that which tokens carry is the id.
+            IdType::UuidBlob => {
+                let uuid = Uuid::try_parse(id).ok().filter(|uuid| uuid.to_string() == id)?;
+                Some(IdValue::Blob(uuid.into_bytes().to_vec()))
+            }
+        }
+    }
+}
+
+impl UserStore for SqliteUsers {
+    type Error = BoxError;
+
+    async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
+        let sql = self.select(&format!("lower({}) = lower(?)", quoted(&self.email)));
+        let rows = sqlx::query(sql).bind(email).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| self.user(row)).collect()
+    }
+
+    async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
+        let Some(id) = self.id_value(id) else { return Ok(None) };
+        let sql = self.select(&format!("{} = ?", quoted(&self.id)));
+        let row = id.bind_to(sqlx::query(sql)).fetch_optional(&self.pool).await?;
+        row.map(|row| self.user(&row)).transpose()
+    }
+
+    async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
+        let Some(id) = self.id_value(user.id()) else { return Ok(Swap::Stale) };
+        // One statement, so that it compares and writes in one step. IS, not =: NULL equals nothing.
+        let sql = format!(
+            "UPDATE {table} SET {password_hash} = ? WHERE {id} = ? AND {email} = ? AND {password_hash} IS ? AND {active}",
+            table = quoted(&self.table),
+            password_hash = quoted(&self.password_hash),
+            id = quoted(&self.id),
+            email = quoted(&self.email),
+            active = self.active.as_deref().map_or_else(|| "1".to_owned(), quoted),
+        );
+        let done = id
+            .bind_to(sqlx::query(AssertSqlSafe(sql)).bind(new_hash.expose().to_owned()))
+            .bind(user.email())
+            .bind(user.password_hash().map(PasswordHash::expose))
+            .execute(&self.pool)
+            .await?;
+        Ok(Swap::of_rows(done.rows_affected()))
+    }
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+enum IdValue {
+    Text(String),
+    Integer(i64),
+    Blob(Vec<u8>),
+}
+
+impl IdValue {
+    fn bind_to<'q>(self, query: Query<'q>) -> Query<'q> {
+        match self {
+            IdValue::Text(id) => query.bind(id),
+            IdValue::Integer(id) => query.bind(id),
+            IdValue::Blob(id) => query.bind(id),
+        }
+    }
+}
+
+/// A name as SQL wants it, whatever it holds. `main.users` is the table `users` of the database `main`.
+fn quoted(name: &str) -> String {
+    let parts: Vec<String> = name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
+    parts.join(".")
+}

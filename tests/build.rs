@@ -1,0 +1,66 @@
+//! `build()` refuses with every problem at once.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+
+use std::convert::Infallible;
+
+use doubles::{builder, key, no_mail, people};
+use poem_password_reset::{BuildError, PasswordPolicy, PasswordReset, Problem};
+use time::Duration;
+
+fn problem(error: BuildError) -> Problem {
+    assert_eq!(error.problems().len(), 1, "{error}");
+    error.problems()[0].clone()
+}
+
+#[test]
+fn a_builder_with_all_it_needs_builds() {
+    builder(people()).on_reset_token_created(no_mail).build().unwrap();
+}
+
+#[test]
+fn each_problem_by_itself() {
+    let good = || builder(people()).on_reset_token_created(no_mail);
+    assert_eq!(problem(builder(people()).build().unwrap_err()), Problem::NoHandler);
+    let link = "http://app.example.com/#{token}".to_owned();
+    assert_eq!(problem(good().link(link.as_str()).build().unwrap_err()), Problem::LinkNotHttps { link });
+    for lifetime in [Duration::ZERO, -Duration::HOUR, Duration::milliseconds(999), Duration::DAY + Duration::SECOND] {
+        assert_eq!(problem(good().lifetime(lifetime).build().unwrap_err()), Problem::Lifetime { lifetime });
+    }
+    for lifetime in [Duration::SECOND, Duration::DAY] {
+        good().lifetime(lifetime).build().unwrap();
+    }
+    let unsalted = |password: &str| Ok::<_, Infallible>(format!("hash of {password}"));
+    assert_eq!(problem(good().hasher(unsalted).build().unwrap_err()), Problem::UnsaltedHasher);
+    let broken = |_: &str| Err::<String, _>("no randomness");
+    let reason = "no randomness".to_owned();
+    assert_eq!(problem(good().hasher(broken).build().unwrap_err()), Problem::HasherFails { reason });
+    assert_eq!(problem(good().queue(0).build().unwrap_err()), Problem::Zero { setting: "queue" });
+    assert_eq!(problem(good().handled_at_once(0).build().unwrap_err()), Problem::Zero { setting: "handled_at_once" });
+    let network = "10.0.0.0/33".to_owned();
+    assert_eq!(problem(good().trusted_proxies([network.as_str()]).build().unwrap_err()), Problem::Network { network });
+    good().trusted_proxies(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"]).build().unwrap();
+    let policy = PasswordPolicy::default().min_chars(20).max_chars(10);
+    assert_eq!(problem(good().policy(policy).build().unwrap_err()), Problem::PolicyLength { min: 20, max: 10 });
+}
+
+#[test]
+fn all_problems_are_listed_at_once() {
+    let error = PasswordReset::builder(people(), key())
+        .linked_handlers(false)
+        .lifetime(Duration::ZERO)
+        .queue(0)
+        .trusted_proxies(["not a network"])
+        .hasher(|password: &str| Ok::<_, Infallible>(password.to_owned()))
+        .build()
+        .unwrap_err();
+    assert_eq!(error.problems().len(), 6, "{error}");
+    let text = error.to_string();
+    for expected in ["no link", "a lifetime of 0", "queue is zero", "not a network", "no salt", "use my_handlers as _;"]
+    {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert_eq!(text.lines().count(), 7, "a line for each: {text}");
+}

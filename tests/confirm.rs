@@ -1,0 +1,396 @@
+//! The operation **confirm**: the order of its steps, what stops it, and that nothing stops it half-way.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doubles::{Call, Calls, GOOD_PASSWORD, Watched, builder, cheap_hash, no_mail, people, verifies};
+use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::{
+    BoxError, Client, NewPassword, PasswordPolicy, PasswordReset, PasswordResetBuilder, PostPasswordReset,
+    PrePasswordReset, Refusal, ResetError, SigningKey, StoredUser, TokenCodec, Unavailable, UserStore, Veto,
+};
+use time::OffsetDateTime;
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+struct Steps(Arc<Mutex<Vec<&'static str>>>);
+
+impl Steps {
+    fn note(&self, step: &'static str) {
+        self.0.lock().unwrap().push(step);
+    }
+
+    fn all(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// A password reset of which every step is noted.
+fn noted(users: &MemoryUsers, steps: &Steps) -> PasswordResetBuilder {
+    let (stored, checked, hashed) = (steps.clone(), steps.clone(), steps.clone());
+    let (before, after) = (steps.clone(), steps.clone());
+    let built = Arc::new(AtomicUsize::new(0));
+    let store = Watched {
+        users: users.clone(),
+        calls: Arc::default(),
+        before: move |call| {
+            stored.note(match call {
+                Call::FindByEmail => "find by e-mail",
+                Call::FindById => "look up",
+                Call::ReplacePassword => "swap",
+            });
+            async { Ok::<(), BoxError>(()) }
+        },
+    };
+    let policy = PasswordPolicy::default().rule(move |password, _| {
+        checked.note("policy");
+        if password.contains("forbidden") { Err("Not this one.".to_owned()) } else { Ok(()) }
+    });
+    builder(store)
+        .policy(policy)
+        .hasher(move |password: &str| {
+            // The first two are build()'s.
+            if built.fetch_add(1, Ordering::SeqCst) >= 2 {
+                hashed.note("hash");
+            }
+            cheap_hash(password)
+        })
+        .on_reset_token_created(no_mail)
+        .on_pre_password_reset(move |event: Arc<PrePasswordReset>| {
+            before.note("pre");
+            let vetoed = event.client().user_agent() == Some("vetoed");
+            async move { if vetoed { Err(Veto::new("Not before noon.")) } else { Ok(()) } }
+        })
+        .on_post_password_reset(move |event: Arc<PostPasswordReset>| {
+            assert!(verifies(event.user(), GOOD_PASSWORD), "the event has the new state of the user");
+            after.note("post");
+            async {}
+        })
+}
+
+fn token_of(reset: &PasswordReset, users: &MemoryUsers, id: &str) -> String {
+    reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned()
+}
+
+async fn confirm(reset: &PasswordReset, token: &str, password: &str) -> Result<(), ResetError> {
+    reset.confirm(token, NewPassword::new(password), Client::none()).await
+}
+
+async fn finished(reset: &PasswordReset) {
+    assert_eq!(reset.shutdown(Duration::from_secs(60)).await.unfinished_confirms, 0);
+}
+
+#[tokio::test]
+async fn the_steps_of_a_success_are_in_order() {
+    let (users, steps) = (people(), Steps::default());
+    let reset = noted(&users, &steps).build().unwrap();
+    confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
+    finished(&reset).await;
+    assert_eq!(steps.all(), ["look up", "policy", "pre", "hash", "swap", "post"]);
+    assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD));
+}
+
+/// Each kind of failure stops at its step; nothing of the application's is asked before, nothing written after.
+#[tokio::test]
+async fn a_failure_stops_at_its_step() {
+    let agent = |agent: &str| Client::new(None, Some(agent));
+    let (users, steps) = (people(), Steps::default());
+    let reset = noted(&users, &steps).build().unwrap();
+    let good = token_of(&reset, &users, "1");
+    let elsewhere = TokenCodec::new(SigningKey::generate().unwrap());
+    let forged = elsewhere.issue(&users.get("1").unwrap(), OffsetDateTime::now_utc(), time::Duration::HOUR).unwrap();
+    let stranger = StoredUser::new(99, "eve@example.com", Some("a hash".to_owned()));
+    let unknown = reset.issue(&stranger, None).unwrap().token().expose().to_owned();
+    let stale = reset.issue(&StoredUser::new(1, "ann@example.com", Some("older".to_owned())), None).unwrap();
+    let inactive = {
+        let carol = users.get("3").unwrap().with_active(true);
+        reset.issue(&carol, None).unwrap().token().expose().to_owned()
+    };
+    let too_long = "a long password ".repeat(17);
+
+    for (name, token, password, client, expected) in [
+        ("too long", good.as_str(), too_long.as_str(), Client::none(), &[][..]),
+        ("forged", forged.expose(), GOOD_PASSWORD, Client::none(), &[]),
+        ("garbage", "x", GOOD_PASSWORD, Client::none(), &[]),
+        ("unknown user", &unknown, GOOD_PASSWORD, Client::none(), &["look up"]),
+        ("stale", stale.token().expose(), GOOD_PASSWORD, Client::none(), &["look up"]),
+        ("inactive", &inactive, GOOD_PASSWORD, Client::none(), &["look up"]),
+        ("against the policy", &good, "a forbidden word in it", Client::none(), &["look up", "policy"]),
+        ("vetoed", &good, GOOD_PASSWORD, agent("vetoed"), &["look up", "policy", "pre"]),
+    ] {
+        steps.0.lock().unwrap().clear();
+        assert!(reset.confirm(token, password.into(), client).await.is_err(), "{name}");
+        assert_eq!(steps.all(), expected, "{name}");
+        assert!(verifies(&users.get("1").unwrap(), "ann's old password"), "{name}");
+    }
+    confirm(&reset, &good, GOOD_PASSWORD).await.expect("none of these used the token up");
+}
+
+#[tokio::test]
+async fn refusals_say_why_to_the_log_and_nothing_to_the_client() {
+    let users = people();
+    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
+    let stale = reset.issue(&StoredUser::new(1, "ann@example.com", Some("older".to_owned())), None).unwrap();
+    let unknown = reset.issue(&StoredUser::new(9, "eve@example.com", Some("x".to_owned())), None).unwrap();
+    let mut texts = Vec::new();
+    for (token, refusal) in [
+        ("x", Refusal::Malformed),
+        ("a.b.c", Refusal::Header),
+        (stale.token().expose(), Refusal::Stale),
+        (unknown.token().expose(), Refusal::UnknownUser),
+    ] {
+        for error in [reset.validate(token).await.map(drop), confirm(&reset, token, GOOD_PASSWORD).await] {
+            let Err(ResetError::InvalidToken(error)) = error else { panic!("{refusal}") };
+            assert_eq!(error.refusal(), refusal);
+            texts.push(error.to_string());
+        }
+    }
+    texts.dedup();
+    assert_eq!(texts.len(), 1, "one text, whatever the reason");
+}
+
+#[tokio::test]
+async fn a_veto_is_told_and_any_other_error_is_not() {
+    let users = people();
+    let vetoing = builder(users.clone())
+        .on_reset_token_created(no_mail)
+        .on_pre_password_reset(|_| async { Err(Veto::new("Not before noon.")) })
+        .build()
+        .unwrap();
+    let token = token_of(&vetoing, &users, "1");
+    let Err(ResetError::PasswordRefused(reasons)) = confirm(&vetoing, &token, GOOD_PASSWORD).await else { panic!() };
+    assert_eq!(reasons, ["Not before noon."]);
+
+    let failing = builder(users.clone())
+        .on_reset_token_created(no_mail)
+        .on_pre_password_reset(|_| async { Err::<(), BoxError>("the list of breached passwords is away".into()) })
+        .build()
+        .unwrap();
+    assert!(matches!(confirm(&failing, &token, GOOD_PASSWORD).await, Err(ResetError::Failed(_))));
+    assert!(verifies(&users.get("1").unwrap(), "ann's old password"));
+}
+
+/// A client that hangs up at any await of a confirm changes nothing about its outcome.
+#[tokio::test]
+async fn a_caller_that_stops_waiting_stops_nothing() {
+    for awaits in 0..40 {
+        let (users, posted) = (people(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&posted);
+        let reset = builder(Watched {
+            users: users.clone(),
+            calls: Arc::default(),
+            before: async |_| {
+                for _ in 0..4 {
+                    tokio::task::yield_now().await;
+                }
+                Ok::<(), BoxError>(())
+            },
+        })
+        .on_reset_token_created(no_mail)
+        .on_post_password_reset(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async {}
+        })
+        .build()
+        .unwrap();
+        let token = token_of(&reset, &users, "1");
+        let waiting = reset.clone();
+        let caller = tokio::spawn(async move { confirm(&waiting, &token, GOOD_PASSWORD).await });
+        for _ in 0..=awaits {
+            tokio::task::yield_now().await;
+        }
+        caller.abort();
+        let _ = caller.await;
+        finished(&reset).await;
+        assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD), "hung up after {awaits} awaits");
+        assert_eq!(posted.load(Ordering::SeqCst), 1, "hung up after {awaits} awaits");
+    }
+}
+
+#[tokio::test]
+async fn success_is_reported_only_after_the_store_acknowledged() {
+    let (users, acknowledged) = (people(), Arc::new(AtomicBool::new(false)));
+    let acknowledge = Arc::clone(&acknowledged);
+    let reset = builder(Slow { users: users.clone(), acknowledge }).on_reset_token_created(no_mail).build().unwrap();
+    confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
+    assert!(acknowledged.load(Ordering::SeqCst));
+}
+
+/// A store that is slow to acknowledge a write.
+struct Slow {
+    users: MemoryUsers,
+    acknowledge: Arc<AtomicBool>,
+}
+
+impl UserStore for Slow {
+    type Error = std::convert::Infallible;
+
+    async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, Self::Error> {
+        self.users.find_by_email(email).await
+    }
+
+    async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, Self::Error> {
+        self.users.find_by_id(id).await
+    }
+
+    async fn replace_password(
+        &self,
+        user: &StoredUser,
+        new_hash: &poem_password_reset::PasswordHash,
+    ) -> Result<poem_password_reset::Swap, Self::Error> {
+        let swap = self.users.replace_password(user, new_hash).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        self.acknowledge.store(true, Ordering::SeqCst);
+        swap
+    }
+}
+
+/// A handler that hangs keeps nobody waiting who has a new password already.
+#[tokio::test(start_paused = true)]
+async fn the_answer_does_not_wait_for_the_post_handlers() {
+    let users = people();
+    let reset = builder(users.clone())
+        .on_reset_token_created(no_mail)
+        .on_post_password_reset(|_| std::future::pending::<()>())
+        .build()
+        .unwrap();
+    let token = token_of(&reset, &users, "1");
+    let before = tokio::time::Instant::now();
+    confirm(&reset, &token, GOOD_PASSWORD).await.unwrap();
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+}
+
+/// "Fail the k-th call", for every call of a confirm to the store.
+#[tokio::test]
+async fn a_store_that_fails_at_any_call_leaves_a_password_that_works() {
+    for (call, because) in
+        [(Call::FindById, Unavailable::StoreDown), (Call::ReplacePassword, Unavailable::UnknownOutcome)]
+    {
+        let users = people();
+        let failing = Arc::new(AtomicBool::new(true));
+        let fails = Arc::clone(&failing);
+        let reset = builder(Watched {
+            users: users.clone(),
+            calls: Arc::default(),
+            before: move |this| {
+                let fails = this == call && fails.load(Ordering::SeqCst);
+                async move { if fails { Err(BoxError::from("the store is away")) } else { Ok(()) } }
+            },
+        })
+        .on_reset_token_created(no_mail)
+        .build()
+        .unwrap();
+        let token = token_of(&reset, &users, "1");
+        let Err(ResetError::Unavailable { because: said, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
+            panic!("{call:?}");
+        };
+        assert_eq!(said, because);
+        assert!(verifies(&users.get("1").unwrap(), "ann's old password"), "{call:?}");
+        failing.store(false, Ordering::SeqCst);
+        confirm(&reset, &token, GOOD_PASSWORD).await.expect("a second try is safe");
+    }
+}
+
+/// A store that neither answers nor fails is given up; one that panics is contained.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_or_panics_is_an_unknown_outcome() {
+    for panics in [false, true] {
+        let users = people();
+        let reset = builder(Watched {
+            users: users.clone(),
+            calls: Arc::default(),
+            before: move |call| async move {
+                match call {
+                    Call::ReplacePassword if panics => panic!("as planned"),
+                    Call::ReplacePassword => std::future::pending::<Result<(), BoxError>>().await,
+                    _ => Ok(()),
+                }
+            },
+        })
+        .on_reset_token_created(no_mail)
+        .build()
+        .unwrap();
+        let token = token_of(&reset, &users, "1");
+        let Err(ResetError::Unavailable { because, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
+            panic!("panics: {panics}");
+        };
+        assert_eq!(because, Unavailable::UnknownOutcome);
+    }
+}
+
+#[tokio::test]
+async fn a_hasher_that_fails_panics_or_repeats_itself_changes_nothing() {
+    for fault in ["fails", "panics", "repeats"] {
+        let (users, hashed) = (people(), Arc::new(AtomicUsize::new(0)));
+        let old = users.get("1").unwrap().password_hash().unwrap().expose().to_owned();
+        let reset = builder(users.clone())
+            .on_reset_token_created(no_mail)
+            .hasher(move |password: &str| -> Result<String, BoxError> {
+                match fault {
+                    _ if hashed.fetch_add(1, Ordering::SeqCst) < 2 => Ok(cheap_hash(password)?),
+                    "fails" => Err("no randomness".into()),
+                    "panics" => panic!("as planned"),
+                    _ => Ok(old.clone()),
+                }
+            })
+            .build()
+            .unwrap();
+        let token = token_of(&reset, &users, "1");
+        assert!(matches!(confirm(&reset, &token, GOOD_PASSWORD).await, Err(ResetError::Failed(_))), "{fault}");
+        assert!(verifies(&users.get("1").unwrap(), "ann's old password"), "{fault}");
+        reset.validate(&token).await.expect("the token stays good");
+    }
+}
+
+/// Validation reads only, however often, and agrees with what a confirmation would say.
+#[tokio::test]
+async fn validation_reads_only() {
+    let (users, calls) = (people(), Arc::new(Calls::default()));
+    let before = async |_| Ok::<(), BoxError>(());
+    let reset = builder(Watched { users: users.clone(), calls: Arc::clone(&calls), before })
+        .on_reset_token_created(no_mail)
+        .build()
+        .unwrap();
+    let token = token_of(&reset, &users, "1");
+    for _ in 0..1000 {
+        reset.validate(&token).await.unwrap();
+    }
+    assert_eq!(calls.find_by_id.load(Ordering::SeqCst), 1000);
+    assert_eq!(calls.all(), 1000);
+    confirm(&reset, &token, GOOD_PASSWORD).await.unwrap();
+}
+
+/// A token of one user with everything else naming another is a token of the first.
+#[tokio::test]
+async fn a_token_resets_the_password_of_its_user_and_no_other() {
+    let users = people();
+    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
+    confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
+    assert!(verifies(&users.get("2").unwrap(), "bob's old password"));
+    assert_eq!(users.get("1").unwrap().email(), "ann@example.com");
+}
+
+/// Spaces, NFC and NFD, what differs after byte 72: stored as sent.
+#[tokio::test]
+async fn a_password_is_stored_exactly_as_sent() {
+    let long = "purple tractor hums at dawn, ".repeat(3);
+    for password in [
+        "  purple tractor hums  ",
+        "purple tr\u{e4}ctor",
+        "purple tra\u{308}ctor",
+        &format!("{long}1"),
+        &format!("{long}2"),
+    ] {
+        let users = people();
+        let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
+        confirm(&reset, &token_of(&reset, &users, "1"), password).await.unwrap();
+        assert!(verifies(&users.get("1").unwrap(), password), "{password:?}");
+    }
+}

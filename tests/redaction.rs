@@ -1,0 +1,217 @@
+//! Nothing that is logged at TRACE, by any crate, during whole flows with every kind of failure holds a token, a
+//! password, a hash, a key or a full e-mail address; nor does any `Debug`, `Display` or error.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use doubles::{GOOD_PASSWORD, KEY, Watched, builder, cheap_hash, key, people};
+use poem::EndpointExt as _;
+use poem::test::TestClient;
+use poem_openapi::OpenApiService;
+use poem_password_reset::{
+    BoxError, Client, HttpContract, KeyRing, NewPassword, PasswordHash, PasswordPolicy, PostPasswordReset,
+    PrePasswordReset, ResetApi, ResetTokenCreated, StoredUser, TokenCodec, Veto,
+};
+use time::OffsetDateTime;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Everything that was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// The log of this process, at TRACE and of every crate.
+    fn of_process() -> &'static Self {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        LOG.get_or_init(|| {
+            let log = Log::default();
+            let subscriber =
+                tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+            log
+        })
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
+
+/// Fails if `text` holds a secret, as it is or in the encodings that it might meet on its way.
+fn assert_holds_none(text: &str, secrets: &[(&str, String)]) {
+    for (name, secret) in secrets {
+        let percent: String = secret.bytes().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "%{byte:02X}");
+            text
+        });
+        for form in [
+            secret.clone(),
+            secret.to_uppercase(),
+            secret.replace('@', "%40"),
+            secret.replace(' ', "+"),
+            percent,
+            BASE64_STANDARD.encode(secret),
+            BASE64_STANDARD_NO_PAD.encode(secret),
+            BASE64_URL_SAFE_NO_PAD.encode(secret),
+            format!("{:?}", secret.as_bytes()).trim_matches(['[', ']']).to_owned(),
+        ] {
+            assert!(!text.contains(&form), "{name} is there, as {form:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_secret_is_logged_in_a_whole_flow() {
+    let log = Log::of_process();
+    let users = people();
+    let events: Arc<Mutex<Vec<Arc<ResetTokenCreated>>>> = Arc::default();
+    let keep = Arc::clone(&events);
+    let failing = Arc::new(AtomicUsize::new(0));
+    let fails = Arc::clone(&failing);
+    let store = Watched {
+        users: users.clone(),
+        calls: Arc::default(),
+        before: move |_| {
+            let fails = fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            async move { if fails { Err(BoxError::from("the store is away")) } else { Ok(()) } }
+        },
+    };
+    let reset = builder(store)
+        .on_reset_token_created(move |event: Arc<ResetTokenCreated>| {
+            keep.lock().unwrap().push(Arc::clone(&event));
+            // An error as a mail library might word it, with all that it was given.
+            async move {
+                let text = format!("550 <{}> does not want {}", event.user().email(), event.link());
+                Err::<(), BoxError>(text.into())
+            }
+        })
+        .on_pre_password_reset(|event: Arc<PrePasswordReset>| async move {
+            match event.client().user_agent() {
+                Some("vetoed") => Err(Veto::new(format!("Not for {}.", event.user().email()))),
+                _ => Ok(()),
+            }
+        })
+        .on_post_password_reset(|event: Arc<PostPasswordReset>| async move {
+            assert!(event.user().email().is_empty(), "no notice to {}", event.user().email());
+        })
+        .build()
+        .unwrap();
+    let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0");
+    let http =
+        TestClient::new(poem::Route::new().nest("/reset", api.with(HttpContract)).with(poem::middleware::Tracing));
+
+    let post = async |path: &str, agent: &str, body: String| {
+        let request = http.post(format!("/reset{path}")).header("User-Agent", agent).content_type("application/json");
+        request.body(body).send().await.0.status().as_u16()
+    };
+    for email in ["ann@example.com", "nobody.canary@example.com", "carol@example.com", "not-an-address-canary"] {
+        post("/", "a", format!("{{\"email\":\"{email}\"}}")).await;
+    }
+    failing.store(1, Ordering::SeqCst);
+    post("/", "a", "{\"email\":\"ann@example.com\"}".to_owned()).await;
+    while reset.ledger().waiting > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let token = events.lock().unwrap()[0].token().expose().to_owned();
+    let forged = format!("{}AAAA", &token[..token.len() - 4]);
+    let weak = "canary password1";
+    let with = |token: &str, password: &str| format!("{{\"token\":\"{token}\",\"password\":\"{password}\"}}");
+    assert_eq!(post("/validate_token", "a", with(&token, "")).await, 200);
+    assert_eq!(post("/validate_token", "a", with(&forged, "")).await, 404);
+    assert_eq!(post("/confirm", "a", with(&forged, GOOD_PASSWORD)).await, 404);
+    assert_eq!(post("/confirm", "a", with(&token, "canary1")).await, 400);
+    assert_eq!(post("/confirm", "vetoed", with(&token, GOOD_PASSWORD)).await, 400);
+    assert_eq!(post("/confirm", "a", format!("{{\"token\":\"{token}\",\"password\":[\"{weak}\"]}}")).await, 400);
+    assert_eq!(post("/confirm", "a", format!("{token} {weak}")).await, 400);
+    failing.store(1, Ordering::SeqCst);
+    assert_eq!(post("/confirm", "a", with(&token, GOOD_PASSWORD)).await, 503);
+    assert_eq!(post("/confirm", "a", with(&token, GOOD_PASSWORD)).await, 200);
+    assert_eq!(post("/confirm", "a", with(&token, GOOD_PASSWORD)).await, 404);
+    reset.shutdown(Duration::from_secs(10)).await;
+
+    let text = log.text();
+    for told in
+        ["a reset was requested", "a reset token was refused", "refusal=signature", "a password was reset", "vetoed"]
+    {
+        assert!(text.contains(told), "{told:?} is logged: {text}");
+    }
+    let hash = |id: &str| users.get(id).unwrap().password_hash().unwrap().expose().to_owned();
+    let claims = token.split('.').nth(1).unwrap().to_owned();
+    let secrets = [
+        ("the token", token.clone()),
+        ("the claims", claims),
+        ("the signature", token.rsplit('.').next().unwrap().to_owned()),
+        ("a forged token", forged),
+        ("an address", "ann@example.com".to_owned()),
+        ("an unknown address", "nobody.canary@example.com".to_owned()),
+        ("what is no address", "not-an-address-canary".to_owned()),
+        ("the new password", GOOD_PASSWORD.to_owned()),
+        ("a weak password", "canary1".to_owned()),
+        ("a password of a wrong type", weak.to_owned()),
+        ("the key", String::from_utf8(KEY.to_vec()).unwrap()),
+        ("the hash of a password", hash("1")),
+        ("another hash", hash("2")),
+    ];
+    assert_holds_none(&text, &secrets);
+}
+
+#[test]
+fn nothing_that_can_be_shown_shows_a_secret() {
+    let hash = cheap_hash("the password").unwrap();
+    let user = StoredUser::new(7, "ann@example.com", Some(hash.clone())).with_username("annie-canary".to_owned());
+    let codec = TokenCodec::new(key());
+    let now = OffsetDateTime::now_utc();
+    let token = codec.issue(&user, now, time::Duration::HOUR).unwrap();
+    let claims = codec.verify(token.expose(), now).unwrap();
+    let reset = builder(people()).on_reset_token_created(async |_| {}).build().unwrap();
+    let event = reset.issue(&user, None).unwrap();
+    let stale = codec.bind(codec.verify(token.expose(), now).unwrap(), people().get("1").unwrap()).unwrap_err();
+
+    let mut shown = format!("{:?} {:?} {user:?} {codec:?} {token:?} {claims:?}", key(), KeyRing::new(key()));
+    let bound = codec.bind(claims, user.clone()).unwrap();
+    let _ = write!(shown, " {bound:?} {event:?} {reset:?} {stale:?} {stale}");
+    let _ = write!(shown, " {:?} {:?}", NewPassword::new("the password"), PasswordHash::new(hash.as_str()));
+    let _ = write!(shown, " {:?} {:?} {:?}", PasswordPolicy::default(), Client::none(), ResetApi::new(reset));
+
+    assert_holds_none(
+        &shown,
+        &[
+            ("the token", token.expose().to_owned()),
+            ("the token of the event", event.token().expose().to_owned()),
+            ("the link", event.link().to_owned()),
+            ("the address", "ann@example.com".to_owned()),
+            ("the username", "annie-canary".to_owned()),
+            ("the hash", hash),
+            ("the password", "the password".to_owned()),
+            ("the key", String::from_utf8(KEY.to_vec()).unwrap()),
+        ],
+    );
+}

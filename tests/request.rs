@@ -1,0 +1,361 @@
+//! The operation **request**: the answer comes before the look-up, mail goes to the address on record, and every
+//! accepted request is accounted for.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doubles::{Call, Calls, Watched, builder, no_mail, people};
+use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::{
+    BoxError, Client, Ledger, PasswordHash, PasswordReset, PasswordResetBuilder, ResetError, ResetTokenCreated,
+    SendError, StoredUser, Swap, Unavailable, UserStore,
+};
+
+/// A handler that keeps what it was given: the address on record and the link.
+#[derive(Clone, Default)]
+struct Outbox(Arc<Mutex<Vec<(String, String)>>>);
+
+impl Outbox {
+    fn receive(&self, event: &ResetTokenCreated) {
+        self.0.lock().unwrap().push((event.user().email().to_owned(), event.link().to_owned()));
+    }
+
+    fn handler(&self) -> impl Fn(Arc<ResetTokenCreated>) -> std::future::Ready<()> + Send + Sync + 'static {
+        let outbox = self.clone();
+        move |event| {
+            outbox.receive(&event);
+            std::future::ready(())
+        }
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(address, _)| address.clone()).collect()
+    }
+}
+
+fn with_outbox(users: impl UserStore) -> (PasswordResetBuilder, Outbox) {
+    let outbox = Outbox::default();
+    (builder(users).on_reset_token_created(outbox.handler()), outbox)
+}
+
+async fn settled(reset: &PasswordReset) -> Ledger {
+    loop {
+        let ledger = reset.ledger();
+        assert!(adds_up(ledger), "{ledger:?}");
+        if ledger.waiting == 0 {
+            return ledger;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn adds_up(ledger: Ledger) -> bool {
+    ledger.accepted
+        == ledger.delivered + ledger.failed + ledger.ineligible + ledger.suppressed + ledger.lost + ledger.waiting
+}
+
+#[tokio::test]
+async fn an_eligible_user_gets_a_link_that_works_at_the_address_on_record() {
+    let users = people();
+    let (builder, outbox) = with_outbox(users);
+    let reset = builder.build().unwrap();
+    reset.request("  ANN@Example.COM ", Client::none()).await.unwrap();
+    assert_eq!(settled(&reset).await.delivered, 1);
+    let (address, link) = outbox.0.lock().unwrap()[0].clone();
+    assert_eq!(address, "ann@example.com", "the address on record, not the one typed");
+    let token = link.strip_prefix("https://app.example.com/reset-password#token=").unwrap();
+    assert_eq!(reset.validate(token).await.unwrap().id(), "1");
+}
+
+#[tokio::test]
+async fn nobody_else_gets_mail() {
+    let (builder, outbox) = with_outbox(people());
+    let reset = builder.build().unwrap();
+    for email in ["nobody@example.com", "carol@example.com", "dave@example.com"] {
+        reset.request(email, Client::none()).await.unwrap();
+    }
+    let ledger = settled(&reset).await;
+    assert_eq!((ledger.accepted, ledger.ineligible), (3, 3));
+    assert!(outbox.addresses().is_empty());
+}
+
+#[tokio::test]
+async fn a_first_password_only_where_it_is_allowed() {
+    let (builder, outbox) = with_outbox(people());
+    let reset = builder.allow_first_password(true).build().unwrap();
+    reset.request("dave@example.com", Client::none()).await.unwrap();
+    reset.request("carol@example.com", Client::none()).await.unwrap();
+    settled(&reset).await;
+    assert_eq!(outbox.addresses(), ["dave@example.com"]);
+}
+
+/// The store hangs: the answer is there all the same, for everybody, before the first look-up has begun.
+#[tokio::test(start_paused = true)]
+async fn the_answer_comes_before_the_look_up() {
+    for email in ["ann@example.com", "nobody@example.com"] {
+        let calls = Arc::new(Calls::default());
+        let (builder, _) = with_outbox(Watched {
+            users: people(),
+            calls: Arc::clone(&calls),
+            before: async |_| std::future::pending::<Result<(), BoxError>>().await,
+        });
+        let reset = builder.build().unwrap();
+        let before = tokio::time::Instant::now();
+        reset.request(email, Client::none()).await.unwrap();
+        assert_eq!(calls.all(), 0, "nobody was looked up yet");
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+}
+
+/// The handler hangs, fails or panics: the answer is the same, and the next request is as quick.
+#[tokio::test(start_paused = true)]
+async fn no_handler_delays_or_changes_an_answer() {
+    type Outcome = Result<(), BoxError>;
+    async fn fault(kind: usize) -> Outcome {
+        match kind {
+            0 => std::future::pending::<Outcome>().await,
+            1 => Err("no mail today".into()),
+            _ => panic!("as planned"),
+        }
+    }
+    for kind in 0..3 {
+        let reset = builder(people()).on_reset_token_created(move |_| fault(kind)).build().unwrap();
+        let before = tokio::time::Instant::now();
+        for email in ["ann@example.com", "nobody@example.com", "ann@example.com"] {
+            reset.request(email, Client::none()).await.unwrap();
+        }
+        assert_eq!(before.elapsed(), Duration::ZERO, "fault {kind}");
+        assert_eq!(reset.shutdown(Duration::from_secs(100)).await.lost_requests, 0);
+        let ledger = reset.ledger();
+        assert_eq!((ledger.accepted, ledger.failed, ledger.ineligible), (3, 2, 1), "fault {kind}: {ledger:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_address_is_refused_without_a_look_up() {
+    let calls = Arc::new(Calls::default());
+    let before = async |_| Ok::<(), BoxError>(());
+    let (builder, _) = with_outbox(Watched { users: people(), calls: Arc::clone(&calls), before });
+    let reset = builder.build().unwrap();
+    for email in
+        ["", "ann", "ann@example.com, bob@example.com", "ann@example.com\r\nBcc: bob@example.com", "änn@example.com"]
+    {
+        assert!(matches!(reset.request(email, Client::none()).await, Err(ResetError::InvalidEmail)), "{email:?}");
+    }
+    assert_eq!(settled(&reset).await.accepted, 0);
+    assert_eq!(calls.all(), 0);
+}
+
+/// A store that finds whatever it likes.
+struct Loose(Vec<StoredUser>);
+
+impl UserStore for Loose {
+    type Error = std::convert::Infallible;
+
+    async fn find_by_email(&self, _: &str) -> Result<Vec<StoredUser>, Self::Error> {
+        Ok(self.0.clone())
+    }
+
+    async fn find_by_id(&self, _: &str) -> Result<Option<StoredUser>, Self::Error> {
+        Ok(self.0.first().cloned())
+    }
+
+    async fn replace_password(&self, _: &StoredUser, _: &PasswordHash) -> Result<Swap, Self::Error> {
+        Ok(Swap::Stale)
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_finds_somebody_else_sends_no_mail() {
+    let user = |email: &str| StoredUser::new(email.len(), email, Some("a hash".to_owned()));
+    let users = [
+        "ann@example.com",
+        "Ann@Example.com",
+        "bob@example.com",
+        "\u{ff41}nn@example.com",
+        "ann@ex\u{ff41}mple.com",
+        "ann@example.com\r\nBcc: bob@example.com",
+        "ann@example.com, bob@example.com",
+        "\"ann\"@example.com",
+        " ann@example.com",
+        "",
+    ];
+    let (builder, outbox) = with_outbox(Loose(users.map(user).to_vec()));
+    let reset = builder.build().unwrap();
+    reset.request("ann@example.com", Client::none()).await.unwrap();
+    settled(&reset).await;
+    assert_eq!(outbox.addresses(), ["ann@example.com", "Ann@Example.com"]);
+}
+
+#[tokio::test]
+async fn users_who_share_an_address_get_a_token_each() {
+    let hash = |text: &str| Some(text.to_owned());
+    let users = MemoryUsers::new([
+        StoredUser::new("a", "Both@example.com", hash("one")),
+        StoredUser::new("b", "both@example.com", hash("two")),
+        StoredUser::new("c", "both@example.com", hash("three")).with_active(false),
+    ]);
+    let (builder, outbox) = with_outbox(users);
+    let reset = builder.build().unwrap();
+    reset.request("both@example.com", Client::none()).await.unwrap();
+    assert_eq!(settled(&reset).await.delivered, 1, "it is one request");
+    assert_eq!(outbox.addresses(), ["Both@example.com", "both@example.com"]);
+    let mails = outbox.0.lock().unwrap().clone();
+    for ((_, link), id) in mails.iter().zip(["a", "b"]) {
+        let token = link.rsplit('=').next().unwrap();
+        assert_eq!(reset.validate(token).await.unwrap().id(), id);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_fails_is_tried_again() {
+    let failures = Arc::new(AtomicUsize::new(3));
+    let left = Arc::clone(&failures);
+    let (builder, outbox) = with_outbox(Watched {
+        users: people(),
+        calls: Arc::default(),
+        before: move |_| {
+            let fails = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            async move { if fails { Err(BoxError::from("the store is away")) } else { Ok(()) } }
+        },
+    });
+    let reset = builder.build().unwrap();
+    reset.request("ann@example.com", Client::none()).await.unwrap();
+    reset.shutdown(Duration::from_secs(60)).await;
+    assert_eq!(reset.ledger().delivered, 1);
+    assert_eq!(outbox.addresses(), ["ann@example.com"]);
+}
+
+/// Known to be down, the store makes every request 503, for whatever address; and back, it is asked again.
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_down_everybody_is_told_so_alike() {
+    let down = Arc::new(AtomicBool::new(true));
+    let is_down = Arc::clone(&down);
+    let (builder, outbox) = with_outbox(Watched {
+        users: people(),
+        calls: Arc::default(),
+        before: move |_| {
+            let is_down = is_down.load(Ordering::SeqCst);
+            async move { if is_down { Err(BoxError::from("the store is away")) } else { Ok(()) } }
+        },
+    });
+    let reset = builder.build().unwrap();
+    reset.request("ann@example.com", Client::none()).await.expect("nobody knows yet");
+    while reset.ledger().lost == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for email in ["ann@example.com", "nobody@example.com"] {
+        let Err(ResetError::Unavailable { because, retry_after }) = reset.request(email, Client::none()).await else {
+            panic!("the store is known to be down");
+        };
+        assert_eq!(because, Unavailable::StoreDown);
+        assert!(retry_after <= Duration::from_secs(5) && !retry_after.is_zero());
+    }
+    down.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    reset.request("ann@example.com", Client::none()).await.expect("it is asked again after a while");
+    while reset.ledger().waiting > 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(outbox.addresses(), ["ann@example.com"]);
+    assert_eq!((reset.ledger().accepted, reset.ledger().lost), (2, 1));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_alike_for_every_address() {
+    let reset = builder(people())
+        .queue(3)
+        .handled_at_once(2)
+        .on_reset_token_created(|_| std::future::pending::<()>())
+        .build()
+        .unwrap();
+    // Two are being handled, three wait.
+    for _ in 0..2 {
+        reset.request("ann@example.com", Client::none()).await.unwrap();
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    for email in ["ann@example.com", "nobody@example.com", "bob@example.com"] {
+        reset.request(email, Client::none()).await.unwrap();
+    }
+    for email in ["ann@example.com", "nobody@example.com"] {
+        let Err(ResetError::Unavailable { because, .. }) = reset.request(email, Client::none()).await else {
+            panic!("the queue is full");
+        };
+        assert_eq!(because, Unavailable::QueueFull);
+    }
+    assert_eq!((reset.ledger().accepted, reset.ledger().waiting), (5, 5));
+}
+
+#[tokio::test]
+async fn a_request_changes_nothing_about_the_user() {
+    let (users, calls) = (people(), Arc::new(Calls::default()));
+    let before = async |call| match call {
+        Call::ReplacePassword => Err(BoxError::from("a request wrote")),
+        _ => Ok(()),
+    };
+    let (builder, _) = with_outbox(Watched { users: users.clone(), calls: Arc::clone(&calls), before });
+    let reset = builder.build().unwrap();
+    for _ in 0..20 {
+        reset.request("ann@example.com", Client::none()).await.unwrap();
+    }
+    settled(&reset).await;
+    assert_eq!(calls.replace_password.load(Ordering::SeqCst), 0);
+    assert!(doubles::verifies(&users.get("1").unwrap(), "ann's old password"));
+}
+
+#[tokio::test]
+async fn unknown_users_are_revealed_on_demand_only() {
+    let reset = builder(people()).reveal_unknown_users(true).on_reset_token_created(no_mail).build().unwrap();
+    assert!(matches!(reset.request("nobody@example.com", Client::none()).await, Err(ResetError::UnknownUser)));
+    reset.request("ann@example.com", Client::none()).await.unwrap();
+    assert_eq!(settled(&reset).await.accepted, 1);
+}
+
+#[tokio::test]
+async fn send_does_from_code_what_a_request_does() {
+    let users = people();
+    let (builder, outbox) = with_outbox(users.clone());
+    let reset = builder.build().unwrap();
+    reset.send(&users.get("1").unwrap(), Some(time::Duration::hours(24))).await.unwrap();
+    assert_eq!(outbox.addresses(), ["ann@example.com"]);
+    assert_eq!(reset.ledger().delivered, 1);
+    for (id, lifetime) in [("3", None), ("4", None), ("1", Some(time::Duration::hours(25)))] {
+        let sent = reset.send(&users.get(id).unwrap(), lifetime).await;
+        assert!(matches!(sent, Err(SendError::Issue(_))), "{id}");
+    }
+    assert_eq!(reset.ledger().accepted, 1);
+
+    let reset = doubles::builder(people())
+        .on_reset_token_created(|_| async { Err::<(), BoxError>("no mail today".into()) })
+        .build()
+        .unwrap();
+    assert_eq!(reset.send(&users.get("1").unwrap(), None).await, Err(SendError::Handlers));
+    assert_eq!(reset.ledger().failed, 1);
+}
+
+#[tokio::test]
+async fn the_event_names_the_client_that_asked() {
+    let seen = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&seen);
+    let reset = builder(people())
+        .on_reset_token_created(move |event: Arc<ResetTokenCreated>| {
+            *keep.lock().unwrap() = Some(event.client().clone());
+            std::future::ready(())
+        })
+        .build()
+        .unwrap();
+    let client = Client::new("::ffff:192.0.2.7".parse().ok(), Some("a browser"));
+    reset.request("ann@example.com", client.clone()).await.unwrap();
+    settled(&reset).await;
+    let seen = seen.lock().unwrap().clone().unwrap();
+    assert_eq!(seen, client);
+    assert_eq!(seen.address().unwrap().to_string(), "192.0.2.7");
+    assert_eq!(seen.user_agent(), Some("a browser"));
+}

@@ -1,0 +1,195 @@
+//! Of any number of confirms that race with one token, one succeeds; and whoever changes the row first wins.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use doubles::{Call, Calls, GOOD_PASSWORD, Watched, builder, cheap_hash, no_mail, people, verifies};
+use poem_password_reset::store::{MemoryUsers, SqliteUsers};
+use poem_password_reset::{
+    BoxError, Client, NewPassword, PasswordPolicy, PasswordReset, Refusal, ResetError, StoredUser, Strength, UserStore,
+};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use tokio::task::JoinSet;
+
+const RACERS: usize = 64;
+
+/// A password reset whose policy costs nothing, as a race is about what comes after it.
+fn racing(users: impl UserStore) -> PasswordReset {
+    let policy = PasswordPolicy::default().strength(Strength::Any).allow_similar(true);
+    builder(users).policy(policy).on_reset_token_created(no_mail).build().unwrap()
+}
+
+/// Races `RACERS` confirms with one token, each with a password of its own. Returns the passwords that won.
+async fn race(reset: &PasswordReset, user: &StoredUser, round: usize) -> Vec<String> {
+    let event = reset.issue(user, None).unwrap();
+    let token: Arc<str> = event.token().expose().into();
+    let mut racers = JoinSet::new();
+    for racer in 0..RACERS {
+        let (reset, token) = (reset.clone(), Arc::clone(&token));
+        racers.spawn(async move {
+            let password = format!("round {round}, racer {racer}");
+            match reset.confirm(&token, NewPassword::new(password.as_str()), Client::none()).await {
+                Ok(()) => Some(password),
+                Err(ResetError::InvalidToken(error)) => {
+                    assert!(matches!(error.refusal(), Refusal::LostRace | Refusal::Stale), "{error:?}");
+                    None
+                }
+                Err(error) => panic!("a confirm failed otherwise than by losing: {error}"),
+            }
+        });
+    }
+    racers.join_all().await.into_iter().flatten().collect()
+}
+
+/// 200 rounds of 64 confirms on SQLite, in a file and with several connections: one winner each round, and the stored
+/// password is the winner's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_of_64_confirms_wins_on_sqlite() {
+    const ROUNDS: usize = 200;
+    let directory = Directory::new("single-use");
+    let users = SqliteUsers::new(database(&directory).await);
+    let reset = racing(users.clone());
+    for round in 0..ROUNDS {
+        let ann = users.find_by_id("ann").await.unwrap().unwrap();
+        let winners = race(&reset, &ann, round).await;
+        assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
+        let ann = users.find_by_id("ann").await.unwrap().unwrap();
+        assert!(verifies(&ann, &winners[0]), "round {round}: what is stored is the winner's password");
+        let bob = users.find_by_id("bob").await.unwrap().unwrap();
+        assert!(verifies(&bob, "bob's old password"), "round {round}: nobody else's password is touched");
+    }
+}
+
+/// The same on a store that yields between the look-up and the write, so that all racers have checked the token before
+/// the first of them writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_of_64_confirms_wins_on_a_store_that_yields() {
+    let users = people();
+    let reset = racing(Watched {
+        users: users.clone(),
+        calls: Arc::default(),
+        before: async |_| {
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            Ok::<(), BoxError>(())
+        },
+    });
+    for round in 0..500 {
+        let winners = race(&reset, &users.get("1").unwrap(), round).await;
+        assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
+        assert!(verifies(&users.get("1").unwrap(), &winners[0]), "round {round}");
+    }
+}
+
+/// What changes between the check and the write makes the confirm lose, whatever it is.
+#[tokio::test]
+async fn a_change_between_check_and_write_wins() {
+    let changes: [fn(&MemoryUsers); 5] = [
+        |users| {
+            let hash = Some(cheap_hash("set elsewhere").unwrap());
+            users.update("1", |ann| StoredUser::new(1, ann.email(), hash));
+        },
+        |users| {
+            users.update("1", |ann| {
+                let hash = ann.password_hash().map(|hash| hash.expose().to_owned());
+                StoredUser::new(1, "ann.new@example.com", hash)
+            });
+        },
+        |users| {
+            users.update("1", |ann| ann.with_active(false));
+        },
+        |users| {
+            users.remove("1");
+        },
+        |users| {
+            users.update("1", |ann| StoredUser::new(1, ann.email(), None));
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let users = people();
+        let (rows, calls) = (users.clone(), Arc::new(Calls::default()));
+        let reset = racing(Watched {
+            users: users.clone(),
+            calls: Arc::clone(&calls),
+            before: move |call| {
+                if call == Call::ReplacePassword {
+                    change(&rows);
+                }
+                async { Ok::<(), BoxError>(()) }
+            },
+        });
+        let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
+        let error = reset.confirm(event.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap_err();
+        let ResetError::InvalidToken(error) = error else { panic!("change {number}: {error}") };
+        assert_eq!(error.refusal(), Refusal::LostRace, "change {number}");
+        assert!(!users.get("1").is_some_and(|ann| verifies(&ann, GOOD_PASSWORD)), "change {number}");
+    }
+}
+
+/// Three tokens, one used: the others are dead, for validation and confirmation alike, and so is the one used.
+#[tokio::test]
+async fn one_success_ends_every_token_of_the_user() {
+    let users = people();
+    let reset = racing(users.clone());
+    let ann = users.get("1").unwrap();
+    let minutes = |minutes| Some(time::Duration::minutes(minutes));
+    let events = [10, 20, 30].map(|lifetime| reset.issue(&ann, minutes(lifetime)).unwrap());
+    let bobs = reset.issue(&users.get("2").unwrap(), None).unwrap();
+    for event in &events {
+        reset.validate(event.token().expose()).await.unwrap();
+    }
+    reset.confirm(events[1].token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap();
+    for event in &events {
+        assert!(matches!(reset.validate(event.token().expose()).await, Err(ResetError::InvalidToken(_))));
+        let again = reset.confirm(event.token().expose(), "another good one".into(), Client::none()).await;
+        assert!(matches!(again, Err(ResetError::InvalidToken(_))));
+    }
+    assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD));
+    reset.validate(bobs.token().expose()).await.expect("another user's token is another matter");
+}
+
+/// A folder of the test's own, removed at the end.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("poem-password-reset-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn database(directory: &Directory) -> SqlitePool {
+    let url = format!("sqlite://{}?mode=rwc", directory.0.join("users.db").display());
+    let options = SqliteConnectOptions::from_str(&url).unwrap().journal_mode(SqliteJournalMode::Wal);
+    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.unwrap();
+    sqlx::query(
+        "CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT NOT NULL, username TEXT, \
+         active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    for name in ["ann", "bob"] {
+        sqlx::query("INSERT INTO users (id, email, password_hash) VALUES (?, ?, ?)")
+            .bind(name)
+            .bind(format!("{name}@example.com"))
+            .bind(cheap_hash(&format!("{name}'s old password")).unwrap())
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    pool
+}

@@ -1,0 +1,216 @@
+//! Every ready store keeps the contract of `UserStore`, and the contract test finds the stores that do not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use poem_password_reset::store::{IdType, MemoryUsers, SqliteUsers};
+use poem_password_reset::testing::{Edit, check_user_store};
+use poem_password_reset::{PasswordHash, StoredUser, Swap, UserStore};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+const ANN: &str = "Ann@Example.com";
+const BOB: &str = "bob@example.com";
+
+/// A database in memory that several connections share.
+async fn database(schema: &'static str) -> SqlitePool {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = format!("file:stores-{}?mode=memory&cache=shared", NEXT.fetch_add(1, Ordering::Relaxed));
+    let options = SqliteConnectOptions::new().filename(name).shared_cache(true).in_memory(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options).await.unwrap();
+    sqlx::raw_sql(schema).execute(&pool).await.unwrap();
+    pool
+}
+
+/// Checks a store over `pool`; `names` are table, e-mail, active and hash column.
+async fn check_sqlite(users: SqliteUsers, pool: SqlitePool, [table, email, active, hash]: [&'static str; 4]) {
+    check_user_store(users, ANN, BOB, async |edit| {
+        let (set, value) = match edit {
+            Edit::Email(new) => (email, Some(new)),
+            Edit::PasswordHash(new) => (hash, new),
+            Edit::Active(new) => (active, Some(if new { "1" } else { "0" }.to_owned())),
+            _ => {
+                let sql = format!("DELETE FROM {table} WHERE {email} = ?");
+                sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ANN).execute(&pool).await.unwrap();
+                return;
+            }
+        };
+        let sql = format!("UPDATE {table} SET {set} = ? WHERE {email} LIKE '%ann@example.com'");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(value).execute(&pool).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_with_text_ids() {
+    let pool = database(
+        "CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT NOT NULL, username TEXT,
+             active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT);
+         INSERT INTO users VALUES ('ann', 'Ann@Example.com', 'ann', 1, 'a'), ('bob', 'bob@example.com', NULL, 1, 'b');",
+    )
+    .await;
+    let users = SqliteUsers::new(pool.clone());
+    assert_eq!(users.find_by_id("ann").await.unwrap().unwrap().username(), Some("ann"));
+    assert_eq!(users.find_by_id("bob").await.unwrap().unwrap().username(), None);
+    check_sqlite(users, pool, ["users", "email", "active", "password_hash"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_with_integer_ids_and_other_names() {
+    let pool = database(
+        "CREATE TABLE \"the accounts\" (nr INTEGER PRIMARY KEY, mail TEXT NOT NULL, \"may sign in\" INTEGER NOT NULL, pw TEXT);
+         INSERT INTO \"the accounts\" VALUES (41, 'Ann@Example.com', 1, 'a'), (42, 'bob@example.com', 1, 'b');",
+    )
+    .await;
+    let users = SqliteUsers::new(pool.clone())
+        .table("the accounts")
+        .id_column("nr", IdType::Integer)
+        .email_column("mail")
+        .username_column(None)
+        .active_column("may sign in")
+        .password_hash_column("pw");
+    assert_eq!(users.find_by_id("41").await.unwrap().unwrap().id(), "41");
+    for other_spelling in ["+41", "041", "41.0", " 41"] {
+        assert!(users.find_by_id(other_spelling).await.unwrap().is_none(), "{other_spelling:?}");
+    }
+    check_sqlite(users, pool, ["\"the accounts\"", "mail", "\"may sign in\"", "pw"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_with_uuid_ids_as_bytes() {
+    let pool = database(
+        "CREATE TABLE users (id BLOB PRIMARY KEY, email TEXT NOT NULL, username TEXT,
+             active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT);
+         INSERT INTO users (id, email, password_hash) VALUES
+             (x'0123456789abcdef0123456789abcdef', 'Ann@Example.com', 'a'),
+             (x'ffffffffffffffffffffffffffffffff', 'bob@example.com', 'b');",
+    )
+    .await;
+    let users = SqliteUsers::new(pool.clone()).id_column("id", IdType::UuidBlob);
+    let ann = "01234567-89ab-cdef-0123-456789abcdef";
+    assert_eq!(users.find_by_id(ann).await.unwrap().unwrap().id(), ann);
+    for other_spelling in [ann.to_uppercase(), ann.replace('-', ""), format!("{{{ann}}}"), format!("urn:uuid:{ann}")] {
+        assert!(users.find_by_id(&other_spelling).await.unwrap().is_none(), "{other_spelling:?}");
+    }
+    check_sqlite(users, pool, ["users", "email", "active", "password_hash"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_where_everybody_is_active() {
+    let pool = database(
+        "CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT, password_hash TEXT);
+         INSERT INTO users VALUES ('ann', 'ann@example.com', 'a');",
+    )
+    .await;
+    let users = SqliteUsers::new(pool).username_column(None).active_column(None);
+    let ann = users.find_by_email("ANN@example.com").await.unwrap().remove(0);
+    assert!(ann.is_active());
+    assert_eq!(users.replace_password(&ann, &"new".into()).await.unwrap(), Swap::Done);
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_there_is_an_error_and_no_answer() {
+    let users = SqliteUsers::new(database("CREATE TABLE other (id TEXT)").await);
+    assert!(users.find_by_email(ANN).await.is_err());
+    assert!(users.find_by_id("ann").await.is_err());
+}
+
+fn two_users() -> MemoryUsers {
+    MemoryUsers::new([StoredUser::new(1, ANN, Some("a".to_owned())), StoredUser::new(2, BOB, Some("b".to_owned()))])
+}
+
+/// Changes Ann's row of a store in memory.
+fn change(users: &MemoryUsers, edit: Edit) {
+    let ann = users.get("1").unwrap();
+    let hash = ann.password_hash().map(|hash| hash.expose().to_owned());
+    match edit {
+        Edit::Email(email) => users.put(StoredUser::new(1, email, hash)),
+        Edit::Active(active) => users.put(ann.with_active(active)),
+        Edit::PasswordHash(hash) => users.put(StoredUser::new(1, ann.email(), hash)),
+        _ => drop(users.remove("1")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory() {
+    let users = two_users();
+    let rows = users.clone();
+    check_user_store(Arc::new(users), ANN, BOB, async |edit| change(&rows, edit)).await;
+}
+
+/// A store with one fault, named by what it does wrong.
+struct Faulty {
+    users: MemoryUsers,
+    fault: &'static str,
+}
+
+impl UserStore for Faulty {
+    type Error = std::convert::Infallible;
+
+    async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, Self::Error> {
+        let mut found = match self.fault {
+            "minds the case"
+                if !["1", "2"].iter().any(|id| self.users.get(id).is_some_and(|user| user.email() == email)) =>
+            {
+                Vec::new()
+            }
+            "takes an address for a pattern" if email == "%" => vec![self.users.get("2").unwrap()],
+            _ => self.users.find_by_email(email).await?,
+        };
+        if self.fault == "returns the address that was asked for" {
+            found = found.into_iter().map(|user| StoredUser::new(user.id(), email, Some("a".to_owned()))).collect();
+        }
+        Ok(found)
+    }
+
+    async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, Self::Error> {
+        let id = if self.fault == "trims ids" { id.trim() } else { id };
+        self.users.find_by_id(id).await
+    }
+
+    async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, Self::Error> {
+        let Some(row) = self.users.get(user.id()) else { return Ok(Swap::Stale) };
+        let hash = |user: &StoredUser| user.password_hash().map(|hash| hash.expose().to_owned());
+        let compares = |what: &str| self.fault != what;
+        let same = (!compares("does not compare the hash") || hash(&row) == hash(user))
+            && (!compares("does not compare the address") || row.email() == user.email())
+            && (!compares("does not compare whether active") || row.is_active())
+            && (compares("takes NULL for unequal to NULL") || hash(user).is_some());
+        if !same {
+            return Ok(Swap::Stale);
+        }
+        if self.fault == "compares, then writes" {
+            tokio::task::yield_now().await;
+        }
+        if self.fault != "reports a write it did not make" {
+            self.users.put(StoredUser::new(row.id(), row.email(), Some(new_hash.expose().to_owned())));
+        }
+        Ok(Swap::Done)
+    }
+}
+
+#[test]
+fn the_contract_test_finds_each_fault() {
+    for (fault, complaint) in [
+        ("minds the case", "in whatever case"),
+        ("takes an address for a pattern", "must find nobody"),
+        ("returns the address that was asked for", "as it is stored"),
+        ("trims ids", "must find nobody"),
+        ("does not compare the hash", "must compare the password hash"),
+        ("does not compare the address", "must compare the e-mail address"),
+        ("does not compare whether active", "must compare that the user is active"),
+        ("takes NULL for unequal to NULL", "use IS"),
+        ("compares, then writes", "exactly one must win"),
+        ("reports a write it did not make", "must have the new hash"),
+    ] {
+        let users = two_users();
+        let rows = users.clone();
+        let check = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+            runtime.block_on(check_user_store(Faulty { users, fault }, ANN, BOB, async |edit| change(&rows, edit)));
+        });
+        let Err(panic) = check.join() else { panic!("a store that {fault} passed") };
+        let message = panic.downcast::<String>().map_or_else(|_| String::new(), |text| *text);
+        assert!(message.contains(complaint), "a store that {fault}: {message}");
+    }
+}

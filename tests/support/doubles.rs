@@ -1,0 +1,112 @@
+//! Doubles that several tests share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::{
+    BoxError, PasswordHash, PasswordReset, PasswordResetBuilder, ResetTokenCreated, SigningKey, StoredUser, Swap,
+    UserStore,
+};
+
+/// The bytes of the signing key of all tests: at hand where a test signs hostile tokens.
+pub const KEY: &[u8] = b"the signing key of the tests, 32+";
+
+/// A password that meets the policy.
+pub const GOOD_PASSWORD: &str = "purple tractor hums at dawn";
+
+pub fn key() -> SigningKey {
+    SigningKey::from_bytes(KEY).unwrap()
+}
+
+/// A hasher that is salted, as `build()` demands, and costs nothing.
+pub fn cheap_hash(password: &str) -> Result<String, std::convert::Infallible> {
+    static SALT: AtomicU64 = AtomicU64::new(0);
+    Ok(format!("cheap${}${password}", SALT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Whether a hash of [`cheap_hash`] is one of this password.
+pub fn verifies(user: &StoredUser, password: &str) -> bool {
+    let hash = user.password_hash().map(PasswordHash::expose).unwrap_or_default();
+    hash.splitn(3, '$').nth(2) == Some(password)
+}
+
+/// Ann, Bob, Carol who is deactivated, and Dave who has no password.
+pub fn people() -> MemoryUsers {
+    let hash = |password: &str| Some(cheap_hash(password).unwrap());
+    MemoryUsers::new([
+        StoredUser::new(1, "ann@example.com", hash("ann's old password")).with_username("annie".to_owned()),
+        StoredUser::new(2, "bob@example.com", hash("bob's old password")),
+        StoredUser::new(3, "carol@example.com", hash("carol's old password")).with_active(false),
+        StoredUser::new(4, "dave@example.com", None),
+    ])
+}
+
+/// A builder with everything that `build()` asks for but a handler, and no handlers from elsewhere.
+pub fn builder(users: impl UserStore) -> PasswordResetBuilder {
+    PasswordReset::builder(users, key())
+        .link("https://app.example.com/reset-password#token={token}")
+        .hasher(cheap_hash)
+        .linked_handlers(false)
+}
+
+/// A handler that does nothing.
+pub async fn no_mail(_: Arc<ResetTokenCreated>) {}
+
+/// How often each method of a store was called.
+#[derive(Debug, Default)]
+pub struct Calls {
+    pub find_by_email: AtomicUsize,
+    pub find_by_id: AtomicUsize,
+    pub replace_password: AtomicUsize,
+}
+
+impl Calls {
+    pub fn all(&self) -> usize {
+        [&self.find_by_email, &self.find_by_id, &self.replace_password]
+            .map(|count| count.load(Ordering::SeqCst))
+            .iter()
+            .sum()
+    }
+}
+
+/// A store that counts calls and can be told to do something before each: to fail, to wait, to change a row.
+pub struct Watched<Before> {
+    pub users: MemoryUsers,
+    pub calls: Arc<Calls>,
+    pub before: Before,
+}
+
+/// A call of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    FindByEmail,
+    FindById,
+    ReplacePassword,
+}
+
+impl<Before, Done> UserStore for Watched<Before>
+where
+    Before: Fn(Call) -> Done + Send + Sync + 'static,
+    Done: Future<Output = Result<(), BoxError>> + Send,
+{
+    type Error = BoxError;
+
+    async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
+        self.calls.find_by_email.fetch_add(1, Ordering::SeqCst);
+        (self.before)(Call::FindByEmail).await?;
+        Ok(self.users.find_by_email(email).await?)
+    }
+
+    async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
+        self.calls.find_by_id.fetch_add(1, Ordering::SeqCst);
+        (self.before)(Call::FindById).await?;
+        Ok(self.users.find_by_id(id).await?)
+    }
+
+    async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
+        self.calls.replace_password.fetch_add(1, Ordering::SeqCst);
+        (self.before)(Call::ReplacePassword).await?;
+        Ok(self.users.replace_password(user, new_hash).await?)
+    }
+}
