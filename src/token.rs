@@ -131,8 +131,7 @@ impl TokenCodec {
             aud: AUDIENCE.into(),
             bnd: bnd.into(),
         };
-        let claims = serde_json::to_vec(&claims).expect("strings and numbers serialize");
-        Ok(ResetToken::new(self.jws[0].seal(&claims)))
+        Ok(ResetToken::new(self.jws[0].seal(&json(&claims))))
     }
 
     /// Checks all that can be checked without knowing the user: length, header, signature, then claims and time.
@@ -258,7 +257,12 @@ fn header(key: &SigningKey) -> Vec<u8> {
     let mut header = Header::new(Algorithm::HS256);
     header.typ = Some(TYPE.to_owned());
     header.kid = Some(key.id().to_owned());
-    serde_json::to_vec(&header).expect("a header of three strings serializes")
+    json(&header)
+}
+
+/// The header or the claims as JSON.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("strings and numbers serialize")
 }
 
 /// The binding of a user: each field with its length before it, so that no byte can move across a border unnoticed.
