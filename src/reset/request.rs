@@ -31,7 +31,7 @@ impl PasswordReset {
         let place = self.inner.place()?;
         if self.inner.reveal_unknown_users {
             let found = self.inner.find(&address).await.map_err(|_| unavailable(Unavailable::StoreDown))?;
-            if found.is_empty() {
+            if !found.iter().any(|user| self.inner.is_eligible(user)) {
                 return Err(ResetError::UnknownUser);
             }
         }
