@@ -221,7 +221,7 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// Whether a request for an address that nobody has is answered 400 instead of 200.
+    /// Whether a request for an address of nobody who may reset a password is answered 400 instead of 200.
     ///
     /// **This is an enumeration oracle**: anybody can find out who has an account. It exists for applications that tell
     /// so anyway.

@@ -34,7 +34,7 @@ impl PasswordReset {
         self.inner.count_client(Scope::Request, &client).await?;
         if self.inner.reveal_unknown_users {
             let found = self.inner.find(&address).await.map_err(|_| unavailable(Unavailable::StoreDown))?;
-            if found.is_empty() {
+            if !found.iter().any(|user| self.inner.is_eligible(user)) {
                 return Err(ResetError::UnknownUser);
             }
         }
