@@ -297,17 +297,19 @@ fn unknown_users_take_as_long_to_be_refused() {
         assert_eq!(demo.login(email, "wrong"), 401);
         begun.elapsed()
     };
-    // The fastest of several: whatever else the machine does only adds to it.
+    // The fastest of many: whatever else the machine does only adds to it. Without a check of a password an answer
+    // takes a tenth of one with, or less, so no number of tries would bring the classes together.
     let classes = ["ann@example.com", "eve@example.com", "carol@example.com", "dave@example.com"];
     let mut fastest = [Duration::MAX; 4];
-    for _ in 0..12 {
+    for tries in 1.. {
         for (email, fastest) in classes.iter().zip(&mut fastest) {
             *fastest = (*fastest).min(time(email));
         }
-    }
-    // Without a check of a password an answer takes a tenth of this, or less.
-    for (email, time) in classes.iter().zip(fastest) {
-        assert!(time > fastest[0] / 2 && time < fastest[0] * 2, "{email}: {time:?}, of {fastest:?}");
+        let (least, most) = (fastest.iter().min().unwrap(), fastest.iter().max().unwrap());
+        if tries >= 5 && *most < *least * 3 {
+            return;
+        }
+        assert!(tries < 100, "{fastest:?} for {classes:?}");
     }
 }
 
