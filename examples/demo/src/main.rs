@@ -1,1 +1,192 @@
-fn main() {}
+//! poem-password-reset, whole: a database, mails and pages. `cargo run -p demo` starts it, `--help` tells the flags.
+//!
+//! What an application writes to have a password reset is in `mail.rs` (two handlers) and in [`run`] (the builder and
+//! the routes). The rest is what it has anyway: users, a sign-in, pages, a server.
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod asset;
+mod database;
+mod docs;
+mod login;
+mod mail;
+mod options;
+mod outbox;
+mod pages;
+mod server;
+mod signals;
+
+use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use poem::{EndpointExt, get};
+use poem_openapi::OpenApiService;
+use poem_password_reset::store::SqliteUsers;
+use poem_password_reset::{BuildError, HttpContract, KeyError, PasswordReset, ResetApi};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use self::database::DatabaseError;
+use self::login::Login;
+use self::mail::Mailer;
+use self::options::Options;
+use self::outbox::Outbox;
+use self::server::Deadlines;
+
+/// How long mails and confirms may take to be finished when the demo stops.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    start_log();
+    match run(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            // As for a flag that cannot be parsed: each of these is a flag whose value cannot be used.
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Why the demo does not start.
+#[derive(Debug, Error)]
+enum StartError {
+    #[error("--key: {0}")]
+    Key(#[from] KeyError),
+    #[error("--database: {0}")]
+    Database(#[from] DatabaseError),
+    #[error("--outbox {}: {error}", path.display())]
+    Outbox { path: PathBuf, error: io::Error },
+    #[error("--listen {address}: {error}")]
+    Listen { address: SocketAddr, error: io::Error },
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// Starts everything, serves until told to stop, and finishes what was begun.
+async fn run(options: Options) -> Result<(), StartError> {
+    let key = options.signing_key()?;
+    let pool = database::open(&options.database).await?;
+    let outbox = Arc::new(match &options.outbox {
+        None => Outbox::in_memory(),
+        Some(path) => {
+            Outbox::in_directory(path).await.map_err(|error| StartError::Outbox { path: path.clone(), error })?
+        }
+    });
+    let cannot_listen = |error| StartError::Listen { address: options.listen, error };
+    let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
+    // Not before it listens: port 0 takes a free one, and the links in mails need to know which.
+    let site = site(listener.local_addr().map_err(cannot_listen)?);
+
+    let users = SqliteUsers::new(pool.clone());
+    let mailer =
+        Mailer { site: site.clone(), outbox: outbox.clone(), delay: options.mail_delay(), fail: options.mail_fail };
+    let reset = PasswordReset::builder(users.clone(), key)
+        // Behind the `#` the token stays in the browser: it is in no request, and in no log of one.
+        .link(format!("{site}/reset-password#token={{token}}"))
+        .data(mailer)
+        .trusted_proxies(options.trusted_proxies.iter().cloned())
+        .build()?;
+    if options.no_throttle {
+        // Here, on the builder, the quotas will be switched off as soon as it has any.
+        tracing::info!("no quotas");
+    }
+    let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");
+    let swagger_ui = docs::swagger_ui(&api);
+    let routes = pages::routes(outbox)
+        .at("/openapi.json", get(docs::document(&api)))
+        .at("/docs", get(swagger_ui.clone()))
+        .at("/docs/", get(swagger_ui))
+        .nest("/api/password_reset", api.with(HttpContract))
+        .at("/api/login", Login::new(users).map_err(DatabaseError::from)?);
+
+    let stop = signals::stop().map_err(StartError::Signals)?;
+    announce(&options, &site);
+    server::serve(listener, app::whole(routes), Deadlines::default(), stop).await;
+    reset.shutdown(SHUTDOWN_DEADLINE).await;
+    pool.close().await;
+    Ok(())
+}
+
+/// Where browsers find what listens at `address`. Everywhere is here, too.
+fn site(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(host, address.port()))
+}
+
+/// For programs as JSON, for people as text; as much as `RUST_LOG` says.
+fn start_log() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if io::stderr().is_terminal() { log.compact().init() } else { log.json().init() }
+}
+
+/// Says on standard output what there is and where.
+fn announce(options: &Options, site: &str) {
+    let key = match options.key_was_given() {
+        true => "as given",
+        false => "generated at this start, so links from before are dead; --key BASE64 keeps them",
+    };
+    let mails = match &options.outbox {
+        Some(path) => format!("{site}/outbox (written to {})", path.display()),
+        None => format!("{site}/outbox"),
+    };
+    let users: Vec<String> = database::SEEDS
+        .iter()
+        .map(|seed| match seed.remark() {
+            "" => seed.email.to_owned(),
+            remark => format!("{} ({remark})", seed.email),
+        })
+        .collect();
+    let text = format!(
+        "poem-password-reset demo: {site}/\n\
+         \n\
+         ask for a reset  {site}/forgot-password\n\
+         mails            {mails}\n\
+         sign in          {site}/login\n\
+         Swagger UI       {site}/docs\n\
+         \n\
+         users            {users}\n\
+         password         {password}\n\
+         signing key      {key}\n\
+         database         {database}\n",
+        users = users.join(", "),
+        password = database::PASSWORD,
+        database = options.database,
+    );
+    // Nobody has to read it: a closed pipe is no reason to stop.
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_this_machine() {
+        for (address, expected) in [
+            ("127.0.0.1:3000", "http://127.0.0.1:3000"),
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:3000", "http://[::1]:3000"),
+            ("[::1]:3000", "http://[::1]:3000"),
+        ] {
+            assert_eq!(site(address.parse().unwrap()), expected);
+        }
+    }
+}

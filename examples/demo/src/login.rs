@@ -1,0 +1,210 @@
+//! `POST /api/login`: says whether a password is the right one. A real application would start a session here.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use argon2::Argon2;
+use argon2::password_hash::{self, PasswordVerifier};
+use poem::error::ReadBodyError;
+use poem::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use poem::http::{HeaderValue, Method, StatusCode};
+use poem::web::headers::{ContentType, HeaderMapExt};
+use poem::{Endpoint, IntoResponse, Request, Response};
+use poem_password_reset::store::{SqliteUsers, UserStore};
+use poem_password_reset::{PasswordHash, StoredUser};
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::database;
+
+/// How large a body may be.
+const MAX_BODY: usize = 16 * 1024;
+/// How long a client may take to send it.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// How many passwords may wait for being checked: about two seconds' worth on two cores.
+const MAX_WAITING: usize = 256;
+
+/// The endpoint.
+pub(crate) struct Login {
+    users: SqliteUsers,
+    /// The hash of nothing in particular, checked where there is no user, so that this takes as long.
+    decoy: Arc<str>,
+    /// One check a core: each takes 19 MiB.
+    running: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Login {
+    pub(crate) fn new(users: SqliteUsers) -> Result<Self, password_hash::Error> {
+        let cores = available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            users,
+            decoy: database::hash("decoy")?.into(),
+            running: Arc::new(Semaphore::new(cores)),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+        })
+    }
+
+    async fn sign_in(&self, request: Request) -> Result<(), Refused> {
+        let Credentials { email, password } = read(request).await?;
+        let users = self.users.find_by_email(&email).await.map_err(|error| {
+            tracing::error!(%error, "the user store does not answer");
+            Refused::Busy
+        })?;
+        // Addresses that differ in nothing but case may belong to two people: the one as typed comes first.
+        let user = users.iter().find(|user| user.email() == email).or_else(|| users.first());
+        // One answer, after one check of a password, whatever is wrong. Who gets another, or gets it sooner, has
+        // learned who has an account here.
+        let hash = user.filter(|user| user.is_active()).and_then(StoredUser::password_hash);
+        let matches = self.check(password, hash).await?;
+        match user.filter(|_| matches && hash.is_some()) {
+            Some(user) => {
+                tracing::info!(user = user.id(), "signed in");
+                Ok(())
+            }
+            None => {
+                tracing::info!("sign-in refused");
+                Err(Refused::Credentials)
+            }
+        }
+    }
+
+    async fn check(&self, password: String, hash: Option<&PasswordHash>) -> Result<bool, Refused> {
+        let hash = hash.map_or_else(|| self.decoy.clone(), |hash| hash.expose().into());
+        let place = self.waiting.clone().try_acquire_owned().map_err(|_| Refused::Busy)?;
+        let permit = self.running.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let check = move || {
+            // Given back when the work is done, not when the client hangs up: the thread would be busy all the same.
+            let _held = (place, permit);
+            Argon2::default().verify_password(password.as_bytes(), &*hash)
+        };
+        match tokio::task::spawn_blocking(check).await {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(password_hash::Error::PasswordInvalid)) => Ok(false),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a stored password hash cannot be read");
+                Ok(false)
+            }
+            Err(error) => {
+                tracing::error!(%error, "checking a password failed");
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl Endpoint for Login {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        Ok(match self.sign_in(request).await {
+            Ok(()) => answer(StatusCode::OK, &json!({ "status": "OK" })),
+            Err(refused) => refused.into_response(),
+        })
+    }
+}
+
+/// What somebody signs in with. No `Debug`.
+struct Credentials {
+    email: String,
+    password: String,
+}
+
+async fn read(mut request: Request) -> Result<Credentials, Refused> {
+    if request.method() != Method::POST {
+        return Err(Refused::Method);
+    }
+    let content_type = request.headers().typed_get::<ContentType>();
+    let body = timeout(BODY_DEADLINE, request.take_body().into_bytes_limit(MAX_BODY)).await;
+    let body = match body {
+        Ok(Ok(body)) => body,
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => return Err(Refused::TooLarge),
+        Ok(Err(_)) => return Err(Refused::NotJson),
+        Err(_) => return Err(Refused::TooSlow),
+    };
+    // Another site's form cannot say that it sends JSON, not without asking first.
+    let json = |content_type: ContentType| {
+        let content_type = content_type.to_string();
+        content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    };
+    if !body.is_empty() && !content_type.is_some_and(json) {
+        return Err(Refused::MediaType);
+    }
+    let body = if body.is_empty() { Ok(Value::Object(Map::new())) } else { serde_json::from_slice(&body) };
+    let Ok(Value::Object(mut body)) = body else { return Err(Refused::NotJson) };
+
+    let mut errors = Map::new();
+    let mut field = |name: &str| match body.remove(name) {
+        Some(Value::String(text)) if !text.trim().is_empty() => text,
+        other => {
+            let error = match other {
+                None => "This field is missing.",
+                Some(Value::Null) => "This must not be null.",
+                Some(Value::String(_)) => "This must not be blank.",
+                Some(_) => "This must be text.",
+            };
+            errors.insert(name.to_owned(), json!([error]));
+            String::new()
+        }
+    };
+    let (email, password) = (field("email"), field("password"));
+    if !errors.is_empty() {
+        return Err(Refused::Fields(errors));
+    }
+    Ok(Credentials { email: email.trim_ascii().to_owned(), password })
+}
+
+/// Why nobody was signed in.
+enum Refused {
+    Method,
+    MediaType,
+    TooLarge,
+    TooSlow,
+    NotJson,
+    Fields(Map<String, Value>),
+    Credentials,
+    Busy,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Method => "Only POST is possible here.",
+            Self::MediaType => "The body has to be application/json.",
+            Self::TooLarge => "The body is too large.",
+            Self::TooSlow => "The body took too long.",
+            Self::NotJson => "The body is not a JSON object.",
+            Self::Fields(_) => "Some fields are missing.",
+            Self::Credentials => "The e-mail address or the password is wrong, or the account cannot sign in.",
+            Self::Busy => "Too much is going on here. Try again in a moment.",
+        })
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let detail = json!({ "detail": self.to_string() });
+        match self {
+            Self::Method => answer(StatusCode::METHOD_NOT_ALLOWED, &detail).with_header(ALLOW, "POST").into_response(),
+            Self::MediaType => answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail),
+            Self::TooLarge => answer(StatusCode::PAYLOAD_TOO_LARGE, &detail),
+            Self::TooSlow => answer(StatusCode::REQUEST_TIMEOUT, &detail),
+            Self::NotJson => answer(StatusCode::BAD_REQUEST, &detail),
+            Self::Fields(errors) => answer(StatusCode::BAD_REQUEST, &Value::Object(errors)),
+            Self::Credentials => answer(StatusCode::UNAUTHORIZED, &detail),
+            Self::Busy => {
+                answer(StatusCode::SERVICE_UNAVAILABLE, &detail).with_header(RETRY_AFTER, "2").into_response()
+            }
+        }
+    }
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response {
+    let mut response = body.to_string().into_response();
+    response.set_status(status);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

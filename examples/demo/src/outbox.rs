@@ -1,0 +1,165 @@
+//! Where mails go instead of the network: into memory, for the page that shows them, or into a directory.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use time::OffsetDateTime;
+use tokio::fs::{self, OpenOptions};
+use tokio::io::AsyncWriteExt;
+
+/// How many mails are kept in memory, and how many files are listed.
+const KEPT: usize = 100;
+
+/// A mail as it is shown. No `Debug`: the link in it sets a password.
+pub(crate) struct Mail {
+    pub(crate) to: String,
+    pub(crate) subject: String,
+    pub(crate) sent_at: OffsetDateTime,
+    pub(crate) text: String,
+    pub(crate) html: String,
+}
+
+/// Where the mails go.
+pub(crate) enum Outbox {
+    /// The newest mails, each with its number, the newest first.
+    Memory(Mutex<VecDeque<(u64, Arc<Mail>)>>),
+    /// One `.eml` file a mail.
+    Directory(PathBuf),
+}
+
+impl Outbox {
+    pub(crate) fn in_memory() -> Self {
+        Self::Memory(Mutex::new(VecDeque::with_capacity(KEPT)))
+    }
+
+    /// An outbox in a directory, which is created if it is missing. A file is written to see that it can be done: this
+    /// should not be found out by the first user who waits for a mail.
+    pub(crate) async fn in_directory(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path).await?;
+        let path = fs::canonicalize(path).await?;
+        let probe = path.join(format!(".{}.tmp", unique_name()));
+        write_new(&probe, b"").await?;
+        fs::remove_file(&probe).await?;
+        Ok(Self::Directory(path))
+    }
+
+    /// Takes a mail: as it is shown, and as it would go over the wire.
+    pub(crate) async fn deliver(&self, mail: Mail, message: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Memory(mails) => {
+                let mut mails = lock(mails);
+                let number = mails.front().map_or(1, |(newest, _)| newest + 1);
+                mails.truncate(KEPT - 1);
+                mails.push_front((number, Arc::new(mail)));
+                Ok(())
+            }
+            Self::Directory(path) => deliver_file(path, message).await,
+        }
+    }
+
+    /// The mails in memory, the newest first.
+    pub(crate) fn mails(&self) -> Vec<(u64, Arc<Mail>)> {
+        match self {
+            Self::Memory(mails) => lock(mails).iter().cloned().collect(),
+            Self::Directory(_) => Vec::new(),
+        }
+    }
+
+    /// The mail in memory with this number.
+    pub(crate) fn mail(&self, number: u64) -> Option<Arc<Mail>> {
+        self.mails().into_iter().find_map(|(other, mail)| (other == number).then_some(mail))
+    }
+
+    /// The directory with its newest files, if the mails go to one.
+    pub(crate) async fn directory(&self) -> io::Result<Option<(&Path, Vec<String>)>> {
+        let Self::Directory(path) = self else { return Ok(None) };
+        let mut names = Vec::new();
+        let mut entries = fs::read_dir(path).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".eml") && !name.starts_with('.') {
+                names.push(name);
+            }
+        }
+        // The names begin with the time.
+        names.sort_unstable_by(|one, other| other.cmp(one));
+        names.truncate(KEPT);
+        Ok(Some((path, names)))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here panics half way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Written aside under a name that nobody looks for, then renamed: whoever watches the directory finds whole mails.
+async fn deliver_file(directory: &Path, message: &[u8]) -> io::Result<()> {
+    let name = unique_name();
+    let aside = directory.join(format!(".{name}.tmp"));
+    let written = match write_new(&aside, message).await {
+        Ok(()) => fs::rename(&aside, directory.join(format!("{name}.eml"))).await,
+        Err(error) => Err(error),
+    };
+    if written.is_err() {
+        // Best effort: the reason to report is the first one.
+        let _ = fs::remove_file(&aside).await;
+    }
+    written
+}
+
+async fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    // The link in a mail sets a password: it is not for every user of the machine to read.
+    #[cfg(unix)]
+    options.mode(0o600);
+    let mut file = options.open(path).await?;
+    file.write_all(content).await?;
+    file.flush().await
+}
+
+/// The time, so that names sort by it; the process and a counter, so that no two are equal.
+fn unique_name() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(1);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let now = OffsetDateTime::now_utc();
+    let (year, month, day) = now.to_calendar_date();
+    let (hour, minute, second, micro) = now.to_hms_micro();
+    let month = u8::from(month);
+    let process = std::process::id();
+    format!("{year}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{micro:06}Z-{process}-{count:06}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mail(subject: String) -> Mail {
+        let sent_at = OffsetDateTime::UNIX_EPOCH;
+        Mail { to: String::new(), subject, sent_at, text: String::new(), html: String::new() }
+    }
+
+    #[tokio::test]
+    async fn memory_keeps_the_newest() {
+        let outbox = Outbox::in_memory();
+        for count in 1..=KEPT + 5 {
+            outbox.deliver(mail(count.to_string()), b"").await.unwrap();
+        }
+        let mails = outbox.mails();
+        assert_eq!(mails.len(), KEPT);
+        assert!(mails.iter().all(|(number, mail)| mail.subject == number.to_string()));
+        assert_eq!((mails[0].0, mails[KEPT - 1].0), (105, 6));
+        assert!(outbox.mail(5).is_none() && outbox.mail(6).is_some());
+    }
+
+    #[test]
+    fn names_differ_and_sort_by_time() {
+        let names: Vec<String> = (0..1000).map(|_| unique_name()).collect();
+        assert!(names.is_sorted());
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

@@ -1,0 +1,403 @@
+//! The demo in a browser, from "I forgot my password" to the sign-in: in headless Chromium, through chromedriver.
+//!
+//! Where these are not installed the tests say so and pass; with `REQUIRE_SERVICES=1` they fail.
+
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion, in its helpers too")]
+
+#[path = "support/process.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod process;
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Once;
+use std::time::Duration;
+
+use fantoccini::elements::Element;
+use fantoccini::key::Key;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Map, Value, json};
+
+use self::process::{Demo, Directory, PASSWORD, PATIENCE, send};
+
+const NEW_PASSWORD: &str = "seven lazy otters paint the barn";
+
+/// chromedriver, and a place for the browser's profile; both are gone when it is dropped.
+struct Driver {
+    child: Child,
+    address: SocketAddr,
+    profile: Directory,
+}
+
+impl Driver {
+    /// Starts chromedriver, unless it or the browser is not installed.
+    fn start() -> Option<Self> {
+        let installed =
+            |program: &str| Command::new(program).arg("--version").output().is_ok_and(|said| said.status.success());
+        if let Some(missing) = ["chromium", "chromedriver"].into_iter().find(|program| !installed(program)) {
+            let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|value| value == "1");
+            assert!(!required, "{missing} is not installed, and REQUIRE_SERVICES=1 asks for it");
+            // Past the capture of test output, and once: that nothing was tested is for everybody to see.
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| drop(writeln!(io::stderr(), "skipped: browser tests, {missing} is not installed")));
+            return None;
+        }
+        let mut command = Command::new("chromedriver");
+        let command = command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("chromedriver starts");
+        let mut said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut driver = Self { child, address: ([127, 0, 0, 1], 0).into(), profile: Directory::new() };
+        let port = said.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        });
+        driver.address.set_port(port.expect("chromedriver says its port"));
+        // Somebody has to read on, or it would wait for ever to be read.
+        std::thread::spawn(move || said.for_each(drop));
+        Some(driver)
+    }
+
+    async fn browser(&self) -> Browser {
+        let profile = format!("--user-data-dir={}", self.profile.path().display());
+        let options = json!({
+            "goog:chromeOptions": {
+                "args": [
+                    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                    "--disable-dev-shm-usage", "--window-size=1000,900", profile,
+                ],
+            },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+        });
+        let Value::Object(capabilities) = options else { unreachable!("it is written as an object") };
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        let client = builder.capabilities(capabilities).connect(&format!("http://{}", self.address)).await;
+        let client = client.expect("the browser starts");
+        let session = client.session_id().await.unwrap().expect("it has a session");
+        Browser { client, driver: self.address, session }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Asked politely it takes its browsers along, also those of a test that panicked.
+        if let Ok(mut stream) = TcpStream::connect(self.address) {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+            let _ = write!(stream, "GET /shutdown HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A browser, with what a user does in it. Nothing here sleeps: it is waited until something can be seen.
+#[derive(Clone)]
+struct Browser {
+    client: Client,
+    driver: SocketAddr,
+    session: String,
+}
+
+impl Browser {
+    async fn open(&self, address: &str) {
+        self.client.goto(address).await.unwrap();
+    }
+
+    async fn find(&self, css: &str) -> Element {
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        found.unwrap_or_else(|error| panic!("{css}: {error}"))
+    }
+
+    async fn click(&self, css: &str) {
+        self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
+    /// Replaces what stands in a field.
+    async fn fill(&self, css: &str, text: &str) {
+        let field = self.find(css).await;
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// Waits until a script gives something else than null or false. The page may change meanwhile.
+    async fn wait_for(&self, what: &str, script: &str) -> Value {
+        let look = async {
+            loop {
+                match self.client.execute(script, vec![]).await {
+                    Ok(Value::Null | Value::Bool(false)) | Err(_) => tokio::task::yield_now().await,
+                    Ok(found) => return found,
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, look).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited in vain for {what}; the page: {}", self.client.source().await.unwrap()),
+        }
+    }
+
+    /// Waits until an element shows this text.
+    async fn wait_for_text(&self, css: &str, text: &str) {
+        let script = format!("return document.querySelector({css:?})?.innerText.includes({text:?})");
+        self.wait_for(&format!("{text:?} in {css}"), &script).await;
+    }
+
+    async fn run(&self, script: &str) -> Value {
+        self.client.execute(script, vec![]).await.unwrap()
+    }
+
+    /// A command that WebDriver has no word for.
+    fn command(&self, path: &str, body: &Value) -> Value {
+        let path = format!("/session/{}/{path}", self.session);
+        let answer = send(self.driver, "POST", &path, &["Content-Type: application/json"], &body.to_string());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["value"].take()
+    }
+
+    fn devtools(&self, command: &str, params: Value) -> Value {
+        self.command("goog/cdp/execute", &json!({ "cmd": command, "params": params }))
+    }
+
+    /// What was logged since the last time: `browser` is the console, `performance` has what went over the network.
+    fn log(&self, kind: &str) -> Vec<Map<String, Value>> {
+        let entries = self.command("se/log", &json!({ "type": kind }));
+        entries.as_array().expect("a list").iter().map(|entry| entry.as_object().expect("an entry").clone()).collect()
+    }
+
+    /// Fails if a script or a policy complained, or anything was asked of another host.
+    fn assert_clean(&self, site: &str) {
+        for entry in self.log("browser") {
+            let (level, source) = (entry["level"].as_str().unwrap(), entry["source"].as_str().unwrap());
+            let message = entry["message"].as_str().unwrap();
+            // That the server refused something is an entry too, and what some of the tests are about.
+            let refused = source == "network" && ["/api/", "/missing "].iter().any(|path| message.contains(path));
+            assert!(level == "DEBUG" || refused, "the console: {entry:?}");
+        }
+        let mut requests = 0;
+        for entry in self.log("performance") {
+            let event: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
+            if event["message"]["method"] == "Network.requestWillBeSent" {
+                let request = &event["message"]["params"]["request"];
+                let url = request["url"].as_str().unwrap();
+                // The browser's own first page is none of ours.
+                let own = ["data:", "chrome:"].iter().any(|scheme| url.starts_with(scheme));
+                assert!(own || url.starts_with(site), "a request to another host: {url}");
+                // `urlFragment` is a member of its own: the token may be there, and nowhere else.
+                assert!(!url.contains("eyJ"), "a token in a request: {url}");
+                requests += u32::from(!own);
+            }
+        }
+        assert!(requests > 0, "the network is looked at");
+    }
+}
+
+/// Runs a test in a browser of its own, which is closed also if the test panics.
+fn in_browser<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Browser, Demo) -> F) {
+    let Some(driver) = Driver::start() else { return };
+    let demo = Demo::start(["--no-throttle"]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let browser = driver.browser().await;
+        let site = demo.site.clone();
+        let outcome = tokio::spawn(test(browser.clone(), demo)).await;
+        if outcome.is_ok() {
+            browser.assert_clean(&site);
+        }
+        let closed = browser.client.close().await;
+        if let Err(error) = outcome {
+            std::panic::resume_unwind(error.into_panic());
+        }
+        closed.unwrap();
+    });
+}
+
+/// Asks for a reset and follows the link in the mail.
+async fn follow_link(browser: &Browser, demo: &Demo, email: &str) {
+    browser.open(&format!("{}/forgot-password", demo.site)).await;
+    browser.fill("#email", email).await;
+    browser.click("button[type=submit]").await;
+    browser.wait_for_text("#message.good", "a mail is on its way").await;
+    browser.click("#message a").await;
+    // The mail may come after the page: the page sees to that.
+    browser.wait_for_text(".mail", email).await;
+    browser.click(".mail pre a").await;
+    browser.find("#form:not([hidden])").await;
+}
+
+async fn sign_in(browser: &Browser, demo: &Demo, password: &str) {
+    browser.open(&format!("{}/login", demo.site)).await;
+    browser.fill("#email", "ann@example.com").await;
+    browser.fill("#password", password).await;
+    browser.click("button[type=submit]").await;
+}
+
+#[test]
+fn from_a_forgotten_password_to_the_sign_in() {
+    in_browser(|browser, demo| async move {
+        follow_link(&browser, &demo, "ann@example.com").await;
+        let address = browser.client.current_url().await.unwrap();
+        assert_eq!(address.as_str(), format!("{}/reset-password", demo.site), "the token has left the address bar");
+        assert!(browser.run("return history.length").await.as_u64().is_some());
+
+        // Weak: the server's words stand under the field, which has the focus; nothing is lost.
+        browser.fill("#password", "12345678").await;
+        browser.find("#password").await.send_keys(&Key::Enter.to_string()).await.unwrap();
+        browser.wait_for_text("#password-errors", "digit").await;
+        let errors = browser.run("return document.querySelectorAll('#password-errors li').length").await;
+        assert!(errors.as_u64() > Some(1), "every rule that fails: {errors}");
+        let field = browser.find("#password").await;
+        assert_eq!(field.attr("aria-invalid").await.unwrap().as_deref(), Some("true"));
+        assert_eq!(
+            browser.client.active_element().await.unwrap().attr("id").await.unwrap().as_deref(),
+            Some("password")
+        );
+
+        browser.click("#show").await;
+        assert_eq!(field.prop("type").await.unwrap().as_deref(), Some("text"));
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("button[type=submit]").await;
+        browser.wait_for_text("#message.good", "Your password was changed").await;
+        let shown = browser.run("return [form.hidden, password.value, password.type]").await;
+        assert_eq!(shown, json!([true, "", "password"]));
+        browser.click("#message a").await;
+
+        browser.fill("#email", "ann@example.com").await;
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("button[type=submit]").await;
+        browser.wait_for_text("#message.good", "you are signed in").await;
+        sign_in(&browser, &demo, PASSWORD).await;
+        browser.wait_for_text("#message.bad", "wrong").await;
+
+        browser.open(&format!("{}/outbox", demo.site)).await;
+        browser.wait_for_text(".mail h2", "Your password was changed").await;
+
+        // The same link again, from the mail below the notice.
+        browser.click(".mail:last-of-type pre a").await;
+        browser.wait_for_text("#message.bad", "not valid").await;
+        assert_eq!(browser.run("return form.hidden").await, json!(true));
+        browser.click("#message a").await;
+        browser.find("form[action='/api/password_reset/']").await;
+    });
+}
+
+#[test]
+fn a_link_that_dies_while_its_page_is_open() {
+    in_browser(|browser, demo| async move {
+        follow_link(&browser, &demo, "ann@example.com").await;
+        let mail = demo.get("/outbox/1").body;
+        let (_, link) = mail.split_once("#token=").unwrap();
+        let token = link.split('"').next().unwrap();
+        assert_eq!(demo.confirm(token, NEW_PASSWORD).status, 200);
+        browser.fill("#password", "another four words here").await;
+        browser.click("button[type=submit]").await;
+        browser.wait_for_text("#message.bad", "not valid").await;
+        assert_eq!(browser.run("return form.hidden").await, json!(true));
+
+        // A new link opened in the same tab changes nothing of the address but what is behind the #.
+        demo.request("ann@example.com");
+        let mail = process::wait_for("the mail", || Some(demo.get("/outbox/3")).filter(|answer| answer.status == 200));
+        let (_, link) = mail.body.split_once("#token=").unwrap();
+        browser.open(&format!("{}/reset-password#token={}", demo.site, link.split('"').next().unwrap())).await;
+        browser.find("#form:not([hidden])").await;
+
+        browser.open(&format!("{}/login", demo.site)).await;
+        browser.open(&format!("{}/reset-password", demo.site)).await;
+        browser.wait_for_text("#message", "opens from the link in a mail").await;
+    });
+}
+
+#[test]
+fn faulty_fields_are_told_apart() {
+    in_browser(|browser, demo| async move {
+        browser.open(&format!("{}/login", demo.site)).await;
+        browser.click("button[type=submit]").await;
+        browser.wait_for_text("#email-errors", "blank").await;
+        browser.wait_for_text("#password-errors", "blank").await;
+        let focus = browser.run("return document.activeElement.id").await;
+        assert_eq!(focus, "email", "the first of them has the focus");
+
+        browser.open(&format!("{}/forgot-password", demo.site)).await;
+        browser.fill("#email", "nobody").await;
+        browser.click("button[type=submit]").await;
+        browser.wait_for_text("#email-errors", "not an e-mail address").await;
+        // Mended, the complaint is gone.
+        browser.fill("#email", "nobody@example.com").await;
+        browser.click("button[type=submit]").await;
+        browser.wait_for_text("#message.good", "on its way").await;
+        let left = browser.run("return [email.hasAttribute('aria-invalid'), document.activeElement.id]").await;
+        assert_eq!(left, json!([false, "message"]));
+        assert_eq!(browser.run("return document.querySelector('#email-errors').innerText").await, "");
+    });
+}
+
+#[test]
+fn the_html_part_is_shown_and_can_do_nothing() {
+    in_browser(|browser, demo| async move {
+        browser.open(&format!("{}/outbox", demo.site)).await;
+        demo.request("bob@example.com");
+        // The page shows new mail by itself.
+        browser.click(".mail summary").await;
+        // While somebody reads, he is only told.
+        demo.request("ann@example.com");
+        browser.wait_for_text("#message", "There is new mail").await;
+        browser.find("iframe").await.enter_frame().await.unwrap();
+        let link = browser.find("a").await;
+        let address = link.attr("href").await.unwrap().unwrap();
+        assert!(address.starts_with(&format!("{}/reset-password#token=", demo.site)));
+        assert_eq!(browser.run("return origin").await, "null", "it is nobody's page");
+        link.click().await.unwrap();
+        let windows = browser.client.windows().await.unwrap();
+        assert_eq!(windows.len(), 2, "the link opens a window of its own");
+        browser.client.switch_to_window(windows[1].clone()).await.unwrap();
+        browser.find("#form:not([hidden])").await;
+    });
+}
+
+#[test]
+fn swagger_ui_tries_it_out() {
+    in_browser(|browser, demo| async move {
+        browser.open(&format!("{}/docs", demo.site)).await;
+        browser.wait_for("the three operations", "return document.querySelectorAll('.opblock').length === 3").await;
+        // The first operation asks for a reset.
+        browser.click(".opblock .opblock-summary-control").await;
+        browser.click(".opblock .try-out__btn").await;
+        let body = browser.find(".opblock textarea").await;
+        body.clear().await.unwrap();
+        body.send_keys(r#"{"email": "bob@example.com"}"#).await.unwrap();
+        browser.click(".opblock .execute").await;
+        browser.wait_for_text(".live-responses-table .response .response-col_status", "200").await;
+        browser.wait_for_text(".live-responses-table", "\"OK\"").await;
+        process::wait_for("the mail", || demo.get("/outbox").body.contains("bob@example.com").then_some(()));
+    });
+}
+
+#[test]
+fn every_page_fits_a_phone() {
+    in_browser(|browser, demo| async move {
+        demo.request("ann@example.com");
+        process::wait_for("the mail", || demo.get("/outbox").body.contains("ann@example.com").then_some(()));
+        let mail = demo.get("/outbox/1").body;
+        let (_, link) = mail.split_once("#token=").unwrap();
+        let reset = format!("/reset-password#token={}", link.split('"').next().unwrap());
+        let phone = json!({ "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true });
+        browser.devtools("Emulation.setDeviceMetricsOverride", phone);
+        for path in ["/", "/forgot-password", "/login", "/outbox", "/missing", &reset] {
+            browser.open(&format!("{}{path}", demo.site)).await;
+            if path.starts_with("/reset") {
+                browser.find("#form:not([hidden])").await;
+            }
+            let width = browser.run("return [innerWidth, document.documentElement.scrollWidth]").await;
+            assert_eq!(width, json!([360, 360]), "{path}: nothing sticks out");
+            // Whatever is tapped is large enough for a finger (WCAG 2.2, 2.5.8), and every field has its name.
+            let small = "return [...document.querySelectorAll('button, input, nav a, summary')]
+                .filter((one) => one.getClientRects().length > 0 && one.getBoundingClientRect().height < 24)
+                .map((one) => one.outerHTML)";
+            assert_eq!(browser.run(small).await, json!([]), "{path}");
+            let nameless = "return [...document.querySelectorAll('input')]
+                .filter((one) => one.labels.length !== 1 || !one.autocomplete).map((one) => one.outerHTML)";
+            assert_eq!(browser.run(nameless).await, json!([]), "{path}");
+        }
+    });
+}
