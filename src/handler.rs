@@ -364,13 +364,14 @@ impl Handlers {
     ///
     /// # Errors
     ///
-    /// That handler's error, which may be a [`Veto`], or a [`HandlerFailure`]; logged already, unless it is a veto.
+    /// That handler's error, which may be a [`Veto`], or a [`HandlerFailure`]. It is logged already.
     pub(crate) async fn ask(&self, event: Arc<PrePasswordReset>) -> Result<(), BoxError> {
         for entry in Event::of(&self.0.lists) {
             if let Err(error) = self.run(entry, &event).await {
-                // Whoever asked tells of a veto, and whose reset it was.
-                if Veto::of(&error).is_none() {
-                    log_failure(entry, &*event, &error);
+                match Veto::of(&error) {
+                    // Its text is for the user, and may be about the user.
+                    Some(_) => tracing::info!(event = PrePasswordReset::NAME, handler = entry.name, "a handler vetoed"),
+                    None => log_failure(entry, &*event, &error),
                 }
                 return Err(error);
             }
@@ -400,7 +401,8 @@ fn log_failure<E: Event>(entry: &Entry<E>, event: &E, error: &BoxError) {
     tracing::error!(event = E::NAME, handler = entry.name, reason, "a handler failed");
 }
 
-/// An error and its sources in one line, without the secrets of the event: a mail server likes to quote the address.
+/// An error and its sources in one line, without the secrets of the event: mail servers and HTTP clients like to quote
+/// whom they were to write to.
 fn reason<E: Event>(event: &E, error: &BoxError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -409,8 +411,9 @@ fn reason<E: Event>(event: &E, error: &BoxError) -> String {
         source = error.source();
     }
     for secret in event.secrets().into_iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "[..]");
+        text = text.replace(secret, "[..]").replace(&secret.replace('@', "%40"), "[..]");
     }
+    // Only now is it cut: half a token would not be found.
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_REASON_CHARS).collect()
 }
 
@@ -418,4 +421,103 @@ fn reason<E: Event>(event: &E, error: &BoxError) -> String {
 fn contained<T>(run: impl FnOnce() -> T) -> Option<T> {
     // The payload is leaked: dropping it could panic again.
     catch_unwind(AssertUnwindSafe(run)).map_err(std::mem::forget).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::client::Client;
+    use crate::on_post_password_reset;
+    use crate::user::StoredUser;
+
+    fn ready(builder: HandlersBuilder) -> Handlers {
+        let mut problems = Vec::new();
+        let handlers = builder.build(&mut problems);
+        assert_eq!(problems, [Problem::NoHandler], "these tests are about another event");
+        handlers
+    }
+
+    fn event() -> Arc<PostPasswordReset> {
+        Arc::new(PostPasswordReset::new(StoredUser::new(1, "ann@example.com", None), Client::none()))
+    }
+
+    #[on_post_password_reset(priority = -1)]
+    async fn annotated(_: &PostPasswordReset, called: Option<Data<&Arc<AtomicBool>>>) {
+        if let Some(Data(called)) = called {
+            called.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_linked_is_called_unless_it_is_switched_off() {
+        for linked in [true, false] {
+            let called = Arc::new(AtomicBool::new(false));
+            let mut builder = HandlersBuilder::default();
+            builder.data(Arc::clone(&called));
+            if !linked {
+                builder.linked(false);
+            }
+            assert_eq!(ready(builder).announce(event()).await, 0);
+            assert_eq!(called.load(Ordering::SeqCst), linked);
+        }
+    }
+
+    #[test]
+    fn the_names_say_which_event_nobody_handles() {
+        let mut builder = HandlersBuilder::default();
+        builder.add::<PrePasswordReset, _, _, _>(async |_| (), Location::caller());
+        let names = ready(builder).names();
+        let (pre, post) = names.split_once("; PostPasswordReset: ").unwrap();
+        assert!(
+            pre.starts_with("ResetTokenCreated: none; PrePasswordReset: poem_password_reset::handler::"),
+            "{names}"
+        );
+        assert!(post.starts_with("poem_password_reset::handler::tests::annotated (src/handler.rs:"), "{names}");
+    }
+
+    #[tokio::test]
+    async fn a_handler_runs_in_the_span_of_its_event() {
+        let log = tracing_subscriber::registry();
+        let _guard = tracing::subscriber::set_default(log);
+        let span = tracing::error_span!("of the event");
+        let id = span.id();
+        assert!(id.is_some());
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut builder = HandlersBuilder::default();
+        let handler = move |_: Arc<PostPasswordReset>| {
+            let tell = tell.clone();
+            async move { tell.send(tracing::Span::current().id()).unwrap() }
+        };
+        builder.add(handler, Location::caller());
+        ready(builder).announce(event()).instrument(span).await;
+        assert_eq!(told.recv().unwrap(), id);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_announcement_ends_the_handler() {
+        struct Tells(Arc<AtomicBool>);
+        impl Drop for Tells {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let dropped = Arc::new(AtomicBool::new(false));
+        let mut builder = HandlersBuilder::default();
+        let tells = Arc::clone(&dropped);
+        let handler = move |_: Arc<PostPasswordReset>| {
+            let guard = Tells(Arc::clone(&tells));
+            async move {
+                std::future::pending::<()>().await;
+                drop(guard);
+            }
+        };
+        builder.add(handler, Location::caller());
+        let handlers = ready(builder);
+        let announced = tokio::time::timeout(Duration::from_secs(1), handlers.announce(event())).await;
+        assert!(announced.is_err());
+        tokio::task::yield_now().await;
+        assert!(dropped.load(Ordering::SeqCst));
+    }
 }

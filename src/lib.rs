@@ -85,7 +85,8 @@ pub use {
 /// It returns nothing, or `Result<(), E>` with any error that is `Into<`[`BoxError`]`>`. Handlers run one after the
 /// other, each in a task of its own. One that fails, panics or takes longer than
 /// [`handler_timeout`](PasswordResetBuilder::handler_timeout) is logged by its name and counted, and the others still
-/// run. Work that blocks belongs in `tokio::task::spawn_blocking`: no time-out can end it elsewhere.
+/// run. Of an error the log has the text, without the user's address and the token; of a panic nothing. Work that blocks
+/// belongs in `tokio::task::spawn_blocking`: no time-out can end it elsewhere.
 ///
 /// # Arguments
 ///

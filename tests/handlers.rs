@@ -1,0 +1,499 @@
+//! Handlers that fail, panic or hang stop nobody else; they run in order, with what they asked for.
+
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+
+use std::fmt;
+use std::io;
+use std::panic::panic_any;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use doubles::{GOOD_PASSWORD, builder, people, verifies};
+use poem::web::Data;
+use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::{
+    BoxError, Client, NewPassword, PasswordReset, PasswordResetBuilder, PostPasswordReset, PrePasswordReset, Problem,
+    ResetError, ResetTokenCreated, Veto, on_post_password_reset, on_pre_password_reset, on_reset_token_created,
+};
+use tokio::time::Instant;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// What ran, in order.
+#[derive(Clone, Default)]
+struct Ran(Arc<Mutex<Vec<&'static str>>>);
+
+impl Ran {
+    fn add(&self, name: &'static str) {
+        self.0.lock().unwrap().push(name);
+    }
+
+    fn take(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// A handler that has run.
+    fn handler<E>(&self, name: &'static str) -> impl Fn(Arc<E>) -> std::future::Ready<()> + Send + Sync + 'static {
+        let ran = self.clone();
+        move |_| {
+            ran.add(name);
+            std::future::ready(())
+        }
+    }
+}
+
+mod last {
+    use super::*;
+
+    /// As [`Ran::handler`], with a name that comes after those of the bad ones.
+    pub(crate) fn handler(ran: &Ran) -> impl Fn(Arc<ResetTokenCreated>) -> std::future::Ready<()> + use<> {
+        let ran = ran.clone();
+        move |_| {
+            ran.add("the last");
+            std::future::ready(())
+        }
+    }
+}
+
+/// What this thread logs, while the guard lives. A test's runtime has but one thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn of_thread(&self) -> tracing::subscriber::DefaultGuard {
+        let log = tracing_subscriber::fmt().with_writer(self.clone()).with_ansi(false).with_target(false).finish();
+        tracing::subscriber::set_default(log)
+    }
+
+    /// Event, handler and reason of each failure.
+    fn failures(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let failures = text.lines().filter_map(|line| line.split_once("ERROR a handler failed "));
+        failures.map(|(_, fields)| fields.to_owned()).collect()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
+
+fn ann() -> poem_password_reset::StoredUser {
+    people().get("1").unwrap()
+}
+
+async fn send(reset: &PasswordReset) -> bool {
+    reset.send(&ann(), None).await.is_ok()
+}
+
+mod bad {
+    use super::*;
+
+    pub(crate) async fn fails(_: Arc<ResetTokenCreated>) -> Result<(), io::Error> {
+        Err(io::Error::other("the mail server is away"))
+    }
+
+    pub(crate) async fn panics(event: Arc<ResetTokenCreated>) {
+        panic!("cannot write to {} of {}", event.user().email(), event.link());
+    }
+
+    /// Before there is a future.
+    pub(crate) fn panics_at_once(_: Arc<ResetTokenCreated>) -> std::future::Ready<()> {
+        panic!("at once");
+    }
+
+    pub(crate) async fn panics_with_a_lock(_: Arc<ResetTokenCreated>) {
+        static LOCK: Mutex<()> = Mutex::new(());
+        let _guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+        panic!("with a lock");
+    }
+
+    pub(crate) struct PanicsInDrop;
+
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("in drop");
+            }
+        }
+    }
+
+    pub(crate) async fn panics_in_drop(_: Arc<ResetTokenCreated>) {
+        let _value = PanicsInDrop;
+    }
+
+    /// Its payload panics again when it is dropped.
+    pub(crate) async fn panics_twice(_: Arc<ResetTokenCreated>) {
+        panic_any(PanicsInDrop);
+    }
+
+    pub(crate) async fn hangs(_: Arc<ResetTokenCreated>) {
+        std::future::pending().await
+    }
+
+    pub(crate) async fn hangs_and_panics_in_drop(_: Arc<ResetTokenCreated>) {
+        let _value = PanicsInDrop;
+        std::future::pending().await
+    }
+
+    pub(crate) struct PanicsInDisplay;
+
+    impl fmt::Debug for PanicsInDisplay {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("in display")
+        }
+    }
+
+    impl fmt::Display for PanicsInDisplay {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("in display")
+        }
+    }
+
+    impl std::error::Error for PanicsInDisplay {}
+
+    pub(crate) async fn fails_with_a_panic(_: Arc<ResetTokenCreated>) -> Result<(), PanicsInDisplay> {
+        Err(PanicsInDisplay)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let ran = Ran::default();
+    let reset = builder(people())
+        .on_reset_token_created(bad::fails)
+        .on_reset_token_created(bad::panics)
+        .on_reset_token_created(bad::panics_at_once)
+        .on_reset_token_created(bad::panics_with_a_lock)
+        .on_reset_token_created(bad::panics_in_drop)
+        .on_reset_token_created(bad::panics_twice)
+        .on_reset_token_created(bad::hangs)
+        .on_reset_token_created(bad::hangs_and_panics_in_drop)
+        .on_reset_token_created(bad::fails_with_a_panic)
+        .on_reset_token_created(last::handler(&ran))
+        .on_reset_token_created(ran.handler("the first"))
+        .build()
+        .unwrap();
+
+    for round in 1..=3 {
+        let started = Instant::now();
+        assert!(!send(&reset).await, "a handler failed");
+        assert_eq!(ran.take(), ["the first", "the last"], "round {round}");
+        assert_eq!(started.elapsed().as_secs(), 60, "two that hang, 30 seconds each");
+        let ledger = reset.ledger();
+        assert_eq!((ledger.accepted, ledger.failed, ledger.waiting), (round, round, 0));
+    }
+    let failures = log.failures();
+    let expected = [
+        ("fails", "the mail server is away"),
+        ("fails_with_a_panic", "an error that panics when it is shown"),
+        ("hangs", "the handler was not done within 30s"),
+        ("hangs_and_panics_in_drop", "the handler was not done within 30s"),
+        ("panics", "the handler panicked"),
+        ("panics_at_once", "the handler panicked"),
+        ("panics_in_drop", "the handler panicked"),
+        ("panics_twice", "the handler panicked"),
+        ("panics_with_a_lock", "the handler panicked"),
+    ];
+    let expected = expected.map(|(name, reason)| {
+        format!("event=\"ResetTokenCreated\" handler=\"handlers::bad::{name}\" reason=\"{reason}\"")
+    });
+    assert_eq!(failures.len(), 27);
+    for round in failures.chunks(9) {
+        assert_eq!(round, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_hangs_is_dropped() {
+    struct Dropped(Arc<AtomicUsize>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&dropped);
+    let reset = builder(people())
+        .handler_timeout(Duration::from_secs(5))
+        .on_reset_token_created(move |_| {
+            let guard = Dropped(Arc::clone(&count));
+            async move {
+                std::future::pending::<()>().await;
+                drop(guard);
+            }
+        })
+        .build()
+        .unwrap();
+    let started = Instant::now();
+    assert!(!send(&reset).await);
+    assert_eq!(started.elapsed().as_secs(), 5);
+    tokio::task::yield_now().await;
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+}
+
+/// It cannot be ended, but it holds nobody up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_blocks_its_thread_is_left_behind() {
+    let reset = builder(people())
+        .handler_timeout(Duration::from_millis(50))
+        .on_reset_token_created(async |_| std::thread::sleep(Duration::from_secs(2)))
+        .build()
+        .unwrap();
+    let started = Instant::now();
+    assert!(!send(&reset).await);
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn the_log_of_an_error_is_one_line_without_secrets() {
+    #[derive(Debug)]
+    struct Smtp(io::Error);
+    impl fmt::Display for Smtp {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the mail server\r\nrefused")
+        }
+    }
+    impl std::error::Error for Smtp {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let reset = builder(people())
+        .on_reset_token_created(|event: Arc<ResetTokenCreated>| async move {
+            let address = event.user().email();
+            let quoted = format!("550 <{address}>\n/send?to={}: {}", address.replace('@', "%40"), event.link());
+            Err::<(), _>(Smtp(io::Error::other(quoted + &"!".repeat(1000))))
+        })
+        .build()
+        .unwrap();
+    assert!(!send(&reset).await);
+    let [failure] = log.failures().try_into().unwrap();
+    let reason = failure.split_once("reason=").unwrap().1;
+    let begin =
+        "the mail server  refused: 550 <[..]> /send?to=[..]: https://app.example.com/reset-password#token=[..]!!";
+    assert!(reason.starts_with(&format!("\"{begin}")), "{reason}");
+    assert_eq!(reason.len(), 502, "{reason}");
+    assert!(!log.text().contains("ann@"), "{}", log.text());
+}
+
+/// The annotated handlers of this test program.
+mod annotated {
+    use super::*;
+
+    pub(crate) struct Region(pub(crate) &'static str);
+    pub(crate) struct Campaign;
+    /// Has no `Clone`, and nobody asks for it.
+    pub(crate) struct Rules(pub(crate) &'static str);
+
+    #[on_reset_token_created(priority = 1)]
+    async fn a_late_one(_: &ResetTokenCreated, ran: Data<&Ran>) {
+        ran.add("a_late_one");
+    }
+
+    #[on_reset_token_created]
+    async fn b_optional(_: &ResetTokenCreated, ran: Data<&Ran>, campaign: Option<Data<&Campaign>>) {
+        ran.add(if campaign.is_some() { "b_optional, with" } else { "b_optional, without" });
+    }
+
+    #[on_reset_token_created]
+    async fn a_plain_one(event: &ResetTokenCreated, ran: Data<&Ran>, Data(region): Data<&Region>, _: Data<&Ran>) {
+        assert_eq!(event.user().email(), "ann@example.com");
+        ran.add(region.0);
+    }
+
+    #[on_reset_token_created(priority = i32::MIN)]
+    async fn z_first(_: &ResetTokenCreated, ran: Data<&Ran>) -> Result<(), BoxError> {
+        ran.add("z_first");
+        Ok(())
+    }
+
+    #[on_pre_password_reset]
+    async fn ask(_: &PrePasswordReset, Data(rules): Data<&Rules>, ran: Data<&Ran>) -> Result<(), Veto> {
+        ran.add("ask");
+        if rules.0.is_empty() { Ok(()) } else { Err(Veto::new(rules.0)) }
+    }
+
+    #[on_post_password_reset]
+    async fn tell(_: &PostPasswordReset, ran: Data<&Ran>) {
+        ran.add("tell");
+    }
+}
+use annotated::{Campaign, Region, Rules};
+
+#[tokio::test]
+async fn handlers_run_by_priority_then_name_with_their_data() {
+    let ran = Ran::default();
+    let linked = |users: MemoryUsers| {
+        builder(users)
+            .linked_handlers(true)
+            .data(Region("this is replaced"))
+            .data(ran.clone())
+            .data(Rules(""))
+            .data(Region("a_plain_one"))
+            .on_reset_token_created(ran.handler("a closure, named handlers::Ran::handler"))
+    };
+    let all = |optional: &'static str| {
+        ["z_first", "a closure, named handlers::Ran::handler", "a_plain_one", optional, "a_late_one"]
+    };
+    assert!(send(&linked(people()).build().unwrap()).await);
+    assert_eq!(ran.take(), all("b_optional, without"));
+    assert!(send(&linked(people()).data(Campaign).build().unwrap()).await);
+    assert_eq!(ran.take(), all("b_optional, with"));
+    // Another service in the same process, without them.
+    assert!(send(&linked(people()).linked_handlers(false).build().unwrap()).await);
+    assert_eq!(ran.take(), ["a closure, named handlers::Ran::handler"]);
+}
+
+#[test]
+fn every_missing_value_is_listed_with_type_handler_and_place() {
+    let error = builder(people()).linked_handlers(true).data(Ran::default()).build().unwrap_err();
+    let mut missing = error.problems().to_vec();
+    missing.sort_by_key(ToString::to_string);
+    let [region, rules] = missing.try_into().unwrap();
+    let line_of = |text: &str| {
+        let lines = include_str!("handlers.rs").lines();
+        lines.zip(1..).skip_while(|(line, _)| !line.starts_with("mod annotated")).find(|(line, _)| line.contains(text))
+    };
+    let problem = |wanted, handler: &str, function| {
+        // The attribute stands one line higher.
+        let line = line_of(function).unwrap().1 - 1;
+        Problem::MissingData { wanted, handler: handler.to_owned(), location: format!("tests/handlers.rs:{line}") }
+    };
+    assert_eq!(region, problem("handlers::annotated::Region", "handlers::annotated::a_plain_one", "fn a_plain_one"));
+    assert_eq!(rules, problem("handlers::annotated::Rules", "handlers::annotated::ask", "fn ask"));
+    let text = error.to_string();
+    assert!(
+        text.contains("no value of type handlers::annotated::Region, needed by handlers::annotated::a_plain_one (")
+    );
+
+    // A value that several handlers want is missing for each of them, and once for each.
+    let error = builder(people()).linked_handlers(true).data(Rules("")).data(Region("")).build().unwrap_err();
+    assert_eq!(error.problems().len(), 6, "{error}");
+}
+
+#[test]
+fn the_log_names_the_handlers_at_start() {
+    let log = Log::default();
+    let guard = log.of_thread();
+    let with = |builder: PasswordResetBuilder| builder.data(Ran::default()).data(Rules("")).data(Region("")).build();
+    with(builder(people()).linked_handlers(true).on_post_password_reset(async |_| {})).unwrap();
+    drop(guard);
+    let text = log.text();
+    let names = ["z_first", "a_plain_one", "b_optional", "a_late_one", "ask", "tell"];
+    let places: Vec<_> = names.iter().map(|name| text.find(&format!("handlers::annotated::{name} ("))).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
+    assert!(text.contains("the_log_names_the_handlers_at_start::{{closure}} (tests/handlers.rs:"), "{text}");
+}
+
+/// Confirms a new password for Ann.
+async fn confirm(reset: &PasswordReset, users: &MemoryUsers) -> Result<(), ResetError> {
+    let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
+    reset.confirm(event.token().expose(), NewPassword::new(GOOD_PASSWORD), Client::none()).await
+}
+
+fn has_new_password(users: &MemoryUsers) -> bool {
+    verifies(&users.get("1").unwrap(), GOOD_PASSWORD)
+}
+
+#[tokio::test]
+async fn the_first_that_refuses_ends_the_reset() {
+    let users = people();
+    let ran = Ran::default();
+    let linked =
+        |rules| builder(users.clone()).linked_handlers(true).data(ran.clone()).data(Region("")).data(Rules(rules));
+    let refusing = linked("Not before noon.").on_pre_password_reset(last_to_be_asked(&ran)).build().unwrap();
+    match confirm(&refusing, &users).await.unwrap_err() {
+        ResetError::PasswordRefused(reasons) => assert_eq!(reasons, ["Not before noon."]),
+        error => panic!("{error:?}"),
+    }
+    refusing.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(ran.take(), ["ask"], "no further handler, and none of the other event");
+    assert!(!has_new_password(&users));
+
+    let agreeing = linked("").on_pre_password_reset(last_to_be_asked(&ran)).build().unwrap();
+    confirm(&agreeing, &users).await.unwrap();
+    agreeing.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(ran.take(), ["ask", "last to be asked", "tell"]);
+    assert!(has_new_password(&users));
+}
+
+fn last_to_be_asked(ran: &Ran) -> impl Fn(Arc<PrePasswordReset>) -> std::future::Ready<()> + use<> {
+    let ran = ran.clone();
+    move |_| {
+        ran.add("last to be asked");
+        std::future::ready(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_cannot_answer_does_not_agree() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let users = people();
+    let reset = builder(users.clone())
+        .on_reset_token_created(doubles::no_mail)
+        .on_pre_password_reset(|event: Arc<PrePasswordReset>| async move { panic!("{}", event.user().email()) as () })
+        .build()
+        .unwrap();
+    let error = confirm(&reset, &users).await.unwrap_err();
+    assert!(matches!(&error, ResetError::Failed(error) if error.to_string() == "the handler panicked"), "{error:?}");
+
+    let reset = builder(users.clone())
+        .on_reset_token_created(doubles::no_mail)
+        .on_pre_password_reset(|_| std::future::pending::<()>())
+        .build()
+        .unwrap();
+    let error = confirm(&reset, &users).await.unwrap_err();
+    assert!(matches!(&error, ResetError::Failed(error) if error.to_string().contains("not done within 30s")));
+    assert!(!has_new_password(&users));
+    assert_eq!(log.failures().len(), 2, "{}", log.text());
+    assert!(
+        log.failures().iter().all(|failure| failure.starts_with("event=\"PrePasswordReset\" handler=\"handlers::a_"))
+    );
+    assert!(!log.text().contains("ann@"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn the_reset_stands_whatever_is_done_after_it() {
+    let users = people();
+    let ran = Ran::default();
+    let reset = builder(users.clone())
+        .on_reset_token_created(doubles::no_mail)
+        .on_post_password_reset(|_| async { Err::<(), _>("no notice") })
+        .on_post_password_reset(|_| async { panic!("no notice") as () })
+        .on_post_password_reset(ran.handler("told"))
+        .build()
+        .unwrap();
+    confirm(&reset, &users).await.unwrap();
+    reset.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(ran.take(), ["told"]);
+    assert!(has_new_password(&users));
+}
