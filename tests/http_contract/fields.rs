@@ -178,6 +178,8 @@ async fn unknown_fields_are_inert() {
             ("email ", "bob@example.com"),
             ("", "bob@example.com"),
             ("__proto__", "1"),
+            // A browser sends such a name as it is.
+            ("na\u{1e}me\0\u{7f}", "bob@example.com"),
         ];
         let with = |fields: &[(&'static str, String)]| {
             let unknown = unknown.map(|(name, value)| (name, value.to_owned()));
