@@ -9,7 +9,10 @@ use poem_openapi::OpenApi;
 
 use self::body::Form;
 pub use self::contract::{HttpContract, HttpContractEndpoint};
-use self::schema::{ConfirmForm, JsonBody, RequestForm, RequestRefused, Status, TokenRefused, ValidateForm, Validated};
+use self::schema::{
+    Accepted, ConfirmForm, ConfirmRefused, Group, Replaced, RequestForm, RequestRefused, Status, Valid, ValidateForm,
+    ValidateRefused, Validated,
+};
 use crate::client::Client;
 use crate::reset::PasswordReset;
 
@@ -54,26 +57,26 @@ impl ResetApi {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Group::PasswordReset")]
 impl ResetApi {
     /// Ask for a reset
     ///
     /// Sends a mail with a reset link to every active user with this address. The answer is the same whether or not
     /// there is one, and it is given before anybody is looked up.
     #[oai(path = "/", method = "post", operation_id = "PasswordResetRequest")]
-    async fn request(&self, request: &Request, form: Form<RequestForm>) -> Result<JsonBody<Status>, RequestRefused> {
+    async fn request(&self, request: &Request, form: Form<RequestForm>) -> Result<Accepted, RequestRefused> {
         self.reset.request(&form.0.email, self.client(request)).await?;
-        Ok(JsonBody(Status::ok()))
+        Ok(Accepted(Status::ok()))
     }
 
     /// Check a token
     ///
     /// Tells whether a token can still be used. Reads only, and may be repeated.
     #[oai(path = "/validate_token", method = "post", operation_id = "PasswordResetValidate")]
-    async fn validate(&self, form: Form<ValidateForm>) -> Result<JsonBody<Validated>, TokenRefused> {
-        let user = self.reset.validate(form.0.token.expose()).await?;
+    async fn validate(&self, request: &Request, form: Form<ValidateForm>) -> Result<Valid, ValidateRefused> {
+        let user = self.reset.validate_for(&self.client(request), form.0.token.expose()).await?;
         let details = self.reset.user_details_on_validation().then_some(&user);
-        Ok(JsonBody(Validated::ok(details)))
+        Ok(Valid(Validated::ok(details)))
     }
 
     /// Set a new password
@@ -81,9 +84,9 @@ impl ResetApi {
     /// Replaces the password of the user whom the token was mailed to. From then on no token of that user works any
     /// more. If the password is refused, the token stays good.
     #[oai(path = "/confirm", method = "post", operation_id = "PasswordResetConfirm")]
-    async fn confirm(&self, request: &Request, form: Form<ConfirmForm>) -> Result<JsonBody<Status>, TokenRefused> {
+    async fn confirm(&self, request: &Request, form: Form<ConfirmForm>) -> Result<Replaced, ConfirmRefused> {
         let ConfirmForm { token, password } = form.0;
         self.reset.confirm(token.expose(), password, self.client(request)).await?;
-        Ok(JsonBody(Status::ok()))
+        Ok(Replaced(Status::ok()))
     }
 }

@@ -40,7 +40,6 @@ pub(crate) enum Outcome {
     Delivered,
     Failed,
     Ineligible,
-    #[allow(dead_code, reason = "for the quota of an address")]
     Suppressed,
     Lost,
 }

@@ -31,13 +31,18 @@ impl EmailAddress {
         (fits && is_local_part(local, international) && is_domain(domain)).then(|| Self(text.to_owned()))
     }
 
+    /// Whether `text` is, as it stands, an address that mail can be sent to: letters of any script, and nothing that
+    /// means something in the header of a mail.
+    pub(crate) fn is_mailable(text: &str) -> bool {
+        Self::parse(text, true).is_some_and(|address| address.as_str() == text)
+    }
+
     /// The address as it was typed.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The one form of all spellings that a store might take for the same address: for counting, never for mailing.
-    #[allow(dead_code, reason = "for the quota of an address")]
     pub(crate) fn folded(&self) -> String {
         fold(&self.0)
     }

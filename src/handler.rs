@@ -112,6 +112,12 @@ pub trait IsEvent<E> {
     fn from_event(event: &E) -> &Self;
 }
 
+impl<E> IsEvent<E> for E {
+    fn from_event(event: &E) -> &Self {
+        event
+    }
+}
+
 /// What a handler returns.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return a `{Self}`",
@@ -168,12 +174,6 @@ pub(crate) struct Lists {
 macro_rules! event {
     ($event:ident, $list:ident, |$self:ident| $secrets:expr) => {
         inventory::collect!(Handler<$event>);
-
-        impl IsEvent<$event> for $event {
-            fn from_event(event: &$event) -> &Self {
-                event
-            }
-        }
 
         impl Event for $event {
             const NAME: &'static str = stringify!($event);

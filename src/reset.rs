@@ -22,12 +22,14 @@ use self::link::Link;
 pub use self::request::SendError;
 use crate::client::{Client, TrustedProxies};
 use crate::delivery::{Delivery, Ledger};
+use crate::email::EmailAddress;
 use crate::error::{InvalidToken, IssueError, Refusal, ResetError, Unavailable};
 use crate::event::ResetTokenCreated;
 use crate::handler::Handlers;
 use crate::password::{PasswordHasher, PasswordPolicy, Workers};
-use crate::secret::KeyRing;
+use crate::secret::{FieldMac, KeyRing};
 use crate::store::{UserStore, Users};
+use crate::throttle::{Scope, ThrottleKey, Throttles, Verdict};
 use crate::token::{BoundUser, SignedClaims, TokenCodec};
 use crate::user::StoredUser;
 
@@ -55,6 +57,9 @@ struct Inner {
     workers: Workers,
     delivery: Delivery,
     confirms: TaskTracker,
+    throttles: Throttles,
+    /// Makes keys for the quota of an address that nobody can read back.
+    address_mac: FieldMac,
     shutting_down: AtomicBool,
     trusted_proxies: TrustedProxies,
     allow_first_password: bool,
@@ -88,8 +93,9 @@ impl PasswordReset {
     ///
     /// # Errors
     ///
-    /// [`IssueError::Ineligible`] for a user who may not reset a password, [`IssueError::Lifetime`] under a second or
-    /// over 24 hours, [`IssueError::Id`] for an id that cannot stand in a token.
+    /// [`IssueError::Ineligible`] for a user who may not reset a password, [`IssueError::Address`] for one whose address
+    /// is not fit to stand in a mail, [`IssueError::Lifetime`] under a second or over 24 hours, [`IssueError::Id`] for an
+    /// id that cannot stand in a token.
     pub fn issue(&self, user: &StoredUser, lifetime: Option<time::Duration>) -> Result<ResetTokenCreated, IssueError> {
         if !self.inner.is_eligible(user) {
             return Err(IssueError::Ineligible);
@@ -126,6 +132,13 @@ impl PasswordReset {
         report
     }
 
+    /// The same for a client, who has a quota.
+    pub(crate) async fn validate_for(&self, client: &Client, token: &str) -> Result<StoredUser, ResetError> {
+        self.inner.accepts_work()?;
+        self.inner.count_client(Scope::Validate, client).await?;
+        self.validate(token).await
+    }
+
     /// Who is asking, by the address of the peer and the headers of the request.
     pub(crate) fn client(&self, peer: Option<std::net::IpAddr>, headers: &HeaderMap) -> Client {
         Client::of_request(peer, headers, &self.inner.trusted_proxies)
@@ -151,6 +164,19 @@ impl Inner {
         match self.shutting_down.load(Ordering::SeqCst) {
             true => Err(unavailable(Unavailable::ShuttingDown)),
             false => Ok(()),
+        }
+    }
+
+    /// Counts an operation of a client. Comes after everything that is answered 400 or 503: neither uses quota up.
+    async fn count_client(&self, scope: Scope, client: &Client) -> Result<(), ResetError> {
+        let key = || ThrottleKey::of_client(scope.name(), client.address());
+        match self.throttles.count(scope, key).await {
+            Verdict::Within => Ok(()),
+            Verdict::Over { retry_after } => {
+                let client = client.address().map(tracing::field::display);
+                tracing::info!(operation = scope.name(), client, "a client is over its quota");
+                Err(ResetError::Throttled { retry_after })
+            }
         }
     }
 
@@ -183,6 +209,10 @@ impl Inner {
         lifetime: time::Duration,
         client: Client,
     ) -> Result<ResetTokenCreated, IssueError> {
+        // Whoever wrote the row, what is in it must not become a second header of a mail.
+        if !EmailAddress::is_mailable(user.email()) {
+            return Err(IssueError::Address);
+        }
         let now = OffsetDateTime::now_utc();
         let token = self.codec.issue(&user, now, lifetime)?;
         let link = self.link.with(&token);

@@ -29,7 +29,7 @@ pub(crate) enum Purpose {
     /// Binds reset tokens to the state of a user.
     Binding,
     /// Hides e-mail addresses in throttle keys.
-    #[allow(dead_code, reason = "for the quota of an address")]
+    #[cfg_attr(not(feature = "poem"), allow(dead_code))]
     Throttle,
     /// Names a key without showing it.
     KeyId,
@@ -142,6 +142,11 @@ impl SigningKey {
         &self.id
     }
 
+    /// A MAC of fields that is keyed with this key's sub-key for `purpose`.
+    pub(crate) fn field_mac(&self, purpose: Purpose) -> FieldMac {
+        FieldMac(self.mac(purpose))
+    }
+
     /// A MAC that is keyed with this key's sub-key for `purpose`.
     pub(crate) fn mac(&self, purpose: Purpose) -> Hmac<Sha256> {
         keyed(sub_key(&self.master, purpose).expose_bytes().as_slice())
@@ -151,6 +156,24 @@ impl SigningKey {
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SigningKey").field(&self.id).finish()
+    }
+}
+
+/// A keyed MAC of a list of fields, each with its length before it: no byte can move across a border unnoticed.
+#[derive(Clone)]
+pub(crate) struct FieldMac(Hmac<Sha256>);
+
+impl FieldMac {
+    /// The MAC of these fields. A field that is missing is not the same as one that is empty.
+    pub(crate) fn of<'f>(&self, fields: impl IntoIterator<Item = Option<&'f [u8]>>) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        for field in fields {
+            // No field has the length that stands for a missing one.
+            let length = field.map_or(u64::MAX, |field| field.len() as u64);
+            mac.update(&length.to_be_bytes());
+            mac.update(field.unwrap_or_default());
+        }
+        mac.finalize().into_bytes().into()
     }
 }
 
@@ -212,6 +235,12 @@ impl KeyRing {
     /// The ids of the keys, the one that signs first.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(SigningKey::id)
+    }
+
+    /// The key that signs.
+    #[cfg_attr(not(feature = "poem"), allow(dead_code))]
+    pub(crate) fn current(&self) -> &SigningKey {
+        &self.keys[0]
     }
 
     /// The keys, the one that signs first. Never empty.

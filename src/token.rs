@@ -39,16 +39,14 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
 use jsonwebtoken::{Algorithm, Header};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime};
 
 use self::jws::{JwsKey, MAX_CLAIMS_BYTES};
 use crate::error::{InvalidToken, IssueError, Refusal};
-use crate::secret::{KeyRing, Purpose, ResetToken, SigningKey};
+use crate::secret::{FieldMac, KeyRing, Purpose, ResetToken, SigningKey};
 use crate::user::StoredUser;
 
 /// The lifetime of a token if the application does not say otherwise: an hour.
@@ -92,7 +90,7 @@ struct Claims<'t> {
 /// Cheap to use and to share; making one derives two sub-keys for each key.
 pub struct TokenCodec {
     jws: Vec<JwsKey>,
-    bindings: Vec<Hmac<Sha256>>,
+    bindings: Vec<FieldMac>,
     ids: Vec<String>,
 }
 
@@ -102,7 +100,7 @@ impl TokenCodec {
         let ring = keys.into();
         Self {
             jws: ring.keys().iter().map(|key| JwsKey::new(&header(key), key.mac(Purpose::Signing))).collect(),
-            bindings: ring.keys().iter().map(|key| key.mac(Purpose::Binding)).collect(),
+            bindings: ring.keys().iter().map(|key| key.field_mac(Purpose::Binding)).collect(),
             ids: ring.ids().map(str::to_owned).collect(),
         }
     }
@@ -131,8 +129,7 @@ impl TokenCodec {
             aud: AUDIENCE.into(),
             bnd: bnd.into(),
         };
-        let claims = serde_json::to_vec(&claims).expect("strings and numbers serialize");
-        Ok(ResetToken::new(self.jws[0].seal(&claims)))
+        Ok(ResetToken::new(self.jws[0].seal(&json(&claims))))
     }
 
     /// Checks all that can be checked without knowing the user: length, header, signature, then claims and time.
@@ -149,7 +146,12 @@ impl TokenCodec {
     fn read(&self, token: &str, now: i64) -> Result<SignedClaims, Refusal> {
         let opened = jws::open(&self.jws, token)?;
         let mut room = [0; MAX_CLAIMS_BYTES];
-        let claims: Claims<'_> = serde_json::from_slice(opened.decode(&mut room)?).map_err(|_| Refusal::Claims)?;
+        let json = opened.decode(&mut room)?;
+        // Derived structs also read arrays, and five values in the right order are not claims.
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refusal::Claims);
+        }
+        let claims: Claims<'_> = serde_json::from_slice(json).map_err(|_| Refusal::Claims)?;
         let lifetime = claims.exp.checked_sub(claims.iat).ok_or(Refusal::Claims)?;
         if claims.aud != AUDIENCE || !is_id(&claims.sub) || !is_lifetime(Duration::seconds(lifetime)) {
             return Err(Refusal::Claims);
@@ -253,28 +255,19 @@ fn header(key: &SigningKey) -> Vec<u8> {
     let mut header = Header::new(Algorithm::HS256);
     header.typ = Some(TYPE.to_owned());
     header.kid = Some(key.id().to_owned());
-    serde_json::to_vec(&header).expect("a header of three strings serializes")
+    json(&header)
 }
 
-/// The binding of a user: each field with its length before it, so that no byte can move across a border unnoticed.
-fn binding(key: &Hmac<Sha256>, user: &StoredUser) -> [u8; BINDING_BYTES] {
-    let mut mac = key.clone();
-    let mut field = |bytes: &[u8]| {
-        mac.update(&(bytes.len() as u64).to_be_bytes());
-        mac.update(bytes);
-    };
-    field(user.id().as_bytes());
-    field(user.email().as_bytes());
-    match user.password_hash() {
-        Some(hash) => field(hash.expose().as_bytes()),
-        // No field has this length: having no password is not the same as having an empty hash.
-        None => mac.update(&u64::MAX.to_be_bytes()),
-    }
-    for state in user.bound() {
-        mac.update(&(state.len() as u64).to_be_bytes());
-        mac.update(state);
-    }
-    let full = mac.finalize().into_bytes();
+/// The header or the claims as JSON.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("strings and numbers serialize")
+}
+
+/// The binding of a user: what must not change for a token to stay good.
+fn binding(key: &FieldMac, user: &StoredUser) -> [u8; BINDING_BYTES] {
+    let hash = user.password_hash().map(|hash| hash.expose().as_bytes());
+    let fields = [Some(user.id().as_bytes()), Some(user.email().as_bytes()), hash];
+    let full = key.of(fields.into_iter().chain(user.bound().iter().map(|state| Some(state.as_slice()))));
     let mut cut = [0; BINDING_BYTES];
     cut.copy_from_slice(&full[..BINDING_BYTES]);
     cut

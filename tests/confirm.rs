@@ -318,9 +318,11 @@ async fn a_store_that_hangs_or_panics_is_an_unknown_outcome() {
         .build()
         .unwrap();
         let token = token_of(&reset, &users, "1");
+        let before = tokio::time::Instant::now();
         let Err(ResetError::Unavailable { because, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
             panic!("panics: {panics}");
         };
+        assert!(before.elapsed() < Duration::from_secs(11), "a store call is given up after ten seconds");
         assert_eq!(because, Unavailable::UnknownOutcome);
     }
 }

@@ -20,7 +20,10 @@ fn every_test_that_it_names_exists() {
         let words: Vec<&str> = command.split_whitespace().collect();
         for pair in words.windows(2) {
             let exists = match *pair {
-                ["--test", name] => root.join("tests").join(name).with_extension("rs").is_file(),
+                ["--test", name] => {
+                    let test = root.join("tests").join(name);
+                    test.with_extension("rs").is_file() || test.join("main.rs").is_file()
+                }
                 ["-p", name] => {
                     let members = ["examples/demo", "tests/interop", "tests/no-backend", "tests/unlinked/program"];
                     let manifest =

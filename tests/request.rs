@@ -12,8 +12,8 @@ use std::time::Duration;
 use doubles::{Call, Calls, Watched, builder, no_mail, people};
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{
-    BoxError, Client, Ledger, PasswordHash, PasswordReset, PasswordResetBuilder, ResetError, ResetTokenCreated,
-    SendError, StoredUser, Swap, Unavailable, UserStore,
+    BoxError, Client, IssueError, Ledger, PasswordHash, PasswordReset, PasswordResetBuilder, ResetError,
+    ResetTokenCreated, SendError, StoredUser, Swap, Unavailable, UserStore,
 };
 
 /// A handler that keeps what it was given: the address on record and the link.
@@ -338,6 +338,27 @@ async fn send_does_from_code_what_a_request_does() {
         .unwrap();
     assert_eq!(reset.send(&users.get("1").unwrap(), None).await, Err(SendError::Handlers));
     assert_eq!(reset.ledger().failed, 1);
+}
+
+/// Whoever wrote a row: what is in it does not become a header of a mail.
+#[tokio::test]
+async fn an_address_on_record_that_is_none_gets_no_mail() {
+    let outbox = Outbox::default();
+    let reset = builder(people()).on_reset_token_created(outbox.handler()).build().unwrap();
+    for email in [
+        "ann@example.com\r\nBcc: eve@example.com",
+        "ann@example.com\0",
+        "\"ann\" <ann@example.com>",
+        "ann@example.com, eve@example.com",
+        " ann@example.com",
+        "ann@exam\u{202e}ple.com",
+        "ann",
+        "",
+    ] {
+        let user = StoredUser::new(1, email, Some("a hash".to_owned()));
+        assert_eq!(reset.send(&user, None).await, Err(SendError::Issue(IssueError::Address)), "{email:?}");
+    }
+    assert!(outbox.addresses().is_empty());
 }
 
 #[tokio::test]

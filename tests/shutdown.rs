@@ -66,7 +66,7 @@ async fn what_is_not_done_by_the_deadline_is_reported_and_counted() {
     assert_eq!(report.lost_requests, 372);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_confirm_under_way_is_waited_for() {
     let users = people();
     let posted = Arc::new(AtomicUsize::new(0));
@@ -74,8 +74,11 @@ async fn a_confirm_under_way_is_waited_for() {
     let reset = builder(users.clone())
         .on_reset_token_created(no_mail)
         .on_post_password_reset(move |_| {
-            count.fetch_add(1, Ordering::SeqCst);
-            async {}
+            let count = Arc::clone(&count);
+            async move {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                count.fetch_add(1, Ordering::SeqCst);
+            }
         })
         .build()
         .unwrap();
@@ -85,7 +88,7 @@ async fn a_confirm_under_way_is_waited_for() {
     tokio::task::yield_now().await;
     let report = reset.shutdown(Duration::from_secs(30)).await;
     assert_eq!(report.unfinished_confirms, 0);
-    confirm.await.unwrap().unwrap();
     assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD));
-    assert_eq!(posted.load(Ordering::SeqCst), 1);
+    assert_eq!(posted.load(Ordering::SeqCst), 1, "its handlers are waited for as well");
+    confirm.await.unwrap().unwrap();
 }

@@ -18,38 +18,38 @@ pub(crate) fn registration(event: &str, arguments: &Arguments, function: &Functi
     let event = format_ident!("{event}");
     let name_text = name.unraw().to_string();
 
-    let at_name = here(name.span());
-    let private = private(library, name.span());
-    let given_event = local("event", name.span());
-    let given_deps = local("deps", name.span());
-    let requirements = local("requirements", name.span());
+    let [given_event, given_deps, requirements, result] = ["event", "deps", "requirements", "result"]
+        .map(|local| Ident::new(local, Span::mixed_site().located_at(name.span())));
 
-    let requires = injected.iter().map(|ty| {
-        let private = self::private(library, ty.span());
-        quote_spanned!(here(ty.span())=> <#ty as #private::FromDeps<'_>>::require(#requirements);)
-    });
-    let event_argument = {
-        let private = self::private(library, event_type.span());
-        quote_spanned!(here(event_type.span())=> <#event_type as #private::IsEvent<#private::#event>>::from_event(#given_event))
+    let event_type = {
+        let private = private(library, event_type.span());
+        quote_spanned!(here(event_type.span())=> <#event_type as #private::IsEvent<#private::#event>>)
     };
-    let injected_arguments = injected.iter().map(|ty| {
-        let private = self::private(library, ty.span());
-        quote_spanned!(here(ty.span())=> #private::FromDeps::from_deps(#given_deps)?)
+    let injected = injected.iter().map(|ty| {
+        let private = private(library, ty.span());
+        quote_spanned!(here(ty.span())=> <#ty as #private::FromDeps<'_>>)
     });
-    let into_result = {
-        let private = self::private(library, *output);
-        quote_spanned!(here(*output)=> #private::HandlerOutput::into_result)
+    let injected: Vec<_> = injected.collect();
+    let output = {
+        let private = private(library, output.span());
+        quote_spanned!(here(output.span())=> <#output as #private::HandlerOutput>)
     };
-    quote_spanned! {at_name=>
+    let registry = private(library, library.span());
+    let private = private(library, name.span());
+    quote_spanned! {here(name.span())=>
         #(#cfgs)*
-        #private::inventory::submit! {
+        #registry::inventory::submit! {
             #private::Handler::<#private::#event>::new(
                 #private::concat!(#private::module_path!(), "::", #name_text),
                 #private::concat!(#private::file!(), ":", #private::line!()),
                 #priority,
-                |#requirements| { #(#requires)* },
+                |#requirements| { #(#injected::require(#requirements);)* },
                 |#given_event, #given_deps| #private::Box::pin(async move {
-                    #into_result(#name(#event_argument, #(#injected_arguments),*).await)
+                    let #result = #name(
+                        #event_type::from_event(#given_event),
+                        #(#injected::from_deps(#given_deps)?),*
+                    ).await;
+                    #output::into_result(#result)
                 }),
             )
         }
@@ -59,11 +59,6 @@ pub(crate) fn registration(event: &str, arguments: &Arguments, function: &Functi
 /// Resolved where the attribute stands, told about at `span`.
 fn here(span: Span) -> Span {
     Span::call_site().located_at(span)
-}
-
-/// A name that the user's code cannot see, nor it the user's.
-fn local(name: &str, span: Span) -> Ident {
-    Ident::new(name, Span::mixed_site().located_at(span))
 }
 
 /// `#library::__private`, told about at `span`. The tokens of `library` stay resolved where they were written.

@@ -1,6 +1,8 @@
 //! The attributes of `poem-password-reset`. An implementation detail: depend on `poem-password-reset`, which re-exports
 //! them and holds their documentation.
 
+#![forbid(unsafe_code)]
+
 mod expand;
 mod parse;
 

@@ -1,14 +1,13 @@
 //! From syntax to [`Arguments`] and [`Function`]. Whatever a user can do wrong is told here, except for types, which
 //! only the compiler knows: what it says stands on the traits in `handler.rs` of the library.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
-use syn::spanned::Spanned;
 use syn::{
-    Attribute, Error, Expr, FnArg, GenericParam, ImplItemFn, Item, ItemFn, Lit, Meta, Path, Result, ReturnType, Safety,
-    Signature, Token, Type, TypeReference, parse_quote,
+    Attribute, Error, Expr, FnArg, GenericParam, Item, ItemFn, Lit, Meta, Path, Result, ReturnType, Safety, Signature,
+    Token, Type, TypeReference, parse_quote,
 };
 
 /// `#[on_..(priority = -1, crate = path::to::poem_password_reset)]`, each of the two optional.
@@ -56,16 +55,13 @@ pub(crate) struct Function {
     pub(crate) event: Type,
     /// The types of the other parameters.
     pub(crate) injected: Vec<Type>,
-    /// Where the function says what it returns.
-    pub(crate) output: Span,
+    pub(crate) output: Type,
 }
 
 impl Function {
     pub(crate) fn parse(event: &str, item: TokenStream) -> Result<Self> {
-        let ItemFn { attrs, sig, .. } = match syn::parse2(item.clone()) {
-            Ok(function) => function,
-            Err(error) => return Err(not_a_function(event, item).unwrap_or(error)),
-        };
+        let ItemFn { attrs, sig, .. } =
+            syn::parse2(item.clone()).map_err(|error| not_a_function(event, item).unwrap_or(error))?;
         let mut types = sig.inputs.iter().filter_map(|parameter| match parameter {
             FnArg::Typed(parameter) => Some(&*parameter.ty),
             FnArg::Receiver(_) => None,
@@ -78,6 +74,10 @@ impl Function {
             }
         };
         let injected = types.cloned().collect();
+        let output = match &sig.output {
+            ReturnType::Default => parse_quote!(()),
+            ReturnType::Type(_, output) => (**output).clone(),
+        };
 
         let mut mistakes = check_signature(&sig);
         mistakes.extend(sig.inputs.iter().flat_map(check_parameter));
@@ -88,22 +88,12 @@ impl Function {
         }) {
             return Err(mistakes);
         }
-        let output = match &sig.output {
-            ReturnType::Default => sig.ident.span(),
-            ReturnType::Type(_, output) => output.span(),
-        };
         Ok(Self { cfgs: cfgs(&attrs), name: sig.ident, event: event?, injected, output })
     }
 }
 
 /// What the item is instead, if that can be told.
 fn not_a_function(event: &str, item: TokenStream) -> Option<Error> {
-    if let Ok(ImplItemFn { sig, .. }) = syn::parse2(item.clone())
-        && let Some(receiver) = sig.receiver()
-    {
-        let msg = "a handler is a function of its own, not a method: what it needs it gets as `Data<&T>`";
-        return Some(Error::new_spanned(receiver, msg));
-    }
     match syn::parse2(item.clone()) {
         Ok(Item::Fn(_) | Item::Verbatim(_)) | Err(_) => None,
         Ok(_) => {
@@ -135,21 +125,32 @@ fn check_signature(sig: &Signature) -> Vec<Error> {
         let msg = "a handler is registered as it stands: remove the `where` clause";
         mistakes.push(Error::new_spanned(clause, msg));
     }
+    if let ReturnType::Type(_, output) = &sig.output {
+        mistakes.extend(check_type(output));
+    }
     mistakes
 }
 
 fn check_parameter(parameter: &FnArg) -> Vec<Error> {
-    let FnArg::Typed(parameter) = parameter else { return Vec::new() };
+    let parameter = match parameter {
+        FnArg::Typed(parameter) => parameter,
+        FnArg::Receiver(receiver) => {
+            let msg = "a handler is a function of its own, not a method: what it needs it gets as `Data<&T>`";
+            return vec![Error::new_spanned(receiver, msg)];
+        }
+    };
     let mut mistakes = Vec::new();
     if let Some(cfg) = parameter.attrs.iter().find(|attribute| is_cfg(attribute.meta.path())) {
         let msg = "a parameter of a handler cannot be configured out: write the handler twice, with a `#[cfg]` each";
         mistakes.push(Error::new_spanned(cfg, msg));
     }
-    if let Some(token) = find_impl(parameter.ty.to_token_stream()) {
-        let msg = "a handler is registered as it stands, so it cannot be generic: name the type";
-        mistakes.push(Error::new_spanned(token, msg));
-    }
+    mistakes.extend(check_type(&parameter.ty));
     mistakes
+}
+
+fn check_type(ty: &Type) -> Option<Error> {
+    let msg = "a handler is registered as it stands, so it cannot be generic: name the type";
+    find_impl(ty.to_token_stream()).map(|token| Error::new_spanned(token, msg))
 }
 
 fn find_impl(tokens: TokenStream) -> Option<Ident> {
@@ -166,7 +167,8 @@ fn check_event(event: &str, parameter: &Type) -> Result<Type> {
         // A `macro_rules!` macro that got it as `$parameter:ty` leaves a group around it.
         Type::Group(group) => check_event(event, &group.elem),
         Type::Paren(paren) => check_event(event, &paren.elem),
-        Type::Reference(TypeReference { lifetime: Some(lifetime), .. }) => {
+        // Any other lifetime would have to be declared, and is refused there.
+        Type::Reference(TypeReference { lifetime: Some(lifetime), .. }) if lifetime.ident == "static" => {
             let msg = format!("the event lives as long as the call: write `&{event}`");
             Err(Error::new_spanned(lifetime, msg))
         }

@@ -11,8 +11,7 @@ use poem::http::HeaderMap;
 use poem::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use poem::web::Multipart;
 use poem::{Body, FromRequest, Request, RequestBody};
-use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
-use poem_openapi::types::Type;
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::value::RawValue;
 use tokio::io::AsyncReadExt as _;
@@ -71,8 +70,11 @@ pub(super) type Fields = HashMap<String, Value>;
 
 /// What an operation reads from the fields of a body.
 pub(super) trait FromFields: Sized + Send {
-    /// The type that stands for it in the OpenAPI document.
-    type Schema: Type;
+    /// The name of its schema in the OpenAPI document.
+    const SCHEMA: &'static str;
+
+    /// Its schema.
+    fn schema() -> MetaSchema;
 
     /// Reads the fields; unknown ones are ignored. Reports all faulty ones at once.
     fn from_fields(fields: Fields) -> Result<Self, FieldErrors>;
@@ -90,12 +92,15 @@ impl<'a, T: FromFields> ApiExtractor<'a> for Form<T> {
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        T::Schema::register(registry);
+        let schema = MetaSchema { title: Some(T::SCHEMA.to_owned()), ..T::schema() };
+        registry.schemas.insert(T::SCHEMA.to_owned(), schema);
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let schema: fn() -> MetaSchemaRef = T::Schema::schema_ref;
-        let media_type = |media_type: MediaType| MetaMediaType { content_type: media_type.name(), schema: schema() };
+        let media_type = |media_type: MediaType| MetaMediaType {
+            content_type: media_type.name(),
+            schema: MetaSchemaRef::Reference(T::SCHEMA.to_owned()),
+        };
         Some(MetaRequest {
             description: Some("At most 16 KiB. The three types mean the same."),
             content: MediaType::ALL.into_iter().map(media_type).collect(),
@@ -108,7 +113,8 @@ impl<'a, T: FromFields> ApiExtractor<'a> for Form<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let fields = fields(request, body.take()?).await?;
+        let body = body.take().map_err(|_| Answer::Failed)?;
+        let fields = fields(request, body).await?;
         Ok(Self(T::from_fields(fields).map_err(Answer::FaultyFields)?))
     }
 }
@@ -118,26 +124,32 @@ async fn fields(request: &Request, body: Body) -> Result<Fields, Answer> {
         return Err(Answer::NotAcceptable);
     }
     let media_type = MediaType::of(request.headers());
+    let announced = announced_bytes(request.headers());
     let read = async {
         match media_type {
-            Some(_) => read_limited(request.headers(), body).await,
+            Some(_) => read_limited(announced, body).await,
             // An empty body has no type, and is what it would be with any.
-            None => read_nothing(body).await,
+            None => read_nothing(announced, body).await,
         }
     };
     let bytes = timeout(BODY_DEADLINE, read).await.unwrap_or(Err(Answer::BodyTimeout))?;
     match media_type {
         _ if bytes.is_empty() => Ok(Fields::new()),
         None => Err(Answer::UnsupportedMediaType),
+        _ if bytes.trim_ascii().is_empty() => Err(Answer::ParseError),
         Some(MediaType::Json) => read_json(&bytes),
         Some(MediaType::UrlEncoded) => Ok(read_urlencoded(&bytes)),
         Some(MediaType::Multipart) => read_multipart(request, bytes).await,
     }
 }
 
-async fn read_limited(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Answer> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+/// How long the body is, by its own account: what is too long, or of another type, need not even be waited for.
+fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn read_limited(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Answer> {
+    if announced.is_some_and(|bytes| bytes > MAX_BODY_BYTES as u64) {
         return Err(Answer::BodyTooLarge);
     }
     // One byte more than fits tells a body that is too large, and nothing beyond it is kept.
@@ -147,9 +159,11 @@ async fn read_limited(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Answer
     if bytes.len() > MAX_BODY_BYTES { Err(Answer::BodyTooLarge) } else { Ok(bytes) }
 }
 
-async fn read_nothing(body: Body) -> Result<Vec<u8>, Answer> {
-    let mut first = [0];
-    match body.into_async_read().read(&mut first).await {
+async fn read_nothing(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Answer> {
+    if announced.is_some_and(|bytes| bytes > 0) {
+        return Err(Answer::UnsupportedMediaType);
+    }
+    match body.into_async_read().read(&mut [0]).await {
         Ok(0) => Ok(Vec::new()),
         Ok(_) => Err(Answer::UnsupportedMediaType),
         Err(_) => Err(Answer::ParseError),

@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use poem::error::{MethodNotAllowedError, NotFoundError};
-use poem::http::Method;
 use poem::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use poem::http::{Method, StatusCode};
 use poem::middleware::{CatchPanic, NormalizePath, TrailingSlash};
 use poem::{Endpoint, EndpointExt as _, IntoResponse as _, Middleware, Request, Response};
 
@@ -24,6 +24,8 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
 ///   with 204 and the same.
 /// * Every answer has `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and `X-Content-Type-Options: nosniff`.
 ///   There is no cookie and no CORS header.
+///
+/// Another API in the same service keeps its own methods, its own errors and, where it sets them, its own headers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HttpContract;
 
@@ -48,27 +50,28 @@ impl Endpoint for HttpContractEndpoint {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let is_options = request.method() == Method::OPTIONS;
+        let is_ours = is_ours(request.uri().path());
         let mut response = match self.endpoint.call(request).await {
             Ok(response) => response,
+            Err(error) if error.is::<NotFoundError>() => Answer::NoSuchPath.into_response(),
+            // Another API in the same service has methods and errors of its own.
+            Err(error) if !is_ours => error.into_response(),
             Err(error) if error.is::<MethodNotAllowedError>() && is_options => {
-                Response::builder().status(poem::http::StatusCode::NO_CONTENT).header(ALLOW.0, ALLOW.1).finish()
+                Response::builder().status(StatusCode::NO_CONTENT).header(ALLOW.0, ALLOW.1).finish()
             }
-            Err(error) => answer_to(error),
+            Err(error) if error.is::<MethodNotAllowedError>() => Answer::MethodNotAllowed.into_response(),
+            Err(error) if error.is_from_response() => error.into_response(),
+            // An error that is not ours has a text that is not ours either: it might quote what was sent.
+            Err(_) => Answer::Failed.into_response(),
         };
-        response.headers_mut().extend(HEADERS);
+        for (name, value) in HEADERS {
+            response.headers_mut().entry(name).or_insert(value);
+        }
         Ok(response)
     }
 }
 
-fn answer_to(error: poem::Error) -> Response {
-    if error.is::<NotFoundError>() {
-        Answer::NoSuchPath.into_response()
-    } else if error.is::<MethodNotAllowedError>() {
-        Answer::MethodNotAllowed.into_response()
-    } else if error.is_from_response() {
-        error.into_response()
-    } else {
-        // An error that is not ours has a text that is not ours either: it might quote what was sent.
-        Answer::Failed.into_response()
-    }
+/// Whether one of the endpoints of [`ResetApi`](crate::ResetApi) is at this path, however its slashes are written.
+fn is_ours(path: &str) -> bool {
+    matches!(path.trim_matches('/'), "" | "validate_token" | "confirm")
 }

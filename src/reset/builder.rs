@@ -16,8 +16,9 @@ use crate::error::{BuildError, Problem};
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 use crate::handler::{HandlerOutput, HandlersBuilder};
 use crate::password::{Argon2id, PasswordHasher, PasswordPolicy, Workers};
-use crate::secret::KeyRing;
+use crate::secret::{KeyRing, Purpose};
 use crate::store::{UserStore, Users};
+use crate::throttle::{Quotas, Throttle, Throttles};
 use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 
 /// Builds a [`PasswordReset`].
@@ -34,6 +35,8 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | [`handler_timeout`](Self::handler_timeout) | 30 seconds |
 /// | [`queue`](Self::queue) | 4,096 requests waiting |
 /// | [`handled_at_once`](Self::handled_at_once) | 64 requests |
+/// | [`quotas`](Self::quotas) | [`Quotas::default()`] |
+/// | [`throttle`](Self::throttle) | in memory |
 /// | [`trusted_proxies`](Self::trusted_proxies) | none |
 /// | [`allow_first_password`](Self::allow_first_password) | `false` |
 /// | [`international_addresses`](Self::international_addresses) | `false` |
@@ -50,6 +53,7 @@ pub struct PasswordResetBuilder {
     policy: PasswordPolicy,
     queue: usize,
     handled_at_once: usize,
+    throttles: Throttles,
     trusted_proxies: Vec<String>,
     allow_first_password: bool,
     international_addresses: bool,
@@ -69,6 +73,7 @@ impl PasswordResetBuilder {
             policy: PasswordPolicy::default(),
             queue: 4096,
             handled_at_once: 64,
+            throttles: Throttles::new(Quotas::default()),
             trusted_proxies: Vec::new(),
             allow_first_password: false,
             international_addresses: false,
@@ -175,6 +180,18 @@ impl PasswordResetBuilder {
         self
     }
 
+    /// How often a client may ask, and how often an address gets mail.
+    pub fn quotas(mut self, quotas: Quotas) -> Self {
+        self.throttles.set_quotas(quotas);
+        self
+    }
+
+    /// What counts, for example for all instances together. While it fails, this process counts for itself.
+    pub fn throttle(mut self, throttle: impl Throttle) -> Self {
+        self.throttles.set_custom(throttle);
+        self
+    }
+
     /// The proxies in front of the application, as CIDR (`10.0.0.0/8`) or single addresses.
     ///
     /// A client is its peer's address. Only if the peer is one of these is it the rightmost address in
@@ -204,7 +221,7 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// Whether a request for an address that nobody has is answered 400 instead of 200.
+    /// Whether a request for an address of nobody who may reset a password is answered 400 instead of 200.
     ///
     /// **This is an enumeration oracle**: anybody can find out who has an account. It exists for applications that tell
     /// so anyway.
@@ -237,6 +254,7 @@ impl PasswordResetBuilder {
         };
 
         self.policy.warm_up();
+        let address_mac = self.keys.current().field_mac(Purpose::Throttle);
         let codec = TokenCodec::new(self.keys);
         tracing::info!(handlers = %handlers.names(), keys = ?codec, "password reset is ready");
         let inner = Inner {
@@ -250,6 +268,8 @@ impl PasswordResetBuilder {
             workers: Workers::new(),
             delivery: Delivery::new(self.queue, self.handled_at_once),
             confirms: TaskTracker::new(),
+            throttles: self.throttles,
+            address_mac,
             shutting_down: AtomicBool::new(false),
             trusted_proxies,
             allow_first_password: self.allow_first_password,

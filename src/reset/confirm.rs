@@ -12,6 +12,7 @@ use crate::event::{PostPasswordReset, PrePasswordReset, Veto};
 use crate::password::Place;
 use crate::secret::{NewPassword, PasswordHash};
 use crate::store::Swap;
+use crate::throttle::Scope;
 use crate::token::{BoundUser, SignedClaims};
 use crate::user::StoredUser;
 
@@ -26,6 +27,7 @@ impl PasswordReset {
     ///
     /// * [`ResetError::InvalidToken`]: forged, expired, used, stale; or another confirm was faster.
     /// * [`ResetError::PasswordRefused`]: the token stays good.
+    /// * [`ResetError::Throttled`]: the client is over its quota.
     /// * [`ResetError::Failed`]: hasher, policy rule or handler failed; nothing was changed.
     /// * [`ResetError::Unavailable`]: busy, store down, shutting down; or, with [`Unavailable::UnknownOutcome`], the
     ///   store did not say whether it wrote. A second try is safe.
@@ -38,6 +40,7 @@ impl PasswordReset {
         let tracked = self.inner.confirms.token();
         self.inner.accepts_work()?;
         let place = self.inner.workers.enter().ok_or_else(|| unavailable(Unavailable::HashersBusy))?;
+        self.inner.count_client(Scope::Confirm, &client).await?;
         let claims = self.inner.verify(token)?;
 
         let (tell, told) = oneshot::channel();
@@ -105,7 +108,11 @@ impl Inner {
     async fn ask_handlers(&self, bound: &BoundUser, client: &Client) -> Result<(), ResetError> {
         let event = PrePasswordReset::new(bound.user().clone(), client.clone());
         self.handlers.ask(Arc::new(event)).await.map_err(|error| match Veto::of(&error) {
-            Some(veto) => ResetError::PasswordRefused(vec![veto.text().to_owned()]),
+            Some(veto) => {
+                // Its text is for the user and may be about the user: it is not for the log.
+                tracing::info!(user = bound.user().id(), "a handler vetoed a password reset");
+                ResetError::PasswordRefused(vec![veto.text().to_owned()])
+            }
             None => ResetError::Failed(error),
         })
     }

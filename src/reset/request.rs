@@ -11,6 +11,7 @@ use crate::delivery::{Outcome, Place};
 use crate::email::EmailAddress;
 use crate::error::{BoxError, IssueError, ResetError, Unavailable};
 use crate::event::ResetTokenCreated;
+use crate::throttle::{Scope, ThrottleKey, Verdict};
 use crate::user::StoredUser;
 
 /// How long to wait before each further look-up after one that failed.
@@ -24,14 +25,16 @@ impl PasswordReset {
     ///
     /// # Errors
     ///
-    /// [`ResetError::InvalidEmail`] for what is not an address, and [`ResetError::Unavailable`] when the queue is full,
-    /// the store is down or the service is shutting down; alike for every address.
+    /// [`ResetError::InvalidEmail`] for what is not an address; [`ResetError::Throttled`] for a client over its quota;
+    /// [`ResetError::Unavailable`] when the queue is full, the store is down or the service is shutting down. All of
+    /// them alike for every address.
     pub async fn request(&self, email: &str, client: Client) -> Result<(), ResetError> {
         let address = EmailAddress::parse(email, self.inner.international_addresses).ok_or(ResetError::InvalidEmail)?;
         let place = self.inner.place()?;
+        self.inner.count_client(Scope::Request, &client).await?;
         if self.inner.reveal_unknown_users {
             let found = self.inner.find(&address).await.map_err(|_| unavailable(Unavailable::StoreDown))?;
-            if found.is_empty() {
+            if !found.iter().any(|user| self.inner.is_eligible(user)) {
                 return Err(ResetError::UnknownUser);
             }
         }
@@ -105,8 +108,15 @@ impl Inner {
     async fn deliver_to_address(&self, address: &EmailAddress, client: Client) -> Outcome {
         let Ok(users) = self.find(address).await else { return Outcome::Lost };
         let eligible: Vec<StoredUser> = users.into_iter().filter(|user| self.is_eligible(user)).collect();
+        // Counted once a request and for every address, whether or not anybody has it: so the counters tell nothing.
+        let key = || ThrottleKey::of_address(&self.address_mac.of([Some(address.folded().as_bytes())]));
+        let verdict = self.throttles.count(Scope::Mail, key).await;
         if eligible.is_empty() {
             return Outcome::Ineligible;
+        }
+        if let Verdict::Over { .. } = verdict {
+            tracing::info!("an address is over its quota: no mail");
+            return Outcome::Suppressed;
         }
         let mut outcome = Outcome::Delivered;
         for user in eligible {
@@ -125,7 +135,7 @@ impl Inner {
     }
 
     /// The users with this address, looked up with patience. What the store returns is compared once more: mail goes to
-    /// the address on record, and only if it is the one that was asked for, and fit to stand in a mail's header.
+    /// the address on record, and only if it is the one that was asked for.
     async fn find(&self, address: &EmailAddress) -> Result<Vec<StoredUser>, BoxError> {
         let mut found = self.users.find_by_email(address.as_str()).await;
         for pause in BACK_OFF {
@@ -135,7 +145,14 @@ impl Inner {
             found = self.users.find_by_email(address.as_str()).await;
         }
         match found {
-            Ok(users) => Ok(users.into_iter().filter(|user| is_mailable(address, user)).collect()),
+            Ok(users) => {
+                let (same, other): (Vec<_>, Vec<_>) = users.into_iter().partition(|user| address.is_same(user.email()));
+                if !other.is_empty() {
+                    let users = other.len();
+                    tracing::warn!(users, "the user store found users whose address is another; they get no mail");
+                }
+                Ok(same)
+            }
             Err(error) => {
                 tracing::error!(error = %error, "the user store failed to look up an address");
                 self.users.found_down();
@@ -150,16 +167,4 @@ impl Inner {
             _ => Outcome::Failed,
         }
     }
-}
-
-fn is_mailable(address: &EmailAddress, user: &StoredUser) -> bool {
-    let mailable = address.is_same(user.email())
-        && EmailAddress::parse(user.email(), true).is_some_and(|stored| stored.as_str() == user.email());
-    if !mailable {
-        tracing::warn!(
-            user = user.id(),
-            "the user store found a user whose address is another, or none to send mail to"
-        );
-    }
-    mailable
 }

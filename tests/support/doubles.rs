@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::throttle::Quotas;
 use poem_password_reset::{
     BoxError, PasswordHash, PasswordReset, PasswordResetBuilder, ResetTokenCreated, SigningKey, StoredUser, Swap,
     UserStore,
@@ -42,11 +43,12 @@ pub fn people() -> MemoryUsers {
     ])
 }
 
-/// A builder with everything that `build()` asks for but a handler, and no handlers from elsewhere.
+/// A builder with everything that `build()` asks for but a handler; no handlers from elsewhere, and no quotas.
 pub fn builder(users: impl UserStore) -> PasswordResetBuilder {
     PasswordReset::builder(users, key())
         .link("https://app.example.com/reset-password#token={token}")
         .hasher(cheap_hash)
+        .quotas(Quotas::off())
         .linked_handlers(false)
 }
 

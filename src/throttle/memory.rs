@@ -1,0 +1,274 @@
+//! [`MemoryThrottle`]: counters in this process, with a hard bound on memory.
+//!
+//! A counter is ten bytes: 32 bits that tell the keys of a bucket apart, the second its window ends in, and the count.
+//! Thirty-two of them make a bucket, which exists once it is needed; the number of buckets is fixed, and that is the
+//! bound. A bucket that is full gives up a counter whose window is over, or else the one that counted least: so somebody
+//! who floods it with keys pushes out other keys that were seen once, and not the counter that keeps him out.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Quota, Throttle, ThrottleKey, Verdict};
+
+/// Counters of a bucket.
+const WAYS: usize = 32;
+
+/// Buckets: in all 6 million counters, in 62 MiB if every bucket is needed.
+const BUCKETS: usize = 6_000_000 / WAYS;
+
+/// Locks, so that threads seldom meet.
+const SHARDS: usize = 64;
+
+/// A throttle that counts in this process. Clones share their counters.
+///
+/// Memory is bounded: it grows with the keys that are counted, to less than 64 MiB, in which five million keys have
+/// room. Counts are exact, under concurrency too; only of keys beyond that bound some may be forgotten early, those that
+/// counted least first. Windows run on the monotonic clock. Keys are hashed with a secret of the process, so nobody can
+/// aim at the bucket of another.
+///
+/// ```
+/// use poem_password_reset::throttle::{MemoryThrottle, Quota, ThrottleKey, Verdict};
+///
+/// let throttle = MemoryThrottle::new();
+/// let quota = Quota::per_minute(2).ok_or("zero")?;
+/// let key = ThrottleKey::of_client("login", "192.0.2.7".parse().ok());
+/// assert_eq!(throttle.count_now(&key, quota), Verdict::Within);
+/// assert_eq!(throttle.count_now(&key, quota), Verdict::Within);
+/// assert!(matches!(throttle.count_now(&key, quota), Verdict::Over { .. }));
+/// # Ok::<(), &str>(())
+/// ```
+#[derive(Clone)]
+pub struct MemoryThrottle {
+    table: Arc<Table>,
+}
+
+struct Table {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    started: Instant,
+}
+
+/// The part of the table that is under one lock.
+struct Shard {
+    buckets: Vec<Option<Box<Bucket>>>,
+}
+
+/// Counters side by side. One with a count of zero is free.
+#[derive(Default)]
+struct Bucket {
+    tags: [u32; WAYS],
+    /// In seconds since the start. A window is over at the end of its last second.
+    ends: [u32; WAYS],
+    counts: [u16; WAYS],
+}
+
+impl MemoryThrottle {
+    /// A throttle that has counted nothing yet.
+    pub fn new() -> Self {
+        Self::with_buckets(BUCKETS)
+    }
+
+    fn with_buckets(buckets: usize) -> Self {
+        let per_shard = buckets.div_ceil(SHARDS);
+        let shard = || Mutex::new(Shard { buckets: std::iter::repeat_with(|| None).take(per_shard).collect() });
+        let shards = std::iter::repeat_with(shard).take(SHARDS).collect();
+        Self { table: Arc::new(Table { shards, hasher: RandomState::new(), started: Instant::now() }) }
+    }
+
+    /// Counts one use of `key` and says whether it is within the quota. Waits for nothing but a lock.
+    pub fn count_now(&self, key: &ThrottleKey, quota: Quota) -> Verdict {
+        let hash = self.table.hasher.hash_one(key);
+        // The upper half says where, the lower half who: together they take two keys for one once in 10^14.
+        let (place, tag) = ((hash >> 32) as usize, hash as u32);
+        let now = self.table.started.elapsed();
+        let mut shard = self.table.shards[place % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        let buckets = shard.buckets.len();
+        let bucket = shard.buckets[place / SHARDS % buckets].get_or_insert_default();
+        bucket.count(tag, now, quota)
+    }
+}
+
+impl Default for MemoryThrottle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryThrottle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryThrottle").finish_non_exhaustive()
+    }
+}
+
+impl Throttle for MemoryThrottle {
+    type Error = Infallible;
+
+    async fn count(&self, key: &ThrottleKey, quota: Quota) -> Result<Verdict, Infallible> {
+        Ok(self.count_now(key, quota))
+    }
+}
+
+impl Bucket {
+    fn count(&mut self, tag: u32, now: Duration, quota: Quota) -> Verdict {
+        let second = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        let known = (0..WAYS).find(|&way| self.tags[way] == tag && self.is_counting(way, second));
+        let Some(way) = known else {
+            let window = u32::try_from(quota.window().as_secs()).unwrap_or(u32::MAX);
+            let way = self.place(second);
+            self.tags[way] = tag;
+            self.ends[way] = second.saturating_add(window);
+            self.counts[way] = 1;
+            return Verdict::Within;
+        };
+        if self.counts[way] < quota.limit() {
+            self.counts[way] += 1;
+            return Verdict::Within;
+        }
+        // A window began somewhere in its first second, so it is over when its last second is.
+        let end = Duration::from_secs(u64::from(self.ends[way]) + 1);
+        Verdict::Over { retry_after: end.saturating_sub(now) }
+    }
+
+    fn is_counting(&self, way: usize, second: u32) -> bool {
+        self.counts[way] > 0 && second <= self.ends[way]
+    }
+
+    /// A place for a new counter: a free one, or else that of the counter that counted least, the oldest of several.
+    fn place(&self, second: u32) -> usize {
+        let dispensable = |&way: &usize| {
+            if self.is_counting(way, second) { (self.counts[way], self.ends[way]) } else { (0, 0) }
+        };
+        (0..WAYS).min_by_key(dispensable).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn key(number: usize) -> ThrottleKey {
+        ThrottleKey(format!("key/{number}"))
+    }
+
+    fn is_within(throttle: &MemoryThrottle, number: usize, quota: Quota) -> bool {
+        throttle.count_now(&key(number), quota) == Verdict::Within
+    }
+
+    #[test]
+    fn exactly_so_many_as_the_quota_has() {
+        let throttle = MemoryThrottle::new();
+        let quota = Quota::per_hour(10).unwrap();
+        for number in 0..100 {
+            assert_eq!((0..100).filter(|_| is_within(&throttle, number, quota)).count(), 10);
+        }
+    }
+
+    #[test]
+    fn exact_under_concurrency() {
+        const THREADS: usize = 64;
+        let throttle = MemoryThrottle::new();
+        let quota = Quota::per_hour(50_000).unwrap();
+        let within: usize = std::thread::scope(|scope| {
+            let count = || (0..10_000).filter(|_| is_within(&throttle, 1, quota)).count();
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(count)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(within, 50_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_that_is_over_begins_anew_and_retry_after_says_when() {
+        let throttle = MemoryThrottle::new();
+        let quota = Quota::per_minute(2).unwrap();
+        for _ in 0..5 {
+            assert!(is_within(&throttle, 1, quota) && is_within(&throttle, 1, quota));
+            let Verdict::Over { retry_after } = throttle.count_now(&key(1), quota) else { panic!() };
+            assert!(retry_after > Duration::from_secs(59) && retry_after <= Duration::from_secs(61), "{retry_after:?}");
+            tokio::time::advance(retry_after - Duration::from_millis(1)).await;
+            assert!(!is_within(&throttle, 1, quota), "not a moment earlier");
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Against a model that keeps everything: random keys, quotas and waits.
+    #[tokio::test(start_paused = true)]
+    async fn agrees_with_a_model_that_keeps_everything() {
+        let throttle = MemoryThrottle::new();
+        let started = throttle.table.started;
+        let mut model: HashMap<usize, (u64, u16)> = HashMap::new();
+        let mut state = 0x5EED_u64;
+        let mut random = |limit: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % limit
+        };
+        for step in 0..200_000 {
+            let number = random(300) as usize;
+            let quota = Quota::per(1 + (number % 7) as u16, Duration::from_secs(1 + number as u64 % 50)).unwrap();
+            if random(10) == 0 {
+                tokio::time::advance(Duration::from_millis(random(3000))).await;
+            }
+            let second = started.elapsed().as_secs();
+            let window = model.entry(number).or_insert((0, 0));
+            if window.1 == 0 || second > window.0 {
+                *window = (second + quota.window().as_secs(), 0);
+            }
+            let expected = window.1 < quota.limit();
+            window.1 += u16::from(expected);
+            assert_eq!(is_within(&throttle, number, quota), expected, "step {step}, key {number}");
+        }
+    }
+
+    /// What a table of so many buckets takes up when every bucket is needed. An allocator adds 16 bytes to a block.
+    fn bytes(buckets: usize) -> usize {
+        buckets * (size_of::<Option<Box<Bucket>>>() + size_of::<Bucket>() + 16)
+    }
+
+    #[test]
+    fn the_table_is_smaller_than_64_mib_and_has_room_for_five_million() {
+        let throttle = MemoryThrottle::new();
+        let buckets = throttle.table.shards.iter().map(|shard| shard.lock().unwrap().buckets.len()).sum();
+        assert!(bytes(buckets) < 64 << 20, "{} bytes", bytes(buckets));
+        assert!(buckets * WAYS > 5_000_000 * 6 / 5);
+    }
+
+    /// A flood of distinct keys, in a table of a fiftieth of the size and as full as five million keys make the whole:
+    /// the counters of those who are kept out survive, and so do nearly all others.
+    #[test]
+    fn a_flood_of_keys_pushes_nobody_out_who_is_kept_out() {
+        const KEYS: usize = 100_000;
+        let throttle = MemoryThrottle::with_buckets(BUCKETS / 50);
+        let quota = Quota::per_hour(3).unwrap();
+        let kept_out = KEYS..KEYS + 100;
+        for number in kept_out.clone() {
+            while is_within(&throttle, number, quota) {}
+        }
+        for number in 0..KEYS {
+            assert!(is_within(&throttle, number, quota));
+        }
+        for number in kept_out.clone() {
+            assert!(!is_within(&throttle, number, quota), "a counter was pushed out by the flood");
+        }
+        let sample = (0..KEYS).step_by(50);
+        let remembered = sample.clone().filter(|&number| {
+            let uses = (0..3).filter(|_| is_within(&throttle, number, quota)).count();
+            uses == 2
+        });
+        let (remembered, sampled) = (remembered.count(), sample.count());
+        assert!(remembered * 100 > sampled * 96, "{remembered} of {sampled} counters are remembered");
+
+        // Ten times as much: far more than there is room for.
+        for number in 2 * KEYS..12 * KEYS {
+            assert!(is_within(&throttle, number, quota));
+        }
+        for number in kept_out {
+            assert!(!is_within(&throttle, number, quota), "a counter was pushed out by the flood");
+        }
+    }
+}

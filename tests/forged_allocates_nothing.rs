@@ -1,0 +1,118 @@
+//! Refusing a forged token allocates nothing: garbage cannot be made expensive.
+//!
+//! In a binary of its own, because its allocator counts.
+
+#![allow(unsafe_code)] // an allocator is unsafe by its trait; this one forwards
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use poem_password_reset::{KeyRing, Refusal, SigningKey, StoredUser, TokenCodec};
+use time::{Duration, OffsetDateTime};
+
+thread_local! {
+    /// Of this thread alone: what the test harness does meanwhile is not counted.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+impl Counting {
+    fn count() {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+    }
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller's promises are those that `System` wants.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Self::count();
+        // SAFETY: as above.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often `work` allocates, and what it gives.
+fn allocations<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    let before = ALLOCATIONS.get();
+    let result = black_box(work());
+    (ALLOCATIONS.get() - before, result)
+}
+
+fn ann() -> StoredUser {
+    StoredUser::new(7, "ann@example.com", Some("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".to_owned()))
+}
+
+#[test]
+fn a_refusal_allocates_nothing() {
+    assert_eq!(allocations(|| String::from("counted")).0, 1, "the allocator counts");
+
+    let key = |byte: u8| SigningKey::from_bytes(&[[byte; 16], [!byte; 16]].concat()).unwrap();
+    let codec = TokenCodec::new(KeyRing::new(key(1)).previous(key(2)).unwrap());
+    let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+    let good = codec.issue(&ann(), now, Duration::HOUR).unwrap();
+    let good = good.expose();
+    let strange = TokenCodec::new(key(3)).issue(&ann(), now, Duration::HOUR).unwrap();
+    let (message, tag) = good.rsplit_once('.').unwrap();
+    let (header, claims) = message.split_once('.').unwrap();
+    let flipped = |place: usize| {
+        let other = if good.as_bytes()[place] == b'A' { "B" } else { "A" };
+        format!("{}{other}{}", &good[..place], &good[place + 1..])
+    };
+    let forged = [
+        (String::new(), Refusal::Malformed),
+        ("x".repeat(1_024), Refusal::Malformed),
+        ("x".repeat(42 << 20), Refusal::TooLong),
+        (".".repeat(1_024), Refusal::Header),
+        (flipped(0), Refusal::Header),
+        (strange.expose().to_owned(), Refusal::Header),
+        (format!("eyJhbGciOiJub25lIn0.{claims}."), Refusal::Header),
+        (flipped(header.len() + 1), Refusal::Signature),
+        (flipped(good.len() - 2), Refusal::Signature),
+        (flipped(message.len() + 1), Refusal::Signature),
+        (format!("{message}."), Refusal::Signature),
+        (format!("{message}.{}", "!".repeat(43)), Refusal::Signature),
+        (format!("{message}.{tag}{tag}"), Refusal::Signature),
+        (format!("{header}.{}.{tag}", "A".repeat(800)), Refusal::Signature),
+        (format!("{header}.{}", ".".repeat(900)), Refusal::Signature),
+    ];
+    for (token, because) in forged {
+        let (count, verdict) = allocations(|| codec.verify(&token, now));
+        assert_eq!(verdict.unwrap_err().refusal(), because);
+        assert_eq!(count, 0, "{because}: {:.80}", token);
+    }
+
+    // Nor do tokens of ours that are refused: old, and used.
+    let (count, verdict) = allocations(|| codec.verify(good, now + Duration::HOUR));
+    assert_eq!((count, verdict.unwrap_err().refusal()), (0, Refusal::Expired));
+    // A good one costs the text of the id, and no more.
+    let (count, claims) = allocations(|| codec.verify(good, now).unwrap());
+    assert_eq!(count, 1);
+    let used = ann().bind_also("used");
+    let (count, verdict) = allocations(|| codec.bind(claims, used));
+    assert_eq!((count, verdict.unwrap_err().refusal()), (0, Refusal::Stale));
+    let (claims, user) = (codec.verify(good, now).unwrap(), ann());
+    let (count, bound) = allocations(|| codec.bind(claims, user));
+    assert_eq!((count, bound.unwrap().user().id()), (0, "7"));
+}

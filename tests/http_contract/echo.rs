@@ -1,0 +1,199 @@
+//! No answer and no line of the log says again what was sent: not to a client who reads errors aloud, not to whoever
+//! reads logs.
+
+use std::io;
+use std::sync::Mutex;
+
+use poem_password_reset::StoredUser;
+
+use crate::http::Operation::{Confirm, Request, Validate};
+use crate::http::doubles::cheap_hash;
+use crate::http::{Ask, Encoding, JSON, MOUNT, Operation, World, defaults};
+
+/// Looked for in whatever comes back, upper or lower case. Nothing in the library has a reason to write it.
+const CANARY: &str = "qzcanaryxw";
+
+/// The same for numbers.
+const NUMBER: &str = "907197071";
+
+/// What all of this process has logged, at the finest level.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn assert_silent(place: &str, text: &str) {
+    let text = text.to_lowercase();
+    for secret in [CANARY, NUMBER] {
+        let found = text.find(secret).map(|at| &text[at.saturating_sub(200)..(at + 100).min(text.len())]);
+        assert_eq!(found, None, "{place}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_was_sent_comes_back() {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(|| Log).init();
+    for world in [World::in_process(defaults), World::over_a_socket(defaults).await] {
+        for ask in every_place_for_a_canary() {
+            let reply = world.ask(&ask).await;
+            assert_silent(&format!("{ask:?}"), &format!("{reply:?}"));
+        }
+        let secrets = a_whole_reset(&world).await;
+        while world.reset.ledger().waiting > 0 {
+            tokio::task::yield_now().await;
+        }
+        let log = String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned();
+        for line in
+            ["password reset is ready", "a reset was requested", "a reset token was refused", "a password was reset"]
+        {
+            assert!(log.contains(line), "the log is captured, and says {line:?}");
+        }
+        assert_silent("the log", &log);
+        for secret in secrets {
+            assert!(!log.contains(&secret), "a token or a hash is in the log");
+        }
+    }
+}
+
+/// A reset of a user whose every field but the id is a canary, and of a token that is good.
+async fn a_whole_reset(world: &World) -> Vec<String> {
+    let hash = cheap_hash(CANARY).unwrap();
+    let email = format!("{CANARY}@{CANARY}.example");
+    let user = StoredUser::new(77, email.as_str(), Some(hash.clone())).with_username(CANARY.to_owned());
+    world.users.put(user.bind_also(CANARY));
+    let token = world.token("77");
+    let password = format!("purple {CANARY} hums at dawn {NUMBER}");
+    world.post(Request, &[("email", &email)]).await.is_ok();
+    world.post(Validate, &[("token", &token)]).await.is_ok();
+    for similar in [email.as_str(), CANARY] {
+        let reply = world.post(Confirm, &[("token", &token), ("password", similar)]).await;
+        reply.is_faulty(&["password"]);
+        assert_silent("a weak password", &reply.body);
+    }
+    let confirm = Ask::post(Confirm).fields(Encoding::Multipart, &[("token", &token), ("password", &password)]);
+    world.ask(&confirm).await.is_ok();
+    world.ask(&confirm).await.is_bad_token();
+    let [_, claims, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+    vec![token.clone(), claims.to_owned(), signature.to_owned(), hash]
+}
+
+fn every_place_for_a_canary() -> Vec<Ask> {
+    let mut asks = Vec::new();
+    for operation in Operation::ALL {
+        asks.extend(in_fields(operation));
+        asks.extend(in_bodies(operation));
+        asks.extend(in_headers(operation));
+    }
+    for method in ["GET", "POST", "OPTIONS", "QZCANARYXW"] {
+        for path in [
+            format!("/{CANARY}"),
+            format!("/confirm/{CANARY}"),
+            format!("/validate_token/?token={CANARY}"),
+            format!("/confirm/?password={NUMBER}#{CANARY}"),
+            format!("/?{CANARY}"),
+            format!("/%00{CANARY}/../%2e"),
+        ] {
+            asks.push(Ask::new(method, format!("{MOUNT}{path}")).json(format!(r#"{{"{CANARY}":"#)));
+        }
+    }
+    asks
+}
+
+/// In every field, as text of every kind and as every other type.
+fn in_fields(operation: Operation) -> Vec<Ask> {
+    let mut asks = Vec::new();
+    let texts = [
+        CANARY.to_owned(),
+        format!("{CANARY}@example.com"),
+        format!("ann@{CANARY}"),
+        format!("{CANARY}\0"),
+        format!("{CANARY}.{CANARY}.{CANARY}"),
+        CANARY.repeat(200),
+        NUMBER.to_owned(),
+        format!("<script>{CANARY}</script>\r\nSet-Cookie: a=b"),
+    ];
+    for text in &texts {
+        for encoding in Encoding::ALL {
+            let fields = [("email", text.as_str()), ("token", text), ("password", text), (CANARY, text)];
+            asks.push(Ask::post(operation).fields(encoding, &fields));
+            asks.push(Ask::post(operation).fields(encoding, &fields[..2]));
+            asks.push(Ask::post(operation).fields(encoding, &fields[2..]));
+        }
+    }
+    for value in [
+        NUMBER.to_owned(),
+        format!("-{NUMBER}.5e3"),
+        format!("[\"{CANARY}\"]"),
+        format!("{{\"{CANARY}\":\"{CANARY}\"}}"),
+        format!("\"{CANARY}\\ud800\""),
+        format!("[[{NUMBER}],\"{CANARY}\",null]"),
+    ] {
+        asks.push(Ask::post(operation).json(format!(r#"{{"email":{value},"token":{value},"password":{value}}}"#)));
+    }
+    asks
+}
+
+/// In bodies that cannot be read, or are of no type that is taken.
+fn in_bodies(operation: Operation) -> Vec<Ask> {
+    let multipart = "multipart/form-data; boundary=b";
+    let mut asks = Vec::new();
+    for body in [
+        CANARY.to_owned(),
+        NUMBER.to_owned(),
+        format!("\"{CANARY}\""),
+        format!("[\"{CANARY}\"]"),
+        format!("{{\"{CANARY}"),
+        format!("{{\"email\":\"{CANARY}"),
+        format!("{{\"email\":{CANARY}}}"),
+        format!("{{\"{CANARY}\":1,,}}"),
+        format!("{{\"email\":\"\\x{CANARY}\"}}"),
+        format!("--b\r\n{CANARY}: {CANARY}\r\n\r\n{CANARY}\r\n--b--"),
+        format!("--b\r\nContent-Disposition: form-data; name={CANARY}; filename={CANARY}\r\n\r\n{CANARY}\r\n--b"),
+        format!(
+            "--b\r\nContent-Disposition: form-data; name=email\r\nContent-Type: {CANARY}/{CANARY}\r\n\r\n{CANARY}\r\n--b--"
+        ),
+        format!("%zz={CANARY}&{CANARY}"),
+        CANARY.repeat(2000),
+    ] {
+        let types = [JSON, "application/x-www-form-urlencoded", multipart, "multipart/form-data", "text/plain"];
+        asks.extend(types.map(|content_type| Ask::post(operation).body(content_type, body.clone())));
+    }
+    asks.push(Ask::post(operation).json([CANARY.as_bytes(), b"\xff"].concat()));
+    asks
+}
+
+fn in_headers(operation: Operation) -> Vec<Ask> {
+    let mut asks = Vec::new();
+    for (name, value) in [
+        ("Content-Type", format!("{CANARY}/{CANARY}")),
+        ("Content-Type", format!("application/json; charset={CANARY}")),
+        ("Content-Type", format!("multipart/form-data; boundary={CANARY}")),
+        ("Accept", format!("{CANARY}/{CANARY}")),
+        ("Accept", format!("application/json;{CANARY}={CANARY}")),
+        ("User-Agent", CANARY.to_owned()),
+        ("Cookie", format!("{CANARY}={CANARY}")),
+        ("Authorization", format!("Bearer {CANARY}")),
+        ("Origin", format!("https://{CANARY}.example")),
+        ("Referer", format!("https://{CANARY}.example/?{CANARY}")),
+        ("X-Forwarded-For", CANARY.to_owned()),
+        ("X-Forwarded-Host", CANARY.to_owned()),
+        ("Forwarded", format!("for={CANARY};host={CANARY}")),
+        ("X-Request-Id", CANARY.to_owned()),
+        (CANARY, CANARY.to_owned()),
+    ] {
+        let body = br#"{"email":"ann@example.com","token":"bad","password":"short"}"#;
+        let ask = Ask::post(operation).untyped_body(body).header(name, &value);
+        asks.push(if name == "Content-Type" { ask } else { ask.header("Content-Type", JSON) });
+    }
+    asks
+}

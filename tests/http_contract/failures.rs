@@ -1,0 +1,272 @@
+//! What is answered when something here does not work: 503 and 500, alike for everybody; and a veto, which is no
+//! failure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use poem_password_reset::{
+    Client, PasswordPolicy, PasswordResetBuilder, PostPasswordReset, PrePasswordReset, ResetError, ResetTokenCreated,
+    Unavailable, Veto,
+};
+use tokio::task::JoinSet;
+
+use crate::http::Operation::{Confirm, Request, Validate};
+use crate::http::doubles::{GOOD_PASSWORD, cheap_hash};
+use crate::http::{Ask, Encoding, Reply, Store, World, defaults, on_both_wires};
+
+/// Ann is known, Carol deactivated, Dave has no password.
+const EMAILS: [&str; 4] = ["ann@example.com", "nobody@example.com", "carol@example.com", "dave@example.com"];
+
+fn confirm(token: &str, password: &str) -> Ask {
+    Ask::post(Confirm).fields(Encoding::Json, &[("token", token), ("password", password)])
+}
+
+fn request(email: &str) -> Ask {
+    Ask::post(Request).fields(Encoding::Json, &[("email", email)])
+}
+
+/// Lets others run until it is true. Nothing here takes long.
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_queue_is_full() {
+    on_both_wires(
+        |builder| builder.queue(1).handled_at_once(1),
+        async |world| {
+            world.store(Store::Hangs);
+            world.ask(&request("ann@example.com")).await.is_ok();
+            until(|| world.calls.all() == 1).await;
+            world.ask(&request("ann@example.com")).await.is_ok();
+            for email in EMAILS {
+                world.post(Request, &[("email", email)]).await.is_unavailable();
+            }
+            world.post(Request, &[("email", "no address")]).await.is_faulty(&["email"]);
+            assert_eq!(world.reset.ledger().accepted, 2);
+        },
+    )
+    .await;
+}
+
+/// The first request is accepted, as nobody knows yet. When its look-ups have failed, everybody is told.
+#[tokio::test]
+async fn the_store_is_down() {
+    on_both_wires(defaults, async |world| {
+        let token = world.token("1");
+        world.store(Store::Errs);
+        world.ask(&request("nobody@example.com")).await.is_ok();
+        // The pauses between the tries are moved, not slept.
+        tokio::time::pause();
+        while world.reset.ledger().waiting > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::resume();
+        assert_eq!(world.reset.ledger().lost, 1);
+
+        let mut replies = Vec::new();
+        for email in EMAILS {
+            replies.push(world.post(Request, &[("email", email)]).await);
+        }
+        replies.push(world.post(Validate, &[("token", &token)]).await);
+        replies.push(world.post(Confirm, &[("token", &token), ("password", GOOD_PASSWORD)]).await);
+        all_unavailable_alike(&replies);
+        world.post(Request, &[("email", "no address")]).await.is_faulty(&["email"]);
+        world.post(Confirm, &[("token", &token), ("password", "")]).await.is_faulty(&["password"]);
+
+        // It works again: the first operation that finds out ends it for all.
+        world.store(Store::Works);
+        world.post(Validate, &[("token", &token)]).await.is_ok();
+        world.ask(&request("ann@example.com")).await.is_ok();
+    })
+    .await;
+}
+
+/// A store that does not answer is given up after ten seconds.
+#[tokio::test(start_paused = true)]
+async fn the_store_hangs() {
+    let world = World::in_process(defaults);
+    let token = world.token("1");
+    world.store(Store::Hangs);
+    world.ask(&request("ann@example.com")).await.is_ok();
+    for ask in [Ask::post(Validate).json(format!(r#"{{"token":"{token}"}}"#)), confirm(&token, GOOD_PASSWORD)] {
+        let start = tokio::time::Instant::now();
+        world.ask(&ask).await.is_unavailable();
+        assert_eq!(start.elapsed(), Duration::from_secs(10));
+    }
+}
+
+/// The connection broke after the write was sent. A second try is safe.
+#[tokio::test]
+async fn the_outcome_is_not_known() {
+    on_both_wires(defaults, async |world| {
+        let token = world.token("1");
+        world.store(Store::LosesTheAnswerToAWrite);
+        world.post(Validate, &[("token", &token)]).await.is_ok();
+        world.post(Confirm, &[("token", &token), ("password", GOOD_PASSWORD)]).await.is_unavailable();
+        world.store(Store::Works);
+        world.ask(&confirm(&token, GOOD_PASSWORD)).await.is_ok();
+    })
+    .await;
+}
+
+/// As many confirms wait as may wait. The others are told so at once.
+#[tokio::test]
+async fn too_many_confirms_wait() {
+    const LINE: usize = 1024;
+    on_both_wires(defaults, async |world| {
+        let token = world.token("1");
+        world.store(Store::Hangs);
+        let mut confirms = JoinSet::new();
+        for _ in 0..LINE + 10 {
+            let (reset, token) = (world.reset.clone(), token.clone());
+            confirms.spawn(async move { reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await });
+        }
+        for _ in 0..10 {
+            let refused = confirms.join_next().await.unwrap().unwrap();
+            assert!(matches!(refused, Err(ResetError::Unavailable { because: Unavailable::HashersBusy, .. })));
+        }
+        until(|| world.calls.all() == LINE).await;
+        world.post(Confirm, &[("token", &token), ("password", GOOD_PASSWORD)]).await.is_unavailable();
+        world.post(Confirm, &[("token", &token), ("password", "")]).await.is_faulty(&["password"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_service_shuts_down() {
+    on_both_wires(defaults, async |world| {
+        let token = world.token("1");
+        world.reset.shutdown(Duration::ZERO).await;
+        let mut replies = Vec::new();
+        for email in EMAILS {
+            replies.push(world.post(Request, &[("email", email)]).await);
+        }
+        for token in [token.as_str(), "bad"] {
+            replies.push(world.post(Validate, &[("token", token)]).await);
+            replies.push(world.post(Confirm, &[("token", token), ("password", GOOD_PASSWORD)]).await);
+        }
+        all_unavailable_alike(&replies);
+        assert_eq!(world.calls.all(), 0);
+    })
+    .await;
+}
+
+/// The same bytes, for whomever and whyever.
+#[track_caller]
+fn all_unavailable_alike(replies: &[Reply]) {
+    for reply in replies {
+        reply.is_unavailable();
+        assert_eq!(reply, &replies[0]);
+    }
+}
+
+const FAILED: &str = r#"{"detail":"Something went wrong here. Nothing was changed."}"#;
+
+/// Hashers and rules that fail, or panic, or give the hash that is stored already.
+#[tokio::test]
+async fn the_application_fails() {
+    let settings = |builder: PasswordResetBuilder| {
+        let rule = |password: &str, _: &_| match password.contains("tractor panics") {
+            true => panic!("as planned"),
+            false => Ok(()),
+        };
+        builder.policy(PasswordPolicy::default().rule(rule)).hasher(|password: &str| match password {
+            _ if password.contains("not hashable") => Err("no randomness".to_owned()),
+            _ if password.contains("panics the hasher") => panic!("as planned"),
+            _ if password.contains("without salt") => Ok("always the same".to_owned()),
+            _ => Ok(cheap_hash(password).unwrap()),
+        })
+    };
+    on_both_wires(settings, async |world| {
+        let token = world.token("1");
+        for password in ["purple tractor panics", "purple tractor panics the hasher", "purple but not hashable"] {
+            world.post(Confirm, &[("token", &token), ("password", password)]).await.is(500, FAILED);
+        }
+        world.post(Validate, &[("token", &token)]).await.is_ok();
+        assert!(world.has_password("1", "ann's old password"));
+
+        world.ask(&confirm(&token, "purple without salt")).await.is_ok();
+        world.ask(&confirm(&world.token("1"), "purple without salt")).await.is(500, FAILED);
+        world.ask(&confirm(&world.token("1"), GOOD_PASSWORD)).await.is_ok();
+    })
+    .await;
+}
+
+/// A store that panics is contained: the connection gets an answer. What a confirm wrote by then is not known.
+#[tokio::test]
+async fn the_store_panics() {
+    on_both_wires(
+        |builder| builder.reveal_unknown_users(true),
+        async |world| {
+            let token = world.token("1");
+            world.store(Store::Panics);
+            world.post(Request, &[("email", "ann@example.com")]).await.is(500, FAILED);
+            world.post(Validate, &[("token", &token)]).await.is(500, FAILED);
+            world.post(Confirm, &[("token", &token), ("password", GOOD_PASSWORD)]).await.is_unavailable();
+            world.store(Store::Works);
+            world.ask(&confirm(&token, GOOD_PASSWORD)).await.is_ok();
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_handler_before_the_reset_vetoes_or_fails() {
+    const REASON: &str = "Passwords cannot be changed before noon today.";
+    let settings = |builder: PasswordResetBuilder| {
+        builder.on_pre_password_reset(|event: Arc<PrePasswordReset>| async move {
+            match event.user().id() {
+                "1" => Err::<(), _>(Veto::new(REASON).into()),
+                "2" => Err("the directory does not answer".into()),
+                _ => Ok::<(), poem_password_reset::BoxError>(()),
+            }
+        })
+    };
+    on_both_wires(settings, async |world| {
+        let [ann, bob] = ["1", "2"].map(|id| world.token(id));
+        let reply = world.post(Confirm, &[("token", &ann), ("password", GOOD_PASSWORD)]).await;
+        reply.is(400, &format!(r#"{{"password":["{REASON}"]}}"#));
+        world.post(Confirm, &[("token", &bob), ("password", GOOD_PASSWORD)]).await.is(500, FAILED);
+        // The handler is not asked before everything else has passed.
+        world.post(Confirm, &[("token", &ann), ("password", "12345678")]).await.is_faulty(&["password"]);
+        for token in [&ann, &bob] {
+            world.post(Validate, &[("token", token)]).await.is_ok();
+        }
+        assert!(world.has_password("1", "ann's old password") && world.has_password("2", "bob's old password"));
+    })
+    .await;
+}
+
+/// What happens to the mail, and after the reset, no client learns.
+#[tokio::test]
+async fn handlers_after_the_answer_cannot_change_it() {
+    let asked = Arc::new(AtomicBool::new(false));
+    let was_asked = Arc::clone(&asked);
+    let settings = move |builder: PasswordResetBuilder| {
+        let asked = Arc::clone(&asked);
+        builder
+            .on_reset_token_created(move |_: Arc<ResetTokenCreated>| {
+                asked.store(true, Ordering::SeqCst);
+                async { Err::<(), _>("the mail server is gone") }
+            })
+            .on_post_password_reset(|_: Arc<PostPasswordReset>| async { Err::<(), _>("the sessions cannot be ended") })
+    };
+    on_both_wires(settings, async |world| {
+        for email in EMAILS {
+            world.post(Request, &[("email", email)]).await.is_ok();
+        }
+        until(|| world.reset.ledger().waiting == 0).await;
+        assert!(was_asked.swap(false, Ordering::SeqCst), "the mail was tried");
+        assert_eq!((world.reset.ledger().failed, world.reset.ledger().ineligible), (6, 18));
+        for reply in
+            world.post_each(Confirm, || [("token", world.token("1")), ("password", GOOD_PASSWORD.into())].into()).await
+        {
+            reply.is_ok();
+        }
+    })
+    .await;
+}

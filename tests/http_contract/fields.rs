@@ -1,0 +1,328 @@
+//! What is in a body: fields that are missing, faulty, doubled, unknown; what is trimmed and what is not.
+
+use crate::http::Operation::{Confirm, Request, Validate};
+use crate::http::doubles::GOOD_PASSWORD;
+use crate::http::{Ask, Encoding, Operation, defaults, on_both_wires};
+
+/// Missing, blank, with a NUL: alike in each encoding, and all faulty fields at once.
+#[tokio::test]
+async fn missing_blank_and_cut_fields() {
+    let faulty = ["", " ", "\t\r\n ", "\u{a0}\u{2003}", "a\0b", "\0", "ann@example.com\0"];
+    on_both_wires(defaults, async |world| {
+        for (operation, names) in fields_of_all() {
+            world.post(operation, &[]).await.is_faulty(names);
+            world.post(operation, &[("unknown", "a")]).await.is_faulty(names);
+            for value in faulty {
+                let fields: Vec<_> = names.iter().map(|name| (*name, value)).collect();
+                world.post(operation, &fields).await.is_faulty(names);
+            }
+        }
+        let good = ("password", GOOD_PASSWORD);
+        for value in faulty {
+            world.post(Confirm, &[("token", "bad"), ("password", value)]).await.is_faulty(&["password"]);
+            world.post(Confirm, &[("token", value), good]).await.is_faulty(&["token"]);
+        }
+        world.post(Confirm, &[("token", "bad")]).await.is_faulty(&["password"]);
+        world.post(Confirm, &[good]).await.is_faulty(&["token"]);
+        assert_eq!((world.calls.all(), world.reset.ledger().accepted), (0, 0));
+    })
+    .await;
+}
+
+/// What only JSON can say.
+#[tokio::test]
+async fn values_that_are_no_text() {
+    let not_text =
+        ["null", "true", "false", "[]", "{}", r#"["ann@example.com"]"#, r#"{"a":"ann@example.com"}"#, r#""\ud800""#];
+    let numbers = ["0", "-1", "12345678", "1e5", "1.50", "99999999999999999999"];
+    on_both_wires(defaults, async |world| {
+        for (operation, names) in fields_of_all() {
+            for value in not_text {
+                let members: Vec<_> = names.iter().map(|name| format!(r#""{name}":{value}"#)).collect();
+                world.post_json(operation, &format!("{{{}}}", members.join(","))).await.is_faulty(names);
+            }
+        }
+        for number in numbers {
+            world.post_json(Request, &format!(r#"{{"email":{number}}}"#)).await.is_faulty(&["email"]);
+            world.post_json(Validate, &format!(r#"{{"token":{number}}}"#)).await.is_bad_token();
+            let both = format!(r#"{{"token":{number},"password":{number}}}"#);
+            world.post_json(Confirm, &both).await.is_bad_token();
+        }
+        assert_eq!((world.calls.all(), world.reset.ledger().accepted), (0, 0));
+    })
+    .await;
+}
+
+/// A number as password counts as its text, digit by digit as it was sent.
+#[tokio::test]
+async fn a_number_as_password_is_its_text() {
+    on_both_wires(defaults, async |world| {
+        let confirm = |number: &str| {
+            Ask::post(Confirm).json(format!(r#"{{"token":"{}","password":{number}}}"#, world.token("1")))
+        };
+        world.ask(&confirm("83649107265518")).await.is_faulty(&["password"]);
+        for number in ["-83649107265518.50", "8.3649107265518E+30"] {
+            world.ask(&confirm(number)).await.is_ok();
+            assert!(world.has_password("1", number), "{number}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_address() {
+    let longest = "a".repeat(242) + "@example.com";
+    let too_long = "a".repeat(243) + "@example.com";
+    on_both_wires(defaults, async |world| {
+        for email in [
+            "ann",
+            "@",
+            "ann@example",
+            "ann@@example.com",
+            "ann@example.com,bob@example.com",
+            "ann@example.com bob@example.com",
+            "Ann <ann@example.com>",
+            "ann@example.com\r\nBcc: bob@example.com",
+            "\"ann\"@example.com",
+            "ann@[127.0.0.1]",
+            "änn@example.com",
+            "\u{a0}ann@example.com",
+            too_long.as_str(),
+        ] {
+            world.post(Request, &[("email", email)]).await.is_faulty(&["email"]);
+        }
+        assert_eq!((world.calls.all(), world.reset.ledger().accepted), (0, 0));
+        for email in ["ann@example.com", "nobody@example.com", "ann@bücher.example", longest.as_str()] {
+            world.post(Request, &[("email", email)]).await.is_ok();
+        }
+    })
+    .await;
+}
+
+/// Of a faulty field and a bad token the field wins, of a bad token and a weak password the token; a weak password
+/// leaves a good token good.
+#[tokio::test]
+async fn which_fault_wins() {
+    on_both_wires(defaults, async |world| {
+        let token = world.token("1");
+        for (token, password, answer) in [
+            ("bad", "", "password"),
+            ("bad", "short", "404"),
+            ("bad", GOOD_PASSWORD, "404"),
+            ("", "short", "token"),
+            ("", "", "token password"),
+            (&token, "", "password"),
+            (&token, "short", "password"),
+            (&token, "12345678901", "password"),
+            (&token, "ann@example.com", "password"),
+            (&token, "password1", "password"),
+        ] {
+            let reply = world.post(Confirm, &[("token", token), ("password", password)]).await;
+            match answer {
+                "404" => reply.is_bad_token(),
+                fields => reply.is_faulty(&fields.split(' ').collect::<Vec<_>>()),
+            }
+        }
+        // Over the upper limit no token is even read: it costs nothing, and tells nothing.
+        let endless = "purple tractor ".repeat(30);
+        let [bad, good] = ["bad", &token].map(|token| [("token", token), ("password", endless.as_str())]);
+        let reply = world.post(Confirm, &bad).await;
+        reply.is_faulty(&["password"]);
+        assert_eq!(world.post(Confirm, &good).await, reply);
+
+        // Several rules at once.
+        let weak = world.post(Confirm, &[("token", &token), ("password", "1234")]).await;
+        assert!(weak.json()["password"].as_array().is_some_and(|reasons| reasons.len() == 3), "{}", weak.body);
+
+        world.post(Validate, &[("token", &token)]).await.is_ok();
+        assert!(world.has_password("1", "ann's old password"));
+        world.ask(&confirm(&token, GOOD_PASSWORD)).await.is_ok();
+        assert!(world.has_password("1", GOOD_PASSWORD));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn success_is_one_short_answer() {
+    on_both_wires(defaults, async |world| {
+        let known = world.post(Request, &[("email", "ann@example.com")]).await;
+        for email in
+            ["ann@example.com", "ANN@Example.com", "nobody@example.com", "carol@example.com", "dave@example.com"]
+        {
+            let reply = world.post(Request, &[("email", email)]).await;
+            reply.is_ok();
+            assert_eq!(reply, known, "{email}");
+        }
+        world.post(Validate, &[("token", &world.token("1"))]).await.is_ok();
+        for reply in
+            world.post_each(Confirm, || [("token", world.token("1")), ("password", GOOD_PASSWORD.into())].into()).await
+        {
+            reply.is_ok();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unknown_fields_are_inert() {
+    on_both_wires(defaults, async |world| {
+        let unknown = [
+            ("redirect", "https://elsewhere.example"),
+            ("url", "https://elsewhere.example"),
+            ("host", "elsewhere.example"),
+            ("is_admin", "true"),
+            ("username", "bob"),
+            ("user", "2"),
+            ("Email", "bob@example.com"),
+            ("email[]", "bob@example.com"),
+            ("email ", "bob@example.com"),
+            ("", "bob@example.com"),
+            ("__proto__", "1"),
+        ];
+        let with = |fields: &[(&'static str, String)]| {
+            let unknown = unknown.map(|(name, value)| (name, value.to_owned()));
+            [&unknown[..5], fields, &unknown[5..]].concat()
+        };
+        let request = || with(&[("email", "ann@example.com".to_owned())]);
+        let validate = || with(&[("token", world.token("1"))]);
+        let confirm = || with(&[("token", world.token("1")), ("password", GOOD_PASSWORD.to_owned())]);
+        for replies in [
+            world.post_each(Request, request).await,
+            world.post_each(Validate, validate).await,
+            world.post_each(Confirm, confirm).await,
+        ] {
+            replies.iter().for_each(crate::http::Reply::is_ok);
+        }
+        assert!(world.has_password("2", "bob's old password"));
+
+        // JSON can nest, and repeat what nobody wants.
+        let deep = "[".repeat(5000) + &"]".repeat(5000);
+        let body = format!(r#"{{"a":{deep},"a":{{"email":"b"}},"email":"ann@example.com","c":1e999,"d":"\ud800"}}"#);
+        world.post_json(Request, &body).await.is_ok();
+        world.post_json(Request, r#"{"a":{"email":"ann@example.com"}}"#).await.is_faulty(&["email"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn query_strings_are_ignored() {
+    on_both_wires(defaults, async |world| {
+        let queries = ["?email=ann@example.com&token=a&password=b", "?", "?%", "?token", "?email=no+address"];
+        for query in queries {
+            for (operation, names) in fields_of_all() {
+                let url = operation.url() + query;
+                world.ask(&Ask::new("POST", &url).json("{}")).await.is_faulty(names);
+            }
+            let good = Ask::new("POST", Request.url() + query).json(r#"{"email":"ann@example.com"}"#);
+            world.ask(&good).await.is_ok();
+        }
+    })
+    .await;
+}
+
+/// A filter in front and this library must not read two different fields: the last of two equal ones counts, and no
+/// other is even looked at.
+#[tokio::test]
+async fn of_two_equal_fields_the_last_counts() {
+    on_both_wires(defaults, async |world| {
+        world.post(Request, &[("email", "no address"), ("email", "ann@example.com")]).await.is_ok();
+        world.post(Request, &[("email", "ann@example.com"), ("email", "no address")]).await.is_faulty(&["email"]);
+        world.post(Request, &[("email", "ann@example.com"), ("email", "")]).await.is_faulty(&["email"]);
+        let token = world.token("1");
+        world.post(Validate, &[("token", "bad"), ("token", &token)]).await.is_ok();
+        world.post(Validate, &[("token", &token), ("token", "bad")]).await.is_bad_token();
+        world.post_json(Request, r#"{"email":null,"email":[],"email":"ann@example.com"}"#).await.is_ok();
+        world.post_json(Request, r#"{"email":"ann@example.com","email":null}"#).await.is_faulty(&["email"]);
+        world.post_json(Request, r#"{"email":"ann@example.com","\u0065mail":""}"#).await.is_faulty(&["email"]);
+        let twice = [("password", "short"), ("token", "bad"), ("password", GOOD_PASSWORD), ("token", &token)];
+        world.ask(&Ask::post(Confirm).fields(Encoding::Json, &twice)).await.is_ok();
+        assert!(world.has_password("1", GOOD_PASSWORD));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn white_space_around_address_and_token_is_dropped() {
+    on_both_wires(defaults, async |world| {
+        for (before, after) in [(" ", ""), ("", "\n"), ("\t \r\n", " \x0c\t")] {
+            let around = |text: &str| format!("{before}{text}{after}");
+            world.post(Request, &[("email", &around("ann@example.com"))]).await.is_ok();
+            world.post(Validate, &[("token", &around(&world.token("1")))]).await.is_ok();
+            world.ask(&confirm(&around(&world.token("1")), GOOD_PASSWORD)).await.is_ok();
+        }
+        // Other white space is no part of an address or a token, and nothing is dropped from within.
+        let token = world.token("1");
+        let (head, tail) = token.split_at(20);
+        for spaced in [format!("{token}\u{a0}"), format!("\u{2003}{token}"), format!("{head} {tail}")] {
+            world.post(Validate, &[("token", &spaced)]).await.is_bad_token();
+        }
+        world.post(Request, &[("email", "ann @example.com")]).await.is_faulty(&["email"]);
+    })
+    .await;
+}
+
+/// Never trimmed, cut, or normalised.
+#[tokio::test]
+async fn a_password_is_stored_exactly_as_sent() {
+    let long = "ä purple tractor ".repeat(10);
+    let passwords = [
+        "  purple tractor  ",
+        "\tpurple tractor hums\r\n",
+        "\u{a0}purple tractor\u{2003}",
+        "Pürple träctor",
+        "Pu\u{308}rple tra\u{308}ctor",
+        "紫のトラクターが夜明けに唸る",
+        "🚜🌅 hums %41 + & = \" \\ / <b>",
+        "purple\u{7f}\u{1}tractor\u{200b}hums",
+        long.as_str(),
+    ];
+    on_both_wires(defaults, async |world| {
+        for password in passwords {
+            for encoding in Encoding::ALL {
+                let fields = [("token", &*world.token("1")), ("password", password)];
+                world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await.is_ok();
+                assert!(world.has_password("1", password), "{encoding:?} {password:?}");
+            }
+        }
+    })
+    .await;
+}
+
+/// Bytes that are not UTF-8 are no text: to replace them would store another password than was sent.
+#[tokio::test]
+async fn bytes_that_are_no_text() {
+    on_both_wires(defaults, async |world| {
+        let multipart = |password: &[u8]| {
+            let head = format!(
+                "--x\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n{}\r\n\
+                 --x\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\n",
+                world.token("1")
+            );
+            [head.as_bytes(), password, b"\r\n--x--\r\n"].concat()
+        };
+        let urlencoded = |password: &str| format!("token={}&password={password}", world.token("1"));
+        for (content_type, body) in [
+            ("application/x-www-form-urlencoded", urlencoded("purple%FFtractor").into_bytes()),
+            ("application/x-www-form-urlencoded", [urlencoded("purple").as_bytes(), b"\xfftractor"].concat()),
+            ("multipart/form-data; boundary=x", multipart(b"purple\xfftractor")),
+        ] {
+            world.ask(&Ask::post(Confirm).body(content_type, body)).await.is_faulty(&["password"]);
+        }
+        world.ask(&Ask::post(Confirm).json(b"{\"password\":\"purple\xfftractor\"}")).await.is_parse_error();
+
+        // A file is no text either.
+        let file =
+            "--x\r\nContent-Disposition: form-data; name=\"email\"; filename=\"a\"\r\n\r\nann@example.com\r\n--x--";
+        world.ask(&Ask::post(Request).body("multipart/form-data; boundary=x", file)).await.is_faulty(&["email"]);
+    })
+    .await;
+}
+
+fn confirm(token: &str, password: &str) -> Ask {
+    Ask::post(Confirm).fields(Encoding::Json, &[("token", token), ("password", password)])
+}
+
+/// Each operation with the names of its fields.
+fn fields_of_all() -> [(Operation, &'static [&'static str]); 3] {
+    [(Request, &["email"]), (Validate, &["token"]), (Confirm, &["token", "password"])]
+}

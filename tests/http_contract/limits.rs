@@ -1,0 +1,192 @@
+//! Bodies that are too large, too slow, or never end.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use poem::Body;
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
+use tokio::time::Instant;
+
+use crate::http::Operation::{Request, Validate};
+use crate::http::{Ask, Encoding, JSON, Operation, Socket, World, chunk, defaults, on_both_wires};
+
+const LIMIT: usize = 16 * 1024;
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A body of so many bytes, with an address in it.
+fn body_of(encoding: Encoding, bytes: usize) -> Vec<u8> {
+    let body = |filling: usize| encoding.encode(&[("filling", &"x".repeat(filling)), ("email", "ann@example.com")]);
+    let body = body(bytes - body(0).len());
+    assert_eq!(body.len(), bytes);
+    body
+}
+
+#[tokio::test]
+async fn sixteen_kib_fit_and_not_a_byte_more() {
+    on_both_wires(defaults, async |world| {
+        for encoding in Encoding::ALL {
+            let ask = |bytes| Ask::post(Request).body(encoding.content_type(), body_of(encoding, bytes));
+            for (bytes, fits) in [(LIMIT - 1, true), (LIMIT, true), (LIMIT + 1, false), (LIMIT + 1000, false)] {
+                for ask in [ask(bytes), ask(bytes).chunked()] {
+                    let reply = world.ask(&ask).await;
+                    if fits { reply.is_ok() } else { reply.is_refused(413) }
+                }
+            }
+        }
+        for operation in Operation::ALL {
+            for ask in [Ask::post(operation), Ask::post(operation).chunked()] {
+                world.ask(&ask.json(vec![b' '; LIMIT + 1])).await.is_refused(413);
+            }
+        }
+        assert_eq!(world.reset.ledger().accepted, 2 * 2 * 3);
+    })
+    .await;
+}
+
+/// What is announced as too large is not even asked for; what is announced in another type neither.
+#[tokio::test]
+async fn an_announced_gigabyte_is_refused_unread() {
+    let world = World::over_a_socket(defaults).await;
+    for (content_type, status) in [(JSON, 413), ("text/plain", 415)] {
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: app.example.com\r\nContent-Type: {content_type}\r\n\
+             Content-Length: 1073741824\r\nExpect: 100-continue\r\n\r\n",
+            Validate.url()
+        );
+        let mut socket = Socket::open(world.address()).await;
+        socket.send(head.as_bytes()).await;
+        // The answer comes first: no `100 Continue` before it, which `reply` would take for the answer.
+        socket.reply("POST").await.is_refused(status);
+        assert!(socket.is_closed().await, "nobody reads on");
+    }
+}
+
+/// An endless body is read no further than the limit, give or take a buffer.
+#[tokio::test]
+async fn no_more_is_read_than_fits() {
+    let world = World::in_process(defaults);
+    for (content_type, status, most) in [(JSON, 413, LIMIT), ("text/plain", 415, 1)] {
+        let read = Arc::new(AtomicUsize::new(0));
+        let endless = Body::from_async_read(Endless { read: Arc::clone(&read) });
+        let ask = Ask::post(Validate).header("Content-Type", content_type);
+        world.ask_with(&ask, endless).await.is_refused(status);
+        let read = read.load(Ordering::SeqCst);
+        assert!((most..=most + LIMIT).contains(&read), "{content_type}: {read}");
+    }
+
+    let world = World::over_a_socket(defaults).await;
+    let mut socket = Socket::open(world.address()).await;
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: app.example.com\r\nContent-Type: {JSON}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        Validate.url()
+    );
+    socket.send(head.as_bytes()).await;
+    let mut taken = 0;
+    let piece = vec![b'x'; LIMIT];
+    while socket.try_send(&chunk(&piece)).await {
+        taken += LIMIT;
+        assert!(taken < 64 * 1024 * 1024, "somebody reads on");
+    }
+}
+
+/// Yields as much as is asked for, for ever.
+struct Endless {
+    read: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Endless {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let piece = buf.remaining().min(1024);
+        buf.initialize_unfilled_to(piece).fill(b' ');
+        buf.advance(piece);
+        self.read.fetch_add(piece, Ordering::SeqCst);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Ten seconds, not a moment longer, whether nothing comes, or too little, or something each second.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_end_is_given_up() {
+    let world = World::in_process(defaults);
+    for operation in Operation::ALL {
+        for content_type in
+            [JSON, Encoding::UrlEncoded.content_type(), Encoding::Multipart.content_type(), "text/plain"]
+        {
+            // Of a type that is not taken the first byte is enough.
+            let dripping = if content_type == "text/plain" { 415 } else { 408 };
+            for (drip, status) in [(None, 408), (Some(Duration::from_secs(1)), dripping)] {
+                let (reader, mut writer) = tokio::io::duplex(64);
+                let drips = tokio::spawn(async move {
+                    while let Some(pause) = drip
+                        && writer.write_all(b" ").await.is_ok()
+                    {
+                        tokio::time::sleep(pause).await;
+                    }
+                    std::future::pending::<()>().await;
+                });
+                let start = Instant::now();
+                let ask = Ask::post(operation).header("Content-Type", content_type);
+                world.ask_with(&ask, Body::from_async_read(reader)).await.is_refused(status);
+                let took = start.elapsed();
+                assert_eq!(took, if status == 408 { DEADLINE } else { Duration::ZERO }, "{content_type} {drip:?}");
+                drips.abort();
+            }
+        }
+    }
+    assert_eq!(world.reset.ledger().accepted, 0);
+}
+
+/// A body that just makes it is a body.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_slow_but_in_time_is_taken() {
+    let world = World::in_process(defaults);
+    let (reader, mut writer) = tokio::io::duplex(64);
+    tokio::spawn(async move {
+        for byte in br#"{"email":"ann@example.com"}"# {
+            writer.write_all(&[*byte]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    });
+    world.ask_with(&Ask::post(Request).header("Content-Type", JSON), Body::from_async_read(reader)).await.is_ok();
+}
+
+/// The same on a real connection, in real time: a stalled body, one that drips, and half a chunk.
+#[tokio::test]
+async fn slow_bodies_over_a_socket() {
+    let world = World::over_a_socket(defaults).await;
+    let head = |length: &str| {
+        format!("POST {} HTTP/1.1\r\nHost: a\r\nContent-Type: {JSON}\r\n{length}\r\n\r\n", Validate.url()).into_bytes()
+    };
+    let [stalled, dripping, half_a_chunk] = [
+        head("Content-Length: 100"),
+        head("Content-Length: 100"),
+        [head("Transfer-Encoding: chunked"), b"20\r\n{\"token".to_vec()].concat(),
+    ];
+    let start = Instant::now();
+    let ends = [(stalled, false), (dripping, true), (half_a_chunk, false)].map(|(bytes, drips)| {
+        let address = world.address();
+        tokio::spawn(async move {
+            let mut socket = Socket::open(address).await;
+            socket.send(&bytes).await;
+            let mut second = tokio::time::interval(Duration::from_secs(1));
+            while drips && start.elapsed() < DEADLINE - Duration::from_secs(1) {
+                second.tick().await;
+                socket.send(b" ").await;
+            }
+            let reply = socket.reply("POST").await;
+            let took = start.elapsed();
+            assert!(socket.is_closed().await, "nobody waits for the rest");
+            (reply, took)
+        })
+    });
+    for end in ends {
+        let (reply, took) = end.await.unwrap();
+        reply.is_refused(408);
+        assert!((DEADLINE..DEADLINE + Duration::from_secs(3)).contains(&took), "{took:?}");
+        world.document.check(Validate.path(), &reply);
+    }
+}

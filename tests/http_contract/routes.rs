@@ -1,0 +1,164 @@
+//! Paths, methods, headers and the order of the checks.
+
+use crate::http::doubles::GOOD_PASSWORD;
+use crate::http::{Ask, Encoding, MOUNT, Operation, defaults, on_both_wires};
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "BREW"];
+
+#[tokio::test]
+async fn with_or_without_slashes_a_path_is_one() {
+    on_both_wires(defaults, async |world| {
+        for (paths, fields) in [
+            (&["", "/", "//", "///", "?a=b", "/?a=b"][..], &["email"][..]),
+            (&["/validate_token", "/validate_token/", "//validate_token", "/validate_token//"], &["token"]),
+            (&["/confirm", "/confirm/", "//confirm", "///confirm///", "/confirm/?a=b"], &["token", "password"]),
+        ] {
+            for path in paths {
+                let url = format!("{MOUNT}{path}");
+                world.ask(&Ask::new("POST", &url).json("{}")).await.is_faulty(fields);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_path_is_404_whatever_the_method() {
+    on_both_wires(defaults, async |world| {
+        let spellings =
+            ["/nothing", "/confirm/again", "/Confirm", "/confirm%2F", "/%63onfirm", "/confirm;a", "/confirm."];
+        let climbs = ["/..", "/confirm/..", "/validate_token/../confirm", "/./confirm", "/%2e/confirm", "/%00"];
+        for path in spellings.into_iter().chain(climbs) {
+            for method in METHODS.into_iter().chain(["POST", "OPTIONS"]) {
+                let reply = world.ask(&Ask::new(method, format!("{MOUNT}{path}")).json("{}")).await;
+                assert_eq!(reply.status, 404, "{method} {path}");
+                if method != "HEAD" {
+                    reply.is(404, r#"{"detail":"There is nothing here."}"#);
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_post_is_possible() {
+    on_both_wires(defaults, async |world| {
+        for url in Operation::ALL.iter().flat_map(|operation| operation.urls()) {
+            for method in METHODS {
+                let reply = world.ask(&Ask::new(method, &url)).await;
+                assert_eq!(reply.status, 405, "{method} {url}");
+                assert_eq!(reply.header("allow"), ["POST, OPTIONS"]);
+                if method != "HEAD" {
+                    reply.is_refused(405);
+                }
+            }
+            let preflight = Ask::new("OPTIONS", &url)
+                .header("Origin", "https://elsewhere.example")
+                .header("Access-Control-Request-Method", "POST");
+            for options in [Ask::new("OPTIONS", &url), preflight] {
+                let reply = world.ask(&options).await;
+                assert_eq!((reply.status, reply.header("allow")), (204, vec!["POST, OPTIONS"]));
+            }
+        }
+    })
+    .await;
+}
+
+/// Scanners of mails follow links; browsers fetch ahead.
+#[tokio::test]
+async fn a_get_never_uses_a_token_up() {
+    on_both_wires(defaults, async |world| {
+        let token = world.token("1");
+        for method in METHODS {
+            for operation in Operation::ALL {
+                let query =
+                    format!("{}?token={token}&password=another+good+one&email=ann@example.com", operation.url());
+                let fields =
+                    [("token", token.as_str()), ("password", "another good one"), ("email", "ann@example.com")];
+                let fields = Encoding::Json.encode(&fields);
+                world.ask(&Ask::new(method, query).json(fields)).await;
+            }
+        }
+        assert_eq!(world.calls.all(), 0);
+        assert_eq!(world.reset.ledger().accepted, 0);
+        assert!(world.has_password("1", "ann's old password"));
+        let confirm = [("token", token.as_str()), ("password", GOOD_PASSWORD)];
+        world.ask(&Ask::post(Operation::Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
+    })
+    .await;
+}
+
+/// Neither a cookie nor a credential is ever read, so a form on another site gains nothing; and no header leads
+/// anywhere else.
+#[tokio::test]
+async fn no_other_header_changes_anything() {
+    on_both_wires(defaults, async |world| {
+        let asks = || {
+            [
+                Ask::post(Operation::Request).json(r#"{"email":"ann@example.com"}"#),
+                Ask::post(Operation::Request).json("{}"),
+                Ask::post(Operation::Validate).json(format!(r#"{{"token":"{}"}}"#, world.token("1"))),
+                Ask::post(Operation::Validate).json(r#"{"token":"bad"}"#),
+                Ask::post(Operation::Confirm).json(r#"{"token":"bad","password":"short"}"#),
+            ]
+        };
+        for (name, value) in [
+            ("Cookie", "session=1; user=ann@example.com"),
+            ("Authorization", "Bearer a.b.c"),
+            ("Authorization", "Basic YW5uOmFubg=="),
+            ("Origin", "https://elsewhere.example"),
+            ("Origin", "null"),
+            ("Referer", "https://elsewhere.example/form"),
+            ("Sec-Fetch-Site", "cross-site"),
+            ("X-Forwarded-Host", "elsewhere.example"),
+            ("X-Forwarded-For", "203.0.113.9"),
+            ("X-HTTP-Method-Override", "DELETE"),
+            ("X-Original-URL", "/nothing"),
+            ("Accept-Language", "de"),
+            ("Accept-Encoding", "gzip"),
+            ("Range", "bytes=0-1"),
+            ("If-None-Match", "*"),
+        ] {
+            for (plain, with_header) in asks().into_iter().zip(asks()) {
+                let with_header = world.ask(&with_header.header(name, value)).await;
+                assert_eq!(with_header, world.ask(&plain).await, "{name}: {value}");
+            }
+        }
+    })
+    .await;
+}
+
+/// Each request is faulty in everything that comes after the first check that it fails. The service is shutting down, so
+/// the last check fails for all of them.
+#[tokio::test]
+async fn what_is_checked_first_answers() {
+    on_both_wires(defaults, async |world| {
+        world.reset.shutdown(std::time::Duration::ZERO).await;
+        let too_large = vec![b'{'; 20_000];
+        let worst = |method: &str, url: &str| {
+            Ask::new(method, url).header("Accept", "application/xml").body("text/plain", too_large.clone())
+        };
+        for operation in Operation::ALL {
+            let url = operation.url();
+            for (ask, status) in [
+                (worst("GET", &format!("{url}nothing")), 404),
+                (worst("GET", &url), 405),
+                (worst("POST", &url), 406),
+                (Ask::post(operation).body("text/plain", too_large.clone()), 415),
+                (Ask::post(operation).json(too_large.clone()), 413),
+                (Ask::post(operation).json("{"), 400),
+                (Ask::post(operation).json("[]"), 400),
+                (Ask::post(operation).json("{}"), 400),
+            ] {
+                assert_eq!(world.ask(&ask).await.status, status, "{operation:?}");
+            }
+        }
+        world.post(Operation::Request, &[("email", "no address")]).await.is_faulty(&["email"]);
+        world.post(Operation::Request, &[("email", "ann@example.com")]).await.is_unavailable();
+        world.post(Operation::Validate, &[("token", "bad")]).await.is_unavailable();
+        world.post(Operation::Confirm, &[("token", "bad"), ("password", "short")]).await.is_unavailable();
+        assert_eq!((world.calls.all(), world.reset.ledger().accepted), (0, 0));
+    })
+    .await;
+}

@@ -1,0 +1,89 @@
+//! Settings that change an answer.
+
+use crate::http::Operation::{Confirm, Request, Validate};
+use crate::http::doubles::GOOD_PASSWORD;
+use crate::http::{Ask, Encoding, Store, on_both_wires};
+
+#[tokio::test]
+async fn user_details_on_validation() {
+    on_both_wires(
+        |builder| builder.user_details_on_validation(true),
+        async |world| {
+            let ann = world.post(Validate, &[("token", &world.token("1"))]).await;
+            ann.is(200, r#"{"status":"OK","username":"annie","email":"ann@example.com"}"#);
+            // Bob has no username.
+            let bob = world.post(Validate, &[("token", &world.token("2"))]).await;
+            bob.is(200, r#"{"status":"OK","email":"bob@example.com"}"#);
+            world.post(Validate, &[("token", "bad")]).await.is_bad_token();
+            world.post(Validate, &[("token", &world.token("3"))]).await.is_bad_token();
+            world.post(Request, &[("email", "ann@example.com")]).await.is_ok();
+            let confirm = [("token", &*world.token("1")), ("password", GOOD_PASSWORD)];
+            world.ask(&Ask::post(Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn reveal_unknown_users() {
+    on_both_wires(
+        |builder| builder.reveal_unknown_users(true),
+        async |world| {
+            world.post(Request, &[("email", "ann@example.com")]).await.is_ok();
+            world.post(Request, &[("email", " ANN@example.com ")]).await.is_ok();
+            let unknown = world.post(Request, &[("email", "nobody@example.com")]).await;
+            unknown.is(400, r#"{"email":["There is no active user with this e-mail address."]}"#);
+            for ineligible in ["carol@example.com", "dave@example.com"] {
+                assert_eq!(world.post(Request, &[("email", ineligible)]).await, unknown, "{ineligible}");
+            }
+        },
+    )
+    .await;
+}
+
+/// Where existence is told, a store that does not answer is told as well.
+#[tokio::test(start_paused = true)]
+async fn reveal_unknown_users_with_a_store_that_is_down() {
+    let world = crate::http::World::in_process(|builder| builder.reveal_unknown_users(true));
+    world.store(Store::Errs);
+    for email in ["ann@example.com", "nobody@example.com"] {
+        world.post(Request, &[("email", email)]).await.is_unavailable();
+    }
+}
+
+#[tokio::test]
+async fn international_addresses() {
+    on_both_wires(
+        |builder| builder.international_addresses(true),
+        async |world| {
+            world.post(Request, &[("email", "änn@bücher.example")]).await.is_ok();
+            world.post_json(Request, r#"{"email":"\u00e4nn@example.com"}"#).await.is_ok();
+            for email in ["ä\u{202e}nn@example.com", "ä nn@example.com", "änn@example", "\u{a0}änn@example.com"] {
+                world.post(Request, &[("email", email)]).await.is_faulty(&["email"]);
+            }
+            // 254 is a number of bytes, not of letters.
+            let long = "ä".repeat(121) + "@example.com";
+            assert_eq!(long.len(), 254);
+            world.post(Request, &[("email", &long)]).await.is_ok();
+            world.post(Request, &[("email", &format!("a{long}"))]).await.is_faulty(&["email"]);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn allow_first_password() {
+    on_both_wires(
+        |builder| builder.allow_first_password(true),
+        async |world| {
+            let token = world.token("4");
+            world.post(Validate, &[("token", &token)]).await.is_ok();
+            let confirm = Ask::post(Confirm).fields(Encoding::Json, &[("token", &token), ("password", GOOD_PASSWORD)]);
+            world.ask(&confirm).await.is_ok();
+            assert!(world.has_password("4", GOOD_PASSWORD));
+            world.ask(&confirm).await.is_bad_token();
+            world.post(Validate, &[("token", &world.token("3"))]).await.is_bad_token();
+        },
+    )
+    .await;
+}

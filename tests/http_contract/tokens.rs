@@ -1,0 +1,109 @@
+//! Bad tokens of every class have one answer, byte for byte, at both endpoints.
+
+use poem_password_reset::{SigningKey, StoredUser, TokenCodec};
+use time::{Duration, OffsetDateTime};
+
+use crate::http::Operation::{Confirm, Validate};
+use crate::http::doubles::{GOOD_PASSWORD, cheap_hash};
+use crate::http::{Ask, Encoding, Reply, World, defaults, on_both_wires};
+
+#[tokio::test]
+async fn bad_tokens_of_every_class_have_one_answer() {
+    on_both_wires(defaults, async |world| {
+        let good = world.token("1");
+        let mut answers: Vec<(&str, Reply)> = Vec::new();
+        for (class, token) in bad_tokens(world).await {
+            for (operation, password) in [(Validate, None), (Confirm, Some(GOOD_PASSWORD)), (Confirm, Some("short"))] {
+                let mut fields = vec![("token", token.as_str())];
+                fields.extend(password.map(|password| ("password", password)));
+                answers.push((class, world.post(operation, &fields).await));
+            }
+        }
+        assert_eq!(answers.len(), 3 * 16);
+        let (_, first) = &answers[0];
+        first.is_bad_token();
+        for (class, answer) in &answers {
+            assert_eq!(answer, first, "{class}");
+        }
+
+        // None of this cost anybody anything.
+        assert!(world.has_password("1", "ann's old password"));
+        world.post(Validate, &[("token", &good)]).await.is_ok();
+        let confirm = [("token", good.as_str()), ("password", GOOD_PASSWORD)];
+        world.ask(&Ask::post(Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
+    })
+    .await;
+}
+
+async fn bad_tokens(world: &World) -> Vec<(&'static str, String)> {
+    let now = OffsetDateTime::now_utc();
+    let good = world.token("1");
+    let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
+    let other_key = TokenCodec::new(SigningKey::from_bytes(b"the signing key of somebody else").unwrap());
+    let forged = other_key.issue(&world.users.get("1").unwrap(), now, Duration::HOUR).unwrap().expose().to_owned();
+    let forged_signature = forged.rsplit('.').next().unwrap();
+    let mut bad = vec![
+        ("no token at all", "abc".to_owned()),
+        ("too long", "a.b.".to_owned() + &"c".repeat(2000)),
+        ("not ASCII", "ä.ö.ü".to_owned()),
+        ("without a signature", format!("{header}.{claims}.")),
+        ("signed with another key", forged.clone()),
+        ("another key's signature", format!("{header}.{claims}.{forged_signature}")),
+        ("other claims", format!("{header}.{claims}A.{signature}")),
+        ("in upper case", good.to_uppercase()),
+        ("alg none", format!("eyJhbGciOiJub25lIn0.{claims}.")),
+        ("expired", world.token_at("1", now - Duration::HOUR)),
+        ("of the future", world.token_at("1", now + Duration::minutes(2))),
+    ];
+
+    let used = world.token("2");
+    let confirm = [("token", used.as_str()), ("password", GOOD_PASSWORD)];
+    world.ask(&Ask::post(Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
+    bad.push(("used", used));
+
+    let put = |id: u32, email: &str, hash: Option<String>| world.users.put(StoredUser::new(id, email, hash));
+    let hash = || Some(cheap_hash("a password").unwrap());
+    put(10, "erin@example.com", hash());
+    bad.push(("stale", world.token("10")));
+    put(10, "erin@example.org", hash());
+
+    put(11, "frank@example.com", hash());
+    bad.push(("of an unknown user", world.token("11")));
+    world.users.remove("11");
+
+    bad.push(("of a deactivated user", world.token("3")));
+    bad.push(("of a user without a password", world.token("4")));
+    bad
+}
+
+/// One second decides, and nothing is lenient.
+#[tokio::test]
+async fn a_token_is_good_until_its_last_second() {
+    on_both_wires(defaults, async |world| {
+        let now = OffsetDateTime::now_utc();
+        let almost = world.token_at("1", now - Duration::HOUR + Duration::seconds(30));
+        world.post(Validate, &[("token", &almost)]).await.is_ok();
+        let expired = world.token_at("1", now - Duration::HOUR);
+        world.post(Validate, &[("token", &expired)]).await.is_bad_token();
+    })
+    .await;
+}
+
+/// A validation reads only, and may be repeated.
+#[tokio::test]
+async fn validating_uses_nothing_up() {
+    on_both_wires(defaults, async |world| {
+        let token = world.token("1");
+        for _ in 0..10 {
+            world.post(Validate, &[("token", &token)]).await.is_ok();
+        }
+        assert_eq!(world.calls.replace_password.load(std::sync::atomic::Ordering::SeqCst), 0);
+        let [first, again] = [GOOD_PASSWORD, "another good one"]
+            .map(|password| Ask::post(Confirm).fields(Encoding::Json, &[("token", &token), ("password", password)]));
+        world.ask(&first).await.is_ok();
+        world.ask(&again).await.is_bad_token();
+        world.post(Validate, &[("token", &token)]).await.is_bad_token();
+        assert!(world.has_password("1", GOOD_PASSWORD));
+    })
+    .await;
+}

@@ -1,0 +1,281 @@
+//! Quotas: so many for a client, then 429 with a true Retry-After; so many mails for an address, then silence.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doubles::{GOOD_PASSWORD, builder, no_mail, people};
+use poem::http::StatusCode;
+use poem::test::TestClient;
+use poem::{Endpoint, EndpointExt as _, Route};
+use poem_openapi::OpenApiService;
+use poem_password_reset::throttle::{MemoryThrottle, Quota, Quotas, Throttle, ThrottleKey, Verdict};
+use poem_password_reset::{BoxError, Client, HttpContract, PasswordReset, PasswordResetBuilder, ResetApi, ResetError};
+
+fn client(address: &str) -> Client {
+    Client::new(Some(address.parse().unwrap()), None)
+}
+
+fn throttled() -> PasswordResetBuilder {
+    builder(people()).quotas(Quotas::default())
+}
+
+fn is_throttled<T>(answer: &Result<T, ResetError>) -> bool {
+    matches!(answer, Err(ResetError::Throttled { .. }))
+}
+
+async fn settled(reset: &PasswordReset) {
+    while reset.ledger().waiting > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// How many of 100 requests from this client pass.
+async fn passing(reset: &PasswordReset, client: &Client) -> usize {
+    let mut passed = 0;
+    for number in 0..100 {
+        let answer = reset.request(&format!("nobody{number}@example.com"), client.clone()).await;
+        assert!(answer.is_ok() || is_throttled(&answer));
+        passed += usize::from(answer.is_ok());
+    }
+    passed
+}
+
+#[tokio::test]
+async fn ten_requests_an_hour_for_a_client() {
+    let reset = throttled().on_reset_token_created(no_mail).build().unwrap();
+    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 10);
+    assert_eq!(passing(&reset, &client("::ffff:192.0.2.1")).await, 0, "the same address in its IPv6 form");
+    assert_eq!(passing(&reset, &client("192.0.2.2")).await, 10, "another client has a quota of its own");
+    assert_eq!(passing(&reset, &client("2001:db8::1")).await, 10);
+    assert_eq!(passing(&reset, &client("2001:db8::ffff:2")).await, 0, "a /64 of IPv6 is one client");
+    assert_eq!(passing(&reset, &client("2001:db8:0:1::1")).await, 10);
+    assert_eq!(passing(&reset, &Client::none()).await, 10, "clients without an address are one");
+    assert_eq!(passing(&reset, &Client::none()).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_time_it_names_the_client_may_ask_again() {
+    let reset = throttled().on_reset_token_created(no_mail).build().unwrap();
+    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 10);
+    let Err(ResetError::Throttled { retry_after }) = reset.request("a@example.com", client("192.0.2.1")).await else {
+        panic!();
+    };
+    assert!(retry_after > Duration::from_secs(3590) && retry_after <= Duration::from_secs(3601), "{retry_after:?}");
+    tokio::time::advance(retry_after - Duration::from_millis(5)).await;
+    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 0);
+    tokio::time::advance(Duration::from_millis(5)).await;
+    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 10);
+}
+
+/// A victim, and 50 clients that ask in his name in every spelling that comes to the same mailbox: three mails.
+#[tokio::test]
+async fn three_mails_an_hour_for_an_address_and_nobody_is_told() {
+    let mails = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&mails);
+    let reset = throttled()
+        .on_reset_token_created(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async {}
+        })
+        .build()
+        .unwrap();
+    let spellings = ["ann@example.com", "ANN@EXAMPLE.COM", " Ann@Example.com ", "aNN@eXAMPLE.com"];
+    for number in 0..50 {
+        for email in spellings {
+            reset.request(email, client(&format!("198.51.100.{number}"))).await.expect("the answer is the same");
+        }
+    }
+    settled(&reset).await;
+    assert_eq!(mails.load(Ordering::SeqCst), 3);
+    let ledger = reset.ledger();
+    assert_eq!((ledger.accepted, ledger.delivered, ledger.suppressed), (200, 3, 197));
+
+    reset.request("bob@example.com", client("198.51.100.1")).await.unwrap();
+    settled(&reset).await;
+    assert_eq!(mails.load(Ordering::SeqCst), 4, "another address has a quota of its own");
+    let ann = people().get("1").unwrap();
+    assert!(doubles::verifies(&ann, "ann's old password"), "nobody is locked out");
+}
+
+/// A throttle that remembers its keys: addresses that nobody has are counted like any other, and none can be read.
+#[derive(Clone, Default)]
+struct Watching {
+    memory: MemoryThrottle,
+    keys: Arc<Mutex<Vec<String>>>,
+}
+
+impl Throttle for Watching {
+    type Error = std::convert::Infallible;
+
+    async fn count(&self, key: &ThrottleKey, quota: Quota) -> Result<Verdict, Self::Error> {
+        self.keys.lock().unwrap().push(key.as_str().to_owned());
+        Ok(self.memory.count_now(key, quota))
+    }
+}
+
+#[tokio::test]
+async fn every_address_is_counted_and_none_can_be_read_from_its_key() {
+    let watching = Watching::default();
+    let reset = throttled().throttle(watching.clone()).on_reset_token_created(no_mail).build().unwrap();
+    for email in ["ann@example.com", "nobody@example.com", "carol@example.com", "dave@example.com"] {
+        reset.request(email, client("192.0.2.1")).await.unwrap();
+    }
+    settled(&reset).await;
+    let keys = watching.keys.lock().unwrap().clone();
+    let mail: HashSet<&String> = keys.iter().filter(|key| key.starts_with("mail/")).collect();
+    assert_eq!(mail.len(), 4, "{keys:?}");
+    assert!(keys.iter().all(|key| !key.contains('@') && !key.contains("ann")), "{keys:?}");
+}
+
+fn app(reset: PasswordReset) -> TestClient<impl Endpoint> {
+    let api = OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0");
+    TestClient::new(Route::new().nest("/reset", api.with(HttpContract)))
+}
+
+/// What is malformed, of a wrong type or too large uses nothing up; what is well-formed does, at each endpoint.
+#[tokio::test]
+async fn only_well_formed_posts_use_up_quota() {
+    let quotas = || {
+        let two = Quota::per_hour(2);
+        Quotas::default().request_per_client(two).validate_per_client(two).confirm_per_client(two)
+    };
+    for (path, well_formed) in [
+        ("/reset/", r#"{"email":"ann@example.com"}"#),
+        ("/reset/validate_token/", r#"{"token":"x"}"#),
+        ("/reset/confirm/", r#"{"token":"x","password":"purple tractor hums"}"#),
+    ] {
+        let reset = builder(people()).quotas(quotas()).on_reset_token_created(no_mail).build().unwrap();
+        let http = app(reset);
+        let too_large = "x".repeat(17_000);
+        for (content_type, body) in [
+            ("application/json", ""),
+            ("application/json", "{}"),
+            ("application/json", "[]"),
+            ("application/json", "{"),
+            ("application/json", r#"{"email":"no address","token":null,"password":[]}"#),
+            ("text/plain", well_formed),
+            ("application/json", &too_large),
+        ] {
+            for _ in 0..3 {
+                let answer = http.post(path).content_type(content_type).body(body.to_owned()).send().await;
+                assert!(answer.0.status().is_client_error() && answer.0.status() != StatusCode::TOO_MANY_REQUESTS);
+            }
+        }
+        for _ in 0..3 {
+            http.get(path).send().await.assert_status(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let post = async || http.post(path).content_type("application/json").body(well_formed).send().await.0;
+        for _ in 0..2 {
+            assert_ne!(post().await.status(), StatusCode::TOO_MANY_REQUESTS, "{path}");
+        }
+        let mut over = post().await;
+        assert_eq!(over.status(), StatusCode::TOO_MANY_REQUESTS, "{path}");
+        let after: u64 = over.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((3590..=3601).contains(&after), "{after}");
+        assert_eq!(over.headers()["cache-control"], "no-store");
+        assert!(over.take_body().into_string().await.unwrap().starts_with("{\"detail\":"));
+        for other in [format!("{path}/"), path.trim_end_matches('/').to_owned(), format!("{path}?a=b")] {
+            let answer = http.post(&other).content_type("application/json").body(well_formed).send().await;
+            answer.assert_status(StatusCode::TOO_MANY_REQUESTS);
+        }
+    }
+}
+
+/// A full queue is told before a quota is counted.
+#[tokio::test]
+async fn a_503_uses_up_no_quota() {
+    let reset = throttled()
+        .queue(1)
+        .handled_at_once(1)
+        .on_reset_token_created(|_| std::future::pending::<()>())
+        .build()
+        .unwrap();
+    reset.request("ann@example.com", client("192.0.2.9")).await.unwrap();
+    tokio::task::yield_now().await;
+    reset.request("ann@example.com", client("192.0.2.9")).await.unwrap();
+    for _ in 0..30 {
+        let answer = reset.request("ann@example.com", client("192.0.2.1")).await;
+        assert!(matches!(answer, Err(ResetError::Unavailable { .. })));
+    }
+    assert_eq!(reset.ledger().accepted, 2);
+}
+
+/// A throttle that errs, hangs or talks nonsense: counted in memory meanwhile, and asked again after five seconds.
+#[tokio::test(start_paused = true)]
+async fn a_throttle_that_fails_is_replaced_and_never_off() {
+    #[derive(Clone)]
+    struct Failing {
+        how: &'static str,
+        fails: Arc<AtomicBool>,
+        asked: Arc<AtomicUsize>,
+    }
+
+    impl Throttle for Failing {
+        type Error = BoxError;
+
+        async fn count(&self, _: &ThrottleKey, _: Quota) -> Result<Verdict, BoxError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            match self.how {
+                _ if !self.fails.load(Ordering::SeqCst) => Ok(Verdict::Within),
+                "errs" => Err("connection refused".into()),
+                "hangs" => std::future::pending().await,
+                _ => Ok(Verdict::Over { retry_after: Duration::MAX }),
+            }
+        }
+    }
+
+    for how in ["errs", "hangs"] {
+        let failing = Failing { how, fails: Arc::new(AtomicBool::new(true)), asked: Arc::default() };
+        let reset = throttled().throttle(failing.clone()).on_reset_token_created(no_mail).build().unwrap();
+        let before = tokio::time::Instant::now();
+        assert_eq!(passing(&reset, &client("192.0.2.1")).await, 10, "{how}");
+        assert!(before.elapsed() <= Duration::from_millis(40), "{how}: {:?}", before.elapsed());
+        assert_eq!(failing.asked.load(Ordering::SeqCst), 1, "{how}: it is left alone for a while");
+        failing.fails.store(false, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(passing(&reset, &client("192.0.2.1")).await, 100, "{how}: it is back, and lets everybody pass");
+    }
+
+    let nonsense = Failing { how: "lies", fails: Arc::new(AtomicBool::new(true)), asked: Arc::default() };
+    let reset = throttled().throttle(nonsense).on_reset_token_created(no_mail).build().unwrap();
+    let answer = reset.request("ann@example.com", client("192.0.2.1")).await;
+    let Err(ResetError::Throttled { retry_after }) = answer else { panic!() };
+    assert_eq!(retry_after, Duration::from_secs(3600), "nobody is kept out for longer than the window");
+}
+
+#[tokio::test]
+async fn quotas_that_are_off_count_nothing() {
+    let reset = throttled().quotas(Quotas::off()).on_reset_token_created(no_mail).build().unwrap();
+    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 100);
+    for _ in 0..100 {
+        let answer = reset.confirm("x", GOOD_PASSWORD.into(), client("192.0.2.1")).await;
+        assert!(matches!(answer, Err(ResetError::InvalidToken(_))));
+    }
+}
+
+/// Forwarded headers count only where a trusted proxy wrote them.
+#[tokio::test]
+async fn forged_forwarded_headers_get_nobody_another_quota() {
+    let headers = ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP", "True-Client-IP"];
+    for trusted in [&[][..], &["203.0.113.0/24"][..]] {
+        let reset = throttled().trusted_proxies(trusted.to_vec()).on_reset_token_created(no_mail).build().unwrap();
+        let http = app(reset);
+        let mut passed = 0;
+        for number in 0..60 {
+            let value = match headers[number % headers.len()] {
+                "Forwarded" => format!("for=198.51.100.{number}"),
+                _ => format!("198.51.100.{number}"),
+            };
+            let request = http.post("/reset/").header(headers[number % headers.len()], value);
+            let answer = request.content_type("application/json").body(r#"{"email":"ann@example.com"}"#).send().await;
+            passed += usize::from(answer.0.status() == StatusCode::OK);
+        }
+        assert_eq!(passed, 10, "{trusted:?}");
+    }
+}

@@ -1,0 +1,168 @@
+//! A weak key cannot be made, by no constructor, and no error repeats one.
+
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
+use poem_password_reset::{KeyError, KeyRing, MIN_KEY_BYTES, SigningKey};
+use proptest::prelude::*;
+
+use crate::forger::{encode, hmac};
+
+/// The same bytes in all spellings that are accepted.
+fn spellings(bytes: &[u8]) -> [String; 5] {
+    let standard = BASE64_STANDARD.encode(bytes);
+    let around = format!(" \t{standard}\r\n");
+    let no_padding = BASE64_STANDARD_NO_PAD.encode(bytes);
+    [standard, no_padding, BASE64_URL_SAFE.encode(bytes), BASE64_URL_SAFE_NO_PAD.encode(bytes), around]
+}
+
+#[test]
+fn a_key_has_32_bytes_that_differ() {
+    assert_eq!(MIN_KEY_BYTES, 32);
+    for byte in 0..=255 {
+        for length in 0..32 {
+            let bytes = vec![byte; length];
+            assert_eq!(SigningKey::from_bytes(&bytes).unwrap_err(), KeyError::TooShort { bytes: length });
+        }
+        for length in [32, 33, 64, 65, 1_000] {
+            let mut bytes = vec![byte; length];
+            assert_eq!(SigningKey::from_bytes(&bytes).unwrap_err(), KeyError::Repeated);
+            for text in spellings(&bytes) {
+                assert_eq!(SigningKey::from_base64(&text).unwrap_err(), KeyError::Repeated);
+            }
+            // One bit in one byte, wherever it is, and it is not one byte repeated.
+            for place in [0, 1, length / 2, length - 1] {
+                bytes[place] ^= 1;
+                assert!(SigningKey::from_bytes(&bytes).is_ok());
+                bytes[place] ^= 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_base64_is_no_key() {
+    let good = BASE64_STANDARD.encode(hmac(b"", b""));
+    assert!(SigningKey::from_base64(&good).is_ok());
+    let (before, after) = good.split_at(20);
+    for text in [
+        format!("{before} {after}"),
+        format!("{before}\n{after}"),
+        format!("{before}.{after}"),
+        format!("{before}={after}"),
+        format!("{before}\0{after}"),
+        format!("{good}="),
+        format!("{good}=="),
+        format!("{}B=", &good[..42]),
+        format!("\"{good}\""),
+        format!("base64:{good}"),
+        "change me".to_owned(),
+        "correct horse battery staple, correct horse battery staple".to_owned(),
+        "+-".repeat(30),
+        "/_".repeat(30),
+    ] {
+        assert_eq!(SigningKey::from_base64(&text).unwrap_err(), KeyError::NotBase64, "{text:?}");
+    }
+    for text in ["", " ", "\n\t"] {
+        assert_eq!(SigningKey::from_base64(text).unwrap_err(), KeyError::TooShort { bytes: 0 });
+    }
+}
+
+/// The environment of a running program cannot be changed in safe Rust: each case is a child of its own.
+#[test]
+fn a_key_from_the_environment_is_as_strict() {
+    const VARIABLE: &str = "POEM_PASSWORD_RESET_TEST_KEY";
+    const CHILD: &str = "POEM_PASSWORD_RESET_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        match SigningKey::from_env(VARIABLE) {
+            Ok(key) => println!("<{}>", key.id()),
+            Err(error) => println!("<{error}|{error:?}>"),
+        }
+        return;
+    }
+    let child = |value: Option<&str>| {
+        let mut command = Command::new(std::env::current_exe().expect("a test is a program"));
+        command.args(["--exact", "keys::a_key_from_the_environment_is_as_strict", "--nocapture"]);
+        command.env(CHILD, "1").env_remove(VARIABLE);
+        if let Some(value) = value {
+            command.env(VARIABLE, value);
+        }
+        let output = command.output().expect("the child runs");
+        let output = String::from_utf8(output.stdout).expect("the child prints text");
+        let (_, output) = output.split_once('<').expect("the child prints an answer");
+        output.split_once('>').expect("the child prints an answer").0.to_owned()
+    };
+    let bytes = hmac(b"", b"a key for the environment");
+    let id = SigningKey::from_bytes(&bytes).unwrap().id().to_owned();
+    for text in spellings(&bytes) {
+        assert_eq!(child(Some(&text)), id);
+    }
+    let repeated = encode([b'k'; 32]);
+    let short = encode(&bytes[..31]);
+    for (value, because) in [
+        (None, "it is not set"),
+        (Some(""), "0 bytes"),
+        (Some("   "), "0 bytes"),
+        (Some(&*short), "31 bytes"),
+        (Some(&*repeated), "one byte repeated"),
+        (Some("hunter2 hunter2 hunter2 hunter2 hunter2"), "not base64"),
+    ] {
+        let said = child(value);
+        assert!(said.contains(VARIABLE) && said.contains(because), "{value:?}: {said}");
+        if let Some(value) = value.filter(|value| value.trim().len() > 8) {
+            assert!(!said.contains(&value[..8]), "{said}");
+        }
+    }
+}
+
+#[test]
+fn generated_keys_differ() {
+    let ids: std::collections::HashSet<String> =
+        (0..1_000).map(|_| SigningKey::generate().unwrap().id().to_owned()).collect();
+    // 1,000 ids of 36 bits: one pair alike in 140,000 runs of this test.
+    assert!(ids.len() >= 999, "{}", ids.len());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
+
+    /// However it is spelled, a key is its bytes; and its id is the start of a MAC that does not reveal them.
+    #[test]
+    fn a_key_is_its_bytes(bytes in proptest::collection::vec(any::<u8>(), 32..200)) {
+        prop_assume!(bytes.iter().any(|byte| *byte != bytes[0]));
+        let key = SigningKey::from_bytes(&bytes).unwrap();
+        prop_assert_eq!(key.id(), &encode(hmac(&bytes, b"poem-password-reset/v1/key-id"))[..6]);
+        for text in spellings(&bytes) {
+            let again = SigningKey::from_base64(&text);
+            prop_assert!(again.is_ok(), "{}", text);
+            // The same key to a ring, too.
+            let again = KeyRing::new(SigningKey::from_bytes(&bytes).unwrap()).previous(again.unwrap());
+            prop_assert_eq!(again.unwrap_err(), KeyError::Duplicate { id: key.id().to_owned() });
+        }
+    }
+
+    /// Fewer than 32 bytes are refused in every spelling, and the error has their number and nothing else of them.
+    #[test]
+    fn no_short_key(bytes in proptest::collection::vec(any::<u8>(), 0..32)) {
+        let expected = KeyError::TooShort { bytes: bytes.len() };
+        prop_assert_eq!(SigningKey::from_bytes(&bytes).unwrap_err(), expected.clone());
+        for text in spellings(&bytes) {
+            prop_assert_eq!(SigningKey::from_base64(&text).unwrap_err(), expected.clone());
+        }
+    }
+
+    /// No text panics, and no error quotes it.
+    #[test]
+    fn no_error_quotes_a_key(text in prop_oneof![any::<String>(), "[A-Za-z0-9+/=_-]{0,80}", "\\PC{40,60}"]) {
+        let Err(error) = SigningKey::from_base64(&text) else { return Ok(()) };
+        let said = format!("{error} {error:?}");
+        let same = SigningKey::from_base64(if matches!(error, KeyError::NotBase64) { "!" } else { "AAAA" });
+        match (&error, same.unwrap_err()) {
+            // These have nothing of the text in them: they are the same for any.
+            (KeyError::NotBase64, other) => prop_assert_eq!(said, format!("{other} {other:?}")),
+            (KeyError::TooShort { .. } | KeyError::Repeated, _) => {}
+            (other, _) => prop_assert!(false, "{}", other),
+        }
+    }
+}

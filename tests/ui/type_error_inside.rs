@@ -1,0 +1,8 @@
+use poem_password_reset::{ResetTokenCreated, on_reset_token_created};
+
+#[on_reset_token_created]
+async fn mail(event: &ResetTokenCreated) {
+    let _: u8 = event.link();
+}
+
+fn main() {}
