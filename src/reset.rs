@@ -139,8 +139,10 @@ impl PasswordReset {
         self.validate(token).await
     }
 
-    /// Who is asking, by the address of the peer and the headers of the request.
-    pub(crate) fn client(&self, peer: Option<std::net::IpAddr>, headers: &HeaderMap) -> Client {
+    /// Who sent a request, by the address of the peer and the headers: with the same
+    /// [trusted proxies](PasswordResetBuilder::trusted_proxies) as the endpoints, for quotas and logs of the
+    /// application's own.
+    pub fn client(&self, peer: Option<std::net::IpAddr>, headers: &HeaderMap) -> Client {
         Client::of_request(peer, headers, &self.inner.trusted_proxies)
     }
 

@@ -1,6 +1,7 @@
 //! `POST /api/login`: says whether a password is the right one. A real application would start a session here.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use poem::http::{HeaderValue, Method, StatusCode};
 use poem::web::headers::{ContentType, HeaderMapExt};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_password_reset::store::{SqliteUsers, UserStore};
-use poem_password_reset::{PasswordHash, StoredUser};
+use poem_password_reset::throttle::{MemoryThrottle, Quota, ThrottleKey, Verdict};
+use poem_password_reset::{Client, PasswordHash, PasswordReset, StoredUser};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -24,6 +26,8 @@ use crate::database;
 const MAX_BODY: usize = 16 * 1024;
 /// How long a client may take to send it.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a client may try to sign in: as often as to set a new password.
+pub(crate) const QUOTA: Option<Quota> = Quota::per_minute(10);
 /// How many passwords may wait for being checked: about two seconds' worth on two cores.
 const MAX_WAITING: usize = 256;
 
@@ -35,21 +39,47 @@ pub(crate) struct Login {
     /// One check a core: each takes 19 MiB.
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// Knows which proxies to believe.
+    reset: PasswordReset,
+    quota: Option<Quota>,
+    throttle: MemoryThrottle,
 }
 
 impl Login {
-    pub(crate) fn new(users: SqliteUsers) -> Result<Self, password_hash::Error> {
+    pub(crate) fn new(
+        users: SqliteUsers,
+        reset: PasswordReset,
+        quota: Option<Quota>,
+    ) -> Result<Self, password_hash::Error> {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(Self {
             users,
             decoy: database::hash("decoy")?.into(),
             running: Arc::new(Semaphore::new(cores)),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            reset,
+            quota,
+            throttle: MemoryThrottle::new(),
         })
     }
 
+    /// Counts a try of this client, whether or not it will succeed.
+    fn count(&self, client: &Client) -> Result<(), Refused> {
+        let Some(quota) = self.quota else { return Ok(()) };
+        match self.throttle.count_now(&ThrottleKey::of_client("login", client.address()), quota) {
+            Verdict::Within => Ok(()),
+            Verdict::Over { retry_after } => {
+                tracing::info!("a client tries to sign in too often");
+                Err(Refused::Throttled(retry_after))
+            }
+        }
+    }
+
     async fn sign_in(&self, request: Request) -> Result<(), Refused> {
+        let peer = request.remote_addr().as_socket_addr().map(SocketAddr::ip);
+        let client = self.reset.client(peer, request.headers());
         let Credentials { email, password } = read(request).await?;
+        self.count(&client)?;
         let users = self.users.find_by_email(&email).await.map_err(|error| {
             tracing::error!(%error, "the user store does not answer");
             Refused::Busy
@@ -166,6 +196,7 @@ enum Refused {
     NotJson,
     Fields(Map<String, Value>),
     Credentials,
+    Throttled(Duration),
     Busy,
 }
 
@@ -179,6 +210,7 @@ impl fmt::Display for Refused {
             Self::NotJson => "The body is not a JSON object.",
             Self::Fields(_) => "Some fields are missing.",
             Self::Credentials => "The e-mail address or the password is wrong, or the account cannot sign in.",
+            Self::Throttled(_) => "Too many tries. Try again later.",
             Self::Busy => "Too much is going on here. Try again in a moment.",
         })
     }
@@ -195,6 +227,10 @@ impl IntoResponse for Refused {
             Self::NotJson => answer(StatusCode::BAD_REQUEST, &detail),
             Self::Fields(errors) => answer(StatusCode::BAD_REQUEST, &Value::Object(errors)),
             Self::Credentials => answer(StatusCode::UNAUTHORIZED, &detail),
+            Self::Throttled(after) => {
+                let seconds = after.as_secs() + 1;
+                answer(StatusCode::TOO_MANY_REQUESTS, &detail).with_header(RETRY_AFTER, seconds).into_response()
+            }
             Self::Busy => {
                 answer(StatusCode::SERVICE_UNAVAILABLE, &detail).with_header(RETRY_AFTER, "2").into_response()
             }
