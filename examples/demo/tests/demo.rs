@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use mail_parser::{MessageParser, MimeHeaders};
 use serde_json::json;
 
-use self::process::{Answer, Demo, Directory, PASSWORD, connect, head, receive, wait_for};
+use self::process::{Answer, Demo, Directory, PASSWORD, PATIENCE, connect, head, receive, wait_for};
 
 const KEY: &str = "zJc0Tr1dVvX3cZ5nqFq0Wk2pQm9yA7sLhUuE4iB8oGM";
 const NEW_PASSWORD: &str = "seven lazy otters paint the barn";
@@ -209,14 +209,20 @@ fn mails_appear_whole() {
                 demo.request(["ann@example.com", "bob@example.com"][count % 2]);
             }
         });
-        // Each one is read, and parsed to its end, as soon as its name can be seen.
-        wait_for("all mails", || {
-            let mails = mails(directory.path());
-            for mail in mails.values() {
-                assert!(mail.html.trim_end().ends_with("</html>") && !mail.token().is_empty());
+        // Each one is read, and parsed to its end, at the very moment when its name can be seen.
+        let begun = Instant::now();
+        let mut seen = BTreeMap::new();
+        while seen.len() < MAILS {
+            assert!(begun.elapsed() < PATIENCE, "only {} mails came", seen.len());
+            for file in fs::read_dir(directory.path()).unwrap().map(Result::unwrap) {
+                let name = file.file_name().into_string().unwrap();
+                if name.ends_with(".eml") && !seen.contains_key(&name) {
+                    let mail = Eml::parse(&fs::read(file.path()).unwrap());
+                    assert!(mail.html.trim_end().ends_with("</html>") && !mail.token().is_empty());
+                    seen.insert(name, mail);
+                }
             }
-            (mails.len() == MAILS).then_some(())
-        });
+        }
     });
     let names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(names.len(), MAILS, "nothing is left lying about: {names:?}");
