@@ -215,7 +215,9 @@ impl Inner {
         if !EmailAddress::is_mailable(user.email()) {
             return Err(IssueError::Address);
         }
-        let now = OffsetDateTime::now_utc();
+        // In whole seconds, as a token counts: the mail must not promise a moment more.
+        let now = OffsetDateTime::now_utc().truncate_to_second();
+        let lifetime = time::Duration::seconds(lifetime.whole_seconds());
         let token = self.codec.issue(&user, now, lifetime)?;
         let link = self.link.with(&token);
         Ok(ResetTokenCreated::new(user, token, link, now + lifetime, client))
