@@ -88,8 +88,8 @@ impl SigningKey {
         Ok(Self { master, id })
     }
 
-    /// A key from base64: the standard or the URL-safe alphabet, padded or not. White space in it is ignored, such as
-    /// the line breaks of the `base64` command.
+    /// A key from base64: the standard or the URL-safe alphabet, padded or not. White space around it and line
+    /// breaks in it are ignored: the `base64` command makes some. Spaces are not: a passphrase is no key.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl SigningKey {
         const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, EITHER_PADDING);
 
         let text: Zeroizing<String> =
-            Zeroizing::new(text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect());
+            Zeroizing::new(text.trim().chars().filter(|letter| !['\r', '\n'].contains(letter)).collect());
         let alphabet = if text.contains(['-', '_']) { URL_SAFE } else { STANDARD };
         // Into a buffer of our own: the decoder drops a half-decoded one unwiped.
         let mut bytes = Zeroizing::new(vec![0; decoded_len_estimate(text.len())]);
