@@ -143,9 +143,17 @@ mod bad {
         let _value = PanicsInDrop;
     }
 
-    /// Its payload panics again when it is dropped.
-    pub(crate) async fn panics_twice(_: Arc<ResetTokenCreated>) {
-        panic_any(PanicsInDrop);
+    struct PanicsForever;
+
+    impl Drop for PanicsForever {
+        fn drop(&mut self) {
+            panic_any(PanicsForever);
+        }
+    }
+
+    /// Its payload panics again when it is dropped, and the payload of that again.
+    pub(crate) async fn panics_forever(_: Arc<ResetTokenCreated>) {
+        panic_any(PanicsForever);
     }
 
     pub(crate) async fn hangs(_: Arc<ResetTokenCreated>) {
@@ -189,7 +197,7 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
         .on_reset_token_created(bad::panics_at_once)
         .on_reset_token_created(bad::panics_with_a_lock)
         .on_reset_token_created(bad::panics_in_drop)
-        .on_reset_token_created(bad::panics_twice)
+        .on_reset_token_created(bad::panics_forever)
         .on_reset_token_created(bad::hangs)
         .on_reset_token_created(bad::hangs_and_panics_in_drop)
         .on_reset_token_created(bad::fails_with_a_panic)
@@ -214,8 +222,8 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
         ("hangs_and_panics_in_drop", "the handler was not done within 30s"),
         ("panics", "the handler panicked"),
         ("panics_at_once", "the handler panicked"),
+        ("panics_forever", "the handler panicked"),
         ("panics_in_drop", "the handler panicked"),
-        ("panics_twice", "the handler panicked"),
         ("panics_with_a_lock", "the handler panicked"),
     ];
     let expected = expected.map(|(name, reason)| {

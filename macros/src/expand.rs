@@ -14,7 +14,7 @@ use crate::parse::{Arguments, Function};
 /// has to say about the piece it says there.
 pub(crate) fn registration(event: &str, arguments: &Arguments, function: &Function) -> TokenStream {
     let Arguments { priority, library } = arguments;
-    let Function { cfgs, name, event: event_type, injected, output } = function;
+    let Function { name, event: event_type, injected, output } = function;
     let event = format_ident!("{event}");
     let name_text = name.unraw().to_string();
 
@@ -37,7 +37,6 @@ pub(crate) fn registration(event: &str, arguments: &Arguments, function: &Functi
     let registry = private(library, library.span());
     let private = private(library, name.span());
     quote_spanned! {here(name.span())=>
-        #(#cfgs)*
         #registry::inventory::submit! {
             #private::Handler::<#private::#event>::new(
                 #private::concat!(#private::module_path!(), "::", #name_text),

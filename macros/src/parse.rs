@@ -4,10 +4,9 @@
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::Parser;
-use syn::punctuated::Punctuated;
 use syn::{
-    Attribute, Error, Expr, FnArg, GenericParam, Item, ItemFn, Lit, Meta, Path, Result, ReturnType, Safety, Signature,
-    Token, Type, TypeReference, parse_quote,
+    Error, Expr, FnArg, GenericParam, Item, ItemFn, Lit, Path, Result, ReturnType, Safety, Signature, Type,
+    TypeReference, parse_quote,
 };
 
 /// `#[on_..(priority = -1, crate = path::to::poem_password_reset)]`, each of the two optional.
@@ -48,8 +47,6 @@ impl Arguments {
 
 /// `async fn name(event: &Event, injected: Type, ..) -> Output`
 pub(crate) struct Function {
-    /// What decides whether the function exists, and so whether it is registered.
-    pub(crate) cfgs: Vec<Attribute>,
     pub(crate) name: Ident,
     /// The type of the first parameter, without the reference.
     pub(crate) event: Type,
@@ -60,7 +57,7 @@ pub(crate) struct Function {
 
 impl Function {
     pub(crate) fn parse(event: &str, item: TokenStream) -> Result<Self> {
-        let ItemFn { attrs, sig, .. } =
+        let ItemFn { sig, .. } =
             syn::parse2(item.clone()).map_err(|error| not_a_function(event, item).unwrap_or(error))?;
         let mut types = sig.inputs.iter().filter_map(|parameter| match parameter {
             FnArg::Typed(parameter) => Some(&*parameter.ty),
@@ -88,7 +85,7 @@ impl Function {
         }) {
             return Err(mistakes);
         }
-        Ok(Self { cfgs: cfgs(&attrs), name: sig.ident, event: event?, injected, output })
+        Ok(Self { name: sig.ident, event: event?, injected, output })
     }
 }
 
@@ -140,7 +137,9 @@ fn check_parameter(parameter: &FnArg) -> Vec<Error> {
         }
     };
     let mut mistakes = Vec::new();
-    if let Some(cfg) = parameter.attrs.iter().find(|attribute| is_cfg(attribute.meta.path())) {
+    // The compiler has settled those of the function before the attribute is asked, and not those of parameters.
+    let is_cfg = |path: &Path| path.is_ident("cfg") || path.is_ident("cfg_attr");
+    if let Some(cfg) = parameter.attrs.iter().find(|attribute| is_cfg(attribute.path())) {
         let msg = "a parameter of a handler cannot be configured out: write the handler twice, with a `#[cfg]` each";
         mistakes.push(Error::new_spanned(cfg, msg));
     }
@@ -178,26 +177,4 @@ fn check_event(event: &str, parameter: &Type) -> Result<Type> {
         Type::Reference(reference) => Ok((*reference.elem).clone()),
         _ => Err(Error::new_spanned(parameter, format!("a handler borrows the event: write `&{event}`"))),
     }
-}
-
-fn is_cfg(path: &Path) -> bool {
-    path.is_ident("cfg") || path.is_ident("cfg_attr")
-}
-
-/// Every `#[cfg(..)]`, also one inside a `#[cfg_attr(.., ..)]`, which is not expanded yet when an attribute above it is.
-fn cfgs(attributes: &[Attribute]) -> Vec<Attribute> {
-    attributes
-        .iter()
-        .filter(|attribute| is_cfg(attribute.path()))
-        .filter_map(|attribute| {
-            if attribute.path().is_ident("cfg") {
-                return Some(attribute.clone());
-            }
-            let list = attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?;
-            let mut list = list.into_iter();
-            let predicate = list.next()?;
-            let cfgs: Vec<_> = list.filter(|meta| is_cfg(meta.path())).collect();
-            (!cfgs.is_empty()).then(|| parse_quote!(#[cfg_attr(#predicate, #(#cfgs),*)]))
-        })
-        .collect()
 }

@@ -19,6 +19,8 @@ fn without_a_mention_the_program_refuses_to_start_and_says_why() {
 
 #[test]
 fn with_the_one_line_it_starts() {
-    let (code, started, error) = run(env!("CARGO_BIN_EXE_mentions"));
-    assert_eq!((code, started.as_str(), error.as_str()), (Some(0), "started\n", ""));
+    for program in [env!("CARGO_BIN_EXE_mentions"), env!("CARGO_BIN_EXE_by_macro")] {
+        let (code, started, error) = run(program);
+        assert_eq!((code, started.as_str(), error.as_str()), (Some(0), "started\n", ""));
+    }
 }

@@ -1,0 +1,11 @@
+//! Has a handler of its own, made by a macro of the other crate.
+
+use std::process::ExitCode;
+
+use unlinked_handlers::library::ResetTokenCreated;
+
+unlinked_handlers::count_tokens!(count, ResetTokenCreated);
+
+fn main() -> ExitCode {
+    unlinked_program::run()
+}
