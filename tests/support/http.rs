@@ -22,18 +22,22 @@ use poem::{Body, EndpointExt as _, Route, Server};
 use poem_openapi::OpenApiService;
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::token::TokenCodec;
-use poem_password_reset::{BoxError, HttpContract, PasswordReset, PasswordResetBuilder, ResetApi};
+use poem_password_reset::{BoxError, HttpContract, PasswordReset, PasswordResetBuilder, ResetApi, ResetTokenCreated};
 use time::{Duration, OffsetDateTime};
+use tokio::time::timeout;
 
 pub use self::ask::{Ask, Encoding, JSON, MOUNT, Operation};
 use self::document::Document;
-use self::doubles::{Call, Calls, Watched, builder, key, no_mail, people};
+use self::doubles::{Call, Calls, Watched, builder, key, people};
 pub use self::reply::{Reply, reply_of};
 pub use self::socket::Socket;
 
 /// The headers of every answer.
 const ALWAYS: [(&str, &str); 3] =
     [("cache-control", "no-store"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")];
+
+/// Longer than anything takes: a test fails, and does not hang.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What the store of a [`World`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,7 @@ pub struct World {
     pub document: Document,
     codec: TokenCodec,
     store: Arc<Mutex<Store>>,
+    mails: Arc<Mutex<Vec<(String, String)>>>,
     wire: Wire,
     journal: Mutex<Vec<(String, Reply)>>,
 }
@@ -109,12 +114,19 @@ impl World {
             calls: Arc::clone(&calls),
             before: move |call| before(*mode.lock().unwrap(), call),
         };
-        let reset = settings(builder(watched)).on_reset_token_created(no_mail).build().unwrap();
+        let mails = Arc::new(Mutex::new(Vec::new()));
+        let outbox = Arc::clone(&mails);
+        let mail = move |event: Arc<ResetTokenCreated>| {
+            let link = event.link().replace(event.token().expose(), "{token}");
+            outbox.lock().unwrap().push((event.user().email().to_owned(), link));
+            async {}
+        };
+        let reset = settings(builder(watched)).on_reset_token_created(mail).build().unwrap();
         let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server(MOUNT);
         let document = Document::read(api.spec());
         let wire = connect(Route::new().nest(MOUNT, api.with(HttpContract)));
         let codec = TokenCodec::new(key());
-        Self { users, calls, reset, document, codec, store, wire, journal: Mutex::default() }
+        Self { users, calls, reset, document, codec, store, mails, wire, journal: Mutex::default() }
     }
 
     /// The address of the server.
@@ -143,6 +155,12 @@ impl World {
     /// Whether this is the password of the user.
     pub fn has_password(&self, id: &str, password: &str) -> bool {
         self.users.get(id).is_some_and(|user| doubles::verifies(&user, password))
+    }
+
+    /// Waits until all that was accepted is done. Reports to whom mail was sent, and with which link.
+    pub async fn mails(&self) -> Vec<(String, String)> {
+        until(|| self.reset.ledger().waiting == 0).await;
+        self.mails.lock().unwrap().clone()
     }
 
     /// Asks, and holds the answer to what is promised of every answer.
@@ -232,6 +250,16 @@ impl World {
     }
 }
 
+/// Lets others run until it is true. Nothing here takes long.
+pub async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("it comes true");
+}
+
 async fn before(store: Store, call: Call) -> Result<(), BoxError> {
     match store {
         Store::Works => Ok(()),
@@ -248,5 +276,6 @@ async fn send_in_process(client: &TestClient<Route>, ask: &Ask, body: Body) -> R
     for (name, value) in &ask.headers {
         request = request.header(name.as_str(), value.as_str());
     }
-    reply_of(request.body(body).send().await.0, &ask.method).await
+    let response = timeout(PATIENCE, request.body(body).send()).await.expect("an answer");
+    reply_of(response.0, &ask.method).await
 }

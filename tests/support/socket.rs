@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use super::PATIENCE;
 use super::reply::Reply;
 
 /// A connection, byte by byte.
@@ -24,8 +26,12 @@ impl Socket {
         self.0.write_all(bytes).await.is_ok()
     }
 
-    /// Reads one answer, by `Content-Length`.
     pub async fn reply(&mut self, method: &str) -> Reply {
+        timeout(PATIENCE, self.read_reply(method)).await.expect("an answer")
+    }
+
+    /// Reads one answer, by `Content-Length`.
+    async fn read_reply(&mut self, method: &str) -> Reply {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(self.0.read_u8().await.expect("an answer"));
@@ -49,6 +55,6 @@ impl Socket {
     /// Whether the server has nothing more to say and hung up.
     pub async fn is_closed(&mut self) -> bool {
         // A reset is as good as an end.
-        matches!(self.0.read(&mut [0]).await, Ok(0) | Err(_))
+        matches!(timeout(PATIENCE, self.0.read(&mut [0])).await, Ok(Ok(0) | Err(_)))
     }
 }
