@@ -38,12 +38,7 @@ impl FromFields for RequestForm {
     }
 
     fn from_fields(mut fields: Fields) -> Result<Self, FieldErrors> {
-        let email = match fields.remove("email") {
-            // A number is the text of a number in a token or a password, but no address.
-            Some(Value::Number(_)) => Err(NOT_TEXT),
-            value => text(value),
-        };
-        match email {
+        match text(fields.remove("email")) {
             Ok(email) => Ok(Self { email: trim(&email) }),
             Err(error) => Err(FieldErrors { email: Some(vec![error.to_owned()]), ..FieldErrors::default() }),
         }
