@@ -81,7 +81,7 @@ impl PasswordReset {
     ///
     /// [`ResetError::InvalidToken`], or [`ResetError::Unavailable`] if the store does not answer.
     pub async fn validate(&self, token: &str) -> Result<StoredUser, ResetError> {
-        self.inner.accepts_work()?;
+        self.inner.is_available()?;
         let claims = self.inner.verify(token)?;
         Ok(self.inner.bind(claims).await?.into_user())
     }
@@ -134,7 +134,7 @@ impl PasswordReset {
 
     /// The same for a client, who has a quota.
     pub(crate) async fn validate_for(&self, client: &Client, token: &str) -> Result<StoredUser, ResetError> {
-        self.inner.accepts_work()?;
+        self.inner.is_available()?;
         self.inner.count_client(Scope::Validate, client).await?;
         self.validate(token).await
     }
@@ -162,10 +162,14 @@ impl fmt::Debug for PasswordReset {
 }
 
 impl Inner {
-    fn accepts_work(&self) -> Result<(), ResetError> {
-        match self.shutting_down.load(Ordering::SeqCst) {
-            true => Err(unavailable(Unavailable::ShuttingDown)),
-            false => Ok(()),
+    /// Whether work can be done now; if not, everybody is told so before anything of theirs is looked at.
+    fn is_available(&self) -> Result<(), ResetError> {
+        if self.shutting_down.load(Ordering::SeqCst) {
+            return Err(unavailable(Unavailable::ShuttingDown));
+        }
+        match self.users.down_for() {
+            Some(retry_after) => Err(ResetError::Unavailable { because: Unavailable::StoreDown, retry_after }),
+            None => Ok(()),
         }
     }
 

@@ -77,8 +77,9 @@ impl Quota {
 /// | [`validate_per_client`](Self::validate_per_client) | 60 a minute |
 /// | [`confirm_per_client`](Self::confirm_per_client) | 10 a minute |
 ///
-/// A client is an IPv4 address, or the first 64 bits of an IPv6 address: as much as one customer gets of either. Only
-/// well-formed requests count, and none that was answered 503.
+/// A client is an IPv4 address, or the first 64 bits of an IPv6 address: as much as one customer gets of either. Clients
+/// whose address is not known, over a Unix socket or poem's `TestClient`, count as one. Only well-formed requests count,
+/// and none that was answered 503.
 ///
 /// ```
 /// use poem_password_reset::throttle::{Quota, Quotas};

@@ -15,10 +15,8 @@ use http::doubles::{GOOD_PASSWORD, cheap_hash};
 use http::{Ask, JSON, Operation, Store, World, defaults};
 use poem::Body;
 use poem_password_reset::PasswordResetBuilder;
+use poem_password_reset::throttle::{Quota, Quotas};
 use serde_json::Value;
-
-/// Over the quota of a client: there is no quota yet.
-const NOT_PROVOKED: u16 = 429;
 
 #[test]
 fn the_document_is_the_reviewed_one() {
@@ -130,7 +128,14 @@ async fn every_documented_answer_is_provoked() {
         let ask = Ask::post(operation).header("Content-Type", JSON);
         seen.insert(world.ask_with(&ask, Body::from_async_read(stalled)).await.status);
 
-        seen.insert(NOT_PROVOKED);
+        let throttled = World::in_process(|builder| {
+            let one = Quota::per_hour(1);
+            builder.quotas(Quotas::off().request_per_client(one).validate_per_client(one).confirm_per_client(one))
+        });
+        let ask = Ask::post(operation).json(good_fields(&throttled));
+        throttled.ask(&ask).await;
+        seen.insert(throttled.ask(&ask).await.status);
+
         assert_eq!(world.document.statuses(operation.path()), seen.into_iter().collect::<Vec<_>>(), "{operation:?}");
     }
 }

@@ -256,6 +256,12 @@ async fn while_the_store_is_down_everybody_is_told_so_alike() {
         assert_eq!(because, Unavailable::StoreDown);
         assert!(retry_after <= Duration::from_secs(5) && !retry_after.is_zero());
     }
+    let validated = reset.validate("not even a token").await.map(drop);
+    let confirmed = reset.confirm("not even a token", doubles::GOOD_PASSWORD.into(), Client::none()).await;
+    for answer in [validated, confirmed] {
+        let is_down = matches!(answer, Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }));
+        assert!(is_down, "it comes before the token is looked at: {answer:?}");
+    }
     down.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(5)).await;
     reset.request("ann@example.com", Client::none()).await.expect("it is asked again after a while");

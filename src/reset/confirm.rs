@@ -38,7 +38,7 @@ impl PasswordReset {
         }
         // Tracked before the question whether we shut down: who is tracked is waited for.
         let tracked = self.inner.confirms.token();
-        self.inner.accepts_work()?;
+        self.inner.is_available()?;
         let place = self.inner.workers.enter().ok_or_else(|| unavailable(Unavailable::HashersBusy))?;
         self.inner.count_client(Scope::Confirm, &client).await?;
         let claims = self.inner.verify(token)?;

@@ -98,11 +98,8 @@ impl Inner {
     fn place(&self) -> Result<Place, ResetError> {
         // The place comes before the question whether we shut down: who has one is waited for.
         let place = self.delivery.reserve().ok_or_else(|| unavailable(Unavailable::QueueFull))?;
-        self.accepts_work()?;
-        match self.users.down_for() {
-            Some(retry_after) => Err(ResetError::Unavailable { because: Unavailable::StoreDown, retry_after }),
-            None => Ok(place),
-        }
+        self.is_available()?;
+        Ok(place)
     }
 
     async fn deliver_to_address(&self, address: &EmailAddress, client: Client) -> Outcome {
