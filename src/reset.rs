@@ -139,8 +139,10 @@ impl PasswordReset {
         self.validate(token).await
     }
 
-    /// Who is asking, by the address of the peer and the headers of the request.
-    pub(crate) fn client(&self, peer: Option<std::net::IpAddr>, headers: &HeaderMap) -> Client {
+    /// Who sent a request, by the address of the peer and the headers: with the same
+    /// [trusted proxies](PasswordResetBuilder::trusted_proxies) as the endpoints, for quotas and logs of the
+    /// application's own.
+    pub fn client(&self, peer: Option<std::net::IpAddr>, headers: &HeaderMap) -> Client {
         Client::of_request(peer, headers, &self.inner.trusted_proxies)
     }
 
@@ -213,7 +215,9 @@ impl Inner {
         if !EmailAddress::is_mailable(user.email()) {
             return Err(IssueError::Address);
         }
-        let now = OffsetDateTime::now_utc();
+        // In whole seconds, as a token counts: the mail must not promise a moment more.
+        let now = OffsetDateTime::now_utc().truncate_to_second();
+        let lifetime = time::Duration::seconds(lifetime.whole_seconds());
         let token = self.codec.issue(&user, now, lifetime)?;
         let link = self.link.with(&token);
         Ok(ResetTokenCreated::new(user, token, link, now + lifetime, client))

@@ -88,7 +88,8 @@ impl SigningKey {
         Ok(Self { master, id })
     }
 
-    /// A key from base64: the standard or the URL-safe alphabet, padded or not. White space around it is ignored.
+    /// A key from base64: the standard or the URL-safe alphabet, padded or not. White space around it and line
+    /// breaks in it are ignored: the `base64` command makes some. Spaces are not: a passphrase is no key.
     ///
     /// # Errors
     ///
@@ -99,12 +100,13 @@ impl SigningKey {
         const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, EITHER_PADDING);
         const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, EITHER_PADDING);
 
-        let text = text.trim();
+        let text: Zeroizing<String> =
+            Zeroizing::new(text.trim().chars().filter(|letter| !['\r', '\n'].contains(letter)).collect());
         let alphabet = if text.contains(['-', '_']) { URL_SAFE } else { STANDARD };
         // Into a buffer of our own: the decoder drops a half-decoded one unwiped.
         let mut bytes = Zeroizing::new(vec![0; decoded_len_estimate(text.len())]);
         // The decoder's own message quotes a byte of the input, which is a key: it is dropped.
-        let length = alphabet.decode_slice(text, &mut bytes).map_err(|_| KeyError::NotBase64)?;
+        let length = alphabet.decode_slice(text.as_bytes(), &mut bytes).map_err(|_| KeyError::NotBase64)?;
         Self::from_bytes(&bytes[..length])
     }
 
@@ -343,7 +345,13 @@ mod tests {
         let standard = base64::prelude::BASE64_STANDARD.encode(&raw);
         assert!(standard.contains(['+', '/']) && standard.ends_with('='), "the sample shows the difference");
         let id = SigningKey::from_bytes(&raw).unwrap().id().to_owned();
-        for text in [&url, &standard, &format!("{url}=="), &format!("  {standard}\n")] {
+        for text in [
+            &url,
+            &standard,
+            &format!("{url}=="),
+            &format!("  {standard}\n"),
+            &format!("{}\n{}", &url[..20], &url[20..]),
+        ] {
             assert_eq!(SigningKey::from_base64(text).unwrap().id(), id);
         }
         for text in ["not base64 at all, by no means whatever", "zJc0Tr1dVvX3cZ5nqFq0Wk2pQm9yA7sL+UuE4iB8o_M", "=", "é"]

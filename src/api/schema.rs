@@ -38,12 +38,7 @@ impl FromFields for RequestForm {
     }
 
     fn from_fields(mut fields: Fields) -> Result<Self, FieldErrors> {
-        let email = match fields.remove("email") {
-            // A number is the text of a number in a token or a password, but no address.
-            Some(Value::Number(_)) => Err(NOT_TEXT),
-            value => text(value),
-        };
-        match email {
+        match text(fields.remove("email")) {
             Ok(email) => Ok(Self { email: trim(&email) }),
             Err(error) => Err(FieldErrors { email: Some(vec![error.to_owned()]), ..FieldErrors::default() }),
         }
@@ -379,7 +374,7 @@ fn token_property() -> (&'static str, MetaSchemaRef) {
         example: Some(
             "eyJ0eXAiOiJyZXNldCtqd3QiLCJhbGciOiJIUzI1NiIsImtpZCI6ImtleS0wMSJ9.eyJzdWIiOiI3In0.c2lnbmF0dXJl".into(),
         ),
-        ..MetaSchema::new("string")
+        ..not_blank(MetaSchema::new("string"))
     };
     ("token", MetaSchemaRef::Inline(Box::new(schema)))
 }
@@ -388,9 +383,14 @@ fn password_property() -> (&'static str, MetaSchemaRef) {
     let schema = MetaSchema {
         description: Some("The new password. It is stored exactly as sent."),
         example: Some("purple tractor hums at dawn".into()),
-        ..MetaSchema::new_with_format("string", "password")
+        ..not_blank(MetaSchema::new_with_format("string", "password"))
     };
     ("password", MetaSchemaRef::Inline(Box::new(schema)))
+}
+
+/// Neither blank nor with a NUL.
+fn not_blank(schema: MetaSchema) -> MetaSchema {
+    MetaSchema { min_length: Some(1), pattern: Some(r"^[^\x00]*[^\s\x00][^\x00]*$".to_owned()), ..schema }
 }
 
 /// What the operation *request* answers but success.

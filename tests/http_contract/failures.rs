@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::{GOOD_PASSWORD, cheap_hash};
-use crate::http::{Ask, Encoding, Reply, Store, World, defaults, on_both_wires};
+use crate::http::{Ask, Encoding, Reply, Store, World, defaults, on_both_wires, until};
 
 /// Ann is known, Carol deactivated, Dave has no password.
 const EMAILS: [&str; 4] = ["ann@example.com", "nobody@example.com", "carol@example.com", "dave@example.com"];
@@ -24,13 +24,6 @@ fn confirm(token: &str, password: &str) -> Ask {
 
 fn request(email: &str) -> Ask {
     Ask::post(Request).fields(Encoding::Json, &[("email", email)])
-}
-
-/// Lets others run until it is true. Nothing here takes long.
-async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What is in a body: fields that are missing, faulty, doubled, unknown; what is trimmed and what is not.
 
+use poem_password_reset::{PasswordPolicy, PasswordResetBuilder, Strength};
+
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
 use crate::http::{Ask, Encoding, Operation, defaults, on_both_wires};
@@ -126,9 +128,11 @@ async fn which_fault_wins() {
         // Over the upper limit no token is even read: it costs nothing, and tells nothing.
         let endless = "purple tractor ".repeat(30);
         let [bad, good] = ["bad", &token].map(|token| [("token", token), ("password", endless.as_str())]);
+        let calls = world.calls.all();
         let reply = world.post(Confirm, &bad).await;
         reply.is_faulty(&["password"]);
         assert_eq!(world.post(Confirm, &good).await, reply);
+        assert_eq!(world.calls.all(), calls);
 
         // Several rules at once.
         let weak = world.post(Confirm, &[("token", &token), ("password", "1234")]).await;
@@ -178,6 +182,8 @@ async fn unknown_fields_are_inert() {
             ("email ", "bob@example.com"),
             ("", "bob@example.com"),
             ("__proto__", "1"),
+            // A browser sends such a name as it is.
+            ("na\u{1e}me\0\u{7f}", "bob@example.com"),
         ];
         let with = |fields: &[(&'static str, String)]| {
             let unknown = unknown.map(|(name, value)| (name, value.to_owned()));
@@ -200,6 +206,15 @@ async fn unknown_fields_are_inert() {
         let body = format!(r#"{{"a":{deep},"a":{{"email":"b"}},"email":"ann@example.com","c":1e999,"d":"\ud800"}}"#);
         world.post_json(Request, &body).await.is_ok();
         world.post_json(Request, r#"{"a":{"email":"ann@example.com"}}"#).await.is_faulty(&["email"]);
+
+        let mails = world.mails().await;
+        assert!(!mails.is_empty());
+        for (address, link) in mails {
+            assert_eq!(
+                (&*address, &*link),
+                ("ann@example.com", "https://app.example.com/reset-password#token={token}")
+            );
+        }
     })
     .await;
 }
@@ -283,6 +298,51 @@ async fn a_password_is_stored_exactly_as_sent() {
                 world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await.is_ok();
                 assert!(world.has_password("1", password), "{encoding:?} {password:?}");
             }
+        }
+    })
+    .await;
+}
+
+/// 8 to 256 by default, in code points: neither bytes nor what a reader takes for one character.
+#[tokio::test]
+async fn the_length_of_a_password_is_counted_in_code_points() {
+    let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
+    on_both_wires(lax, async |world| {
+        for piece in ["x", "é", "e\u{301}", "字", "🚜"] {
+            for (points, fits) in
+                [(7, false), (8, true), (9, true), (255, true), (256, true), (257, false), (1000, false)]
+            {
+                let password: String = piece.chars().cycle().take(points).collect();
+                let reply = world.ask(&confirm(&world.token("1"), &password)).await;
+                if fits {
+                    reply.is_ok()
+                } else {
+                    reply.is_faulty(&["password"])
+                }
+                assert_eq!(world.has_password("1", &password), fits, "{points} times {piece}");
+            }
+        }
+    })
+    .await;
+}
+
+/// No kind of character is demanded or forbidden; digits only are too few to choose from.
+#[tokio::test]
+async fn every_printable_character_will_do() {
+    let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
+    on_both_wires(lax, async |world| {
+        let all: String = (' '..='~').collect();
+        for password in
+            [&all, "        x", "aaaaaaaa", "!!!!!!!!", "1234567a", "þorgerður", "\u{10ffff}\u{1}\u{7f}\u{feff}....."]
+        {
+            for encoding in Encoding::ALL {
+                let fields = [("token", &*world.token("1")), ("password", password)];
+                world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await.is_ok();
+                assert!(world.has_password("1", password), "{encoding:?} {password:?}");
+            }
+        }
+        for digits in ["12345678", "٠١٢٣٤٥٦٧"] {
+            world.post(Confirm, &[("token", &world.token("1")), ("password", digits)]).await.is_faulty(&["password"]);
         }
     })
     .await;

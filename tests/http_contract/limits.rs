@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Instant;
 
 use crate::http::Operation::{Request, Validate};
-use crate::http::{Ask, Encoding, JSON, Operation, Socket, World, chunk, defaults, on_both_wires};
+use crate::http::{Ask, Encoding, JSON, Operation, Socket, World, defaults, on_both_wires};
 
 const LIMIT: usize = 16 * 1024;
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -87,7 +87,7 @@ async fn no_more_is_read_than_fits() {
     socket.send(head.as_bytes()).await;
     let mut taken = 0;
     let piece = vec![b'x'; LIMIT];
-    while socket.try_send(&chunk(&piece)).await {
+    while socket.try_send(&Ask::chunk(&piece)).await {
         taken += LIMIT;
         assert!(taken < 64 * 1024 * 1024, "somebody reads on");
     }

@@ -77,7 +77,8 @@ impl Document {
         let list = || rule.as_array().expect("a list").iter();
         let unless = |good: bool| (!good).then(|| format!("{keyword} {rule}: {value}"));
         match keyword {
-            "title" | "description" | "example" | "format" => None,
+            // What a format or a pattern says, the answers do not need.
+            "title" | "description" | "example" | "format" | "pattern" => None,
             "type" => unless(match rule.as_str().expect("a type") {
                 "object" => value.is_object(),
                 "array" => value.is_array(),
@@ -88,6 +89,7 @@ impl Document {
             "enum" => unless(list().any(|item| item == value)),
             "minimum" => unless(value.as_f64() >= rule.as_f64()),
             "maxLength" => unless(value.as_str().map(|text| text.chars().count() as u64) <= rule.as_u64()),
+            "minLength" => unless(value.as_str().map(|text| text.chars().count() as u64) >= rule.as_u64()),
             "required" => unless(list().all(|name| value.get(name.as_str().expect("a name")).is_some())),
             "properties" => value.as_object()?.iter().find_map(|(name, member)| match rule.get(name) {
                 Some(schema) => self.fault(schema, member),

@@ -1,9 +1,15 @@
 //! The endpoints over HTTP, in process and over a socket; and what is promised of every answer, whatever was asked.
 
+#[path = "ask.rs"]
+mod ask;
 #[path = "document.rs"]
-pub mod document;
+mod document;
 #[path = "doubles.rs"]
 pub mod doubles;
+#[path = "reply.rs"]
+mod reply;
+#[path = "socket.rs"]
+mod socket;
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -16,278 +22,22 @@ use poem::{Body, EndpointExt as _, Route, Server};
 use poem_openapi::OpenApiService;
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::token::TokenCodec;
-use poem_password_reset::{BoxError, HttpContract, PasswordReset, PasswordResetBuilder, ResetApi};
+use poem_password_reset::{BoxError, HttpContract, PasswordReset, PasswordResetBuilder, ResetApi, ResetTokenCreated};
 use time::{Duration, OffsetDateTime};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+pub use self::ask::{Ask, Encoding, JSON, MOUNT, Operation};
 use self::document::Document;
-use self::doubles::{Call, Calls, Watched, builder, key, no_mail, people};
-
-/// Where the endpoints are mounted.
-pub const MOUNT: &str = "/api/password_reset";
-
-pub const JSON: &str = "application/json";
+use self::doubles::{Call, Calls, Watched, builder, key, people};
+pub use self::reply::{Reply, reply_of};
+pub use self::socket::Socket;
 
 /// The headers of every answer.
 const ALWAYS: [(&str, &str); 3] =
     [("cache-control", "no-store"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")];
 
-/// What belongs to the connection, and not to the answer.
-const OF_THE_CONNECTION: [&str; 4] = ["date", "content-length", "connection", "transfer-encoding"];
-
-// ---- what is asked
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    Request,
-    Validate,
-    Confirm,
-}
-
-impl Operation {
-    pub const ALL: [Self; 3] = [Self::Request, Self::Validate, Self::Confirm];
-
-    /// The path below the mount point, as the OpenAPI document spells it.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Request => "/",
-            Self::Validate => "/validate_token",
-            Self::Confirm => "/confirm",
-        }
-    }
-
-    /// The address without the last slash and with it.
-    pub fn urls(self) -> [String; 2] {
-        let bare = format!("{MOUNT}{}", self.path().trim_end_matches('/'));
-        [bare.clone(), bare + "/"]
-    }
-
-    pub fn url(self) -> String {
-        self.urls()[1].clone()
-    }
-
-    /// The operation that a path leads to, however its slashes are written.
-    fn at(path: &str) -> Option<Self> {
-        let path = path.split('?').next().unwrap_or_default();
-        let below = path.strip_prefix(MOUNT)?.trim_matches('/');
-        Self::ALL.into_iter().find(|operation| operation.path().trim_matches('/') == below)
-    }
-}
-
-/// The three encodings of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    Json,
-    UrlEncoded,
-    Multipart,
-}
-
-impl Encoding {
-    pub const ALL: [Self; 3] = [Self::Json, Self::UrlEncoded, Self::Multipart];
-
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Json => JSON,
-            Self::UrlEncoded => "application/x-www-form-urlencoded",
-            Self::Multipart => "multipart/form-data; boundary=between-the-fields",
-        }
-    }
-
-    /// These fields in this order, repeated names and all.
-    pub fn encode(self, fields: &[(&str, &str)]) -> Vec<u8> {
-        let each = |write: fn(&str, &str) -> String| fields.iter().map(|(name, text)| write(name, text)).collect();
-        match self {
-            Self::Json => {
-                let members: Vec<String> =
-                    each(|name, text| format!("{}:{}", serde_json::Value::from(name), serde_json::Value::from(text)));
-                format!("{{{}}}", members.join(",")).into_bytes()
-            }
-            Self::UrlEncoded => {
-                let pairs: Vec<String> = each(|name, text| format!("{}={}", percent(name), percent(text)));
-                pairs.join("&").into_bytes()
-            }
-            Self::Multipart => {
-                let mut parts: Vec<String> = each(|name, text| {
-                    format!("--between-the-fields\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n")
-                });
-                parts.push("--between-the-fields--\r\n".to_owned());
-                parts.concat().into_bytes()
-            }
-        }
-    }
-}
-
-fn percent(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b' ' => "+".to_owned(),
-        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
-
-/// A request.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    chunked: bool,
-}
-
-impl Ask {
-    pub fn new(method: &str, url: impl Into<String>) -> Self {
-        Self { method: method.to_owned(), url: url.into(), headers: Vec::new(), body: Vec::new(), chunked: false }
-    }
-
-    pub fn post(operation: Operation) -> Self {
-        Self::new("POST", operation.url())
-    }
-
-    #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    #[must_use]
-    pub fn body(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        self.untyped_body(body).header("Content-Type", content_type)
-    }
-
-    /// A body that does not say what it is.
-    #[must_use]
-    pub fn untyped_body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    #[must_use]
-    pub fn json(self, body: impl Into<Vec<u8>>) -> Self {
-        self.body(JSON, body)
-    }
-
-    #[must_use]
-    pub fn fields(self, encoding: Encoding, fields: &[(&str, &str)]) -> Self {
-        self.body(encoding.content_type(), encoding.encode(fields))
-    }
-
-    /// Sends the body in chunks, and not how long it is.
-    #[must_use]
-    pub fn chunked(mut self) -> Self {
-        self.chunked = true;
-        self
-    }
-
-    /// The request as it goes over a socket.
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: app.example.com\r\n", self.method, self.url);
-        for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        let body = match (self.chunked, self.body.as_slice()) {
-            (true, body) => {
-                head += "Transfer-Encoding: chunked\r\n";
-                body.chunks(1000).flat_map(chunk).chain(*b"0\r\n\r\n").collect()
-            }
-            (false, body) => {
-                head += &format!("Content-Length: {}\r\n", body.len());
-                body.to_vec()
-            }
-        };
-        [head.as_bytes(), b"\r\n", &body].concat()
-    }
-}
-
-/// One chunk of a chunked body.
-pub fn chunk(bytes: &[u8]) -> Vec<u8> {
-    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
-}
-
-// ---- what is answered
-
-/// An answer, without what belongs to the connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    pub status: u16,
-    /// Names in lower case, in alphabetical order.
-    pub headers: Vec<(String, String)>,
-    pub body: String,
-}
-
-impl Reply {
-    fn new(status: u16, headers: impl Iterator<Item = (String, String)>, body: Vec<u8>) -> Self {
-        let mut headers: Vec<_> = headers.filter(|(name, _)| !OF_THE_CONNECTION.contains(&name.as_str())).collect();
-        headers.sort();
-        Self { status, headers, body: String::from_utf8(body).expect("every body is text") }
-    }
-
-    /// The values of a header; its name in lower case.
-    pub fn header(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect()
-    }
-
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.body).expect("every body is JSON")
-    }
-
-    #[track_caller]
-    pub fn is(&self, status: u16, body: &str) {
-        assert_eq!((self.status, self.body.as_str()), (status, body));
-    }
-
-    #[track_caller]
-    pub fn is_ok(&self) {
-        self.is(200, r#"{"status":"OK"}"#);
-    }
-
-    /// 400 with at least one sentence under each of these names, and nothing under another.
-    #[track_caller]
-    pub fn is_faulty(&self, fields: &[&str]) {
-        let body = self.json();
-        let sentences = body.as_object().expect("an object");
-        assert_eq!(self.status, 400, "{body}");
-        let mut expected = fields.to_vec();
-        expected.sort_unstable();
-        assert_eq!(sentences.keys().collect::<Vec<_>>(), expected, "{body}");
-        for list in sentences.values() {
-            let list = list.as_array().expect("a list");
-            assert!(!list.is_empty() && list.iter().all(|text| text.as_str().is_some_and(|text| text.ends_with('.'))));
-        }
-    }
-
-    /// The answer to every bad token.
-    #[track_caller]
-    pub fn is_bad_token(&self) {
-        self.is(404, r#"{"detail":"The reset token is not valid. Ask for a new one.","code":"invalid_token"}"#);
-    }
-
-    #[track_caller]
-    pub fn is_parse_error(&self) {
-        self.is(400, r#"{"detail":"The body cannot be read.","code":"parse_error"}"#);
-    }
-
-    /// `{"detail": ".."}` with this status.
-    #[track_caller]
-    pub fn is_refused(&self, status: u16) {
-        let body = self.json();
-        assert_eq!(self.status, status, "{body}");
-        assert!(body["detail"].as_str().is_some_and(|text| text.ends_with('.')), "{body}");
-        assert_eq!(body.as_object().map(serde_json::Map::len), Some(1), "{body}");
-    }
-
-    /// 503 with the one text, and when to try again.
-    #[track_caller]
-    pub fn is_unavailable(&self) {
-        self.is(503, r#"{"detail":"Not available just now. Try again in a moment."}"#);
-        let [after] = self.header("retry-after")[..] else { panic!("one Retry-After: {self:?}") };
-        assert!((1..=5).contains(&after.parse::<u64>().expect("whole seconds")), "{after}");
-    }
-}
-
-// ---- where it is asked
+/// Longer than anything takes: a test fails, and does not hang.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What the store of a [`World`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,6 +58,7 @@ pub struct World {
     pub document: Document,
     codec: TokenCodec,
     store: Arc<Mutex<Store>>,
+    mails: Arc<Mutex<Vec<(String, String)>>>,
     wire: Wire,
     journal: Mutex<Vec<(String, Reply)>>,
 }
@@ -363,12 +114,19 @@ impl World {
             calls: Arc::clone(&calls),
             before: move |call| before(*mode.lock().unwrap(), call),
         };
-        let reset = settings(builder(watched)).on_reset_token_created(no_mail).build().unwrap();
+        let mails = Arc::new(Mutex::new(Vec::new()));
+        let outbox = Arc::clone(&mails);
+        let mail = move |event: Arc<ResetTokenCreated>| {
+            let link = event.link().replace(event.token().expose(), "{token}");
+            outbox.lock().unwrap().push((event.user().email().to_owned(), link));
+            async {}
+        };
+        let reset = settings(builder(watched)).on_reset_token_created(mail).build().unwrap();
         let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server(MOUNT);
         let document = Document::read(api.spec());
         let wire = connect(Route::new().nest(MOUNT, api.with(HttpContract)));
         let codec = TokenCodec::new(key());
-        Self { users, calls, reset, document, codec, store, wire, journal: Mutex::default() }
+        Self { users, calls, reset, document, codec, store, mails, wire, journal: Mutex::default() }
     }
 
     /// The address of the server.
@@ -397,6 +155,12 @@ impl World {
     /// Whether this is the password of the user.
     pub fn has_password(&self, id: &str, password: &str) -> bool {
         self.users.get(id).is_some_and(|user| doubles::verifies(&user, password))
+    }
+
+    /// Waits until all that was accepted is done. Reports to whom mail was sent, and with which link.
+    pub async fn mails(&self) -> Vec<(String, String)> {
+        until(|| self.reset.ledger().waiting == 0).await;
+        self.mails.lock().unwrap().clone()
     }
 
     /// Asks, and holds the answer to what is promised of every answer.
@@ -486,6 +250,16 @@ impl World {
     }
 }
 
+/// Lets others run until it is true. Nothing here takes long.
+pub async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("it comes true");
+}
+
 async fn before(store: Store, call: Call) -> Result<(), BoxError> {
     match store {
         Store::Works => Ok(()),
@@ -502,66 +276,6 @@ async fn send_in_process(client: &TestClient<Route>, ask: &Ask, body: Body) -> R
     for (name, value) in &ask.headers {
         request = request.header(name.as_str(), value.as_str());
     }
-    reply_of(request.body(body).send().await.0, &ask.method).await
-}
-
-/// The reply in a response of poem's.
-pub async fn reply_of(response: poem::Response, method: &str) -> Reply {
-    let (parts, body) = response.into_parts();
-    let headers = parts.headers.iter();
-    let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap().to_owned()));
-    let body = match method {
-        // A server sends none.
-        "HEAD" => Vec::new(),
-        _ => body.into_vec().await.unwrap(),
-    };
-    Reply::new(parts.status.as_u16(), headers, body)
-}
-
-// ---- a client that can do what no good client does
-
-/// A connection, byte by byte.
-pub struct Socket(TcpStream);
-
-impl Socket {
-    pub async fn open(address: SocketAddr) -> Self {
-        Self(TcpStream::connect(address).await.unwrap())
-    }
-
-    pub async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.unwrap();
-    }
-
-    /// Sends as long as somebody takes it. Reports whether somebody did.
-    pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
-        self.0.write_all(bytes).await.is_ok()
-    }
-
-    /// Reads one answer, by `Content-Length`.
-    pub async fn reply(&mut self, method: &str) -> Reply {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(self.0.read_u8().await.expect("an answer"));
-        }
-        let head = String::from_utf8(head).unwrap();
-        let (status, lines) = head.trim_end().split_once("\r\n").expect("a status line and headers");
-        let status = status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).expect("a status");
-        let headers = lines.split("\r\n").map(|line| {
-            let (name, value) = line.split_once(": ").expect("a header");
-            (name.to_ascii_lowercase(), value.to_owned())
-        });
-        let length = headers
-            .clone()
-            .find(|(name, _)| name == "content-length")
-            .map_or(0, |(_, length)| length.parse().expect("a length"));
-        let mut body = vec![0; if method == "HEAD" { 0 } else { length }];
-        self.0.read_exact(&mut body).await.unwrap();
-        Reply::new(status, headers, body)
-    }
-
-    /// Whether the server has nothing more to say and hung up.
-    pub async fn is_closed(&mut self) -> bool {
-        // A reset is as good as an end.
-        matches!(self.0.read(&mut [0]).await, Ok(0) | Err(_))
-    }
+    let response = timeout(PATIENCE, request.body(body).send()).await.expect("an answer");
+    reply_of(response.0, &ask.method).await
 }

@@ -46,9 +46,12 @@ fn what_is_not_base64_is_no_key() {
     let good = BASE64_STANDARD.encode(hmac(b"", b""));
     assert!(SigningKey::from_base64(&good).is_ok());
     let (before, after) = good.split_at(20);
+    // The command that makes keys breaks long ones into lines.
+    for text in [format!("{before}\n{after}\n"), format!("\t{before}\r\n{after} ")] {
+        assert!(SigningKey::from_base64(&text).is_ok(), "{text:?}");
+    }
     for text in [
         format!("{before} {after}"),
-        format!("{before}\n{after}"),
         format!("{before}.{after}"),
         format!("{before}={after}"),
         format!("{before}\0{after}"),
@@ -58,6 +61,7 @@ fn what_is_not_base64_is_no_key() {
         format!("\"{good}\""),
         format!("base64:{good}"),
         "change me".to_owned(),
+        "correct horse battery staple correct horse battery".to_owned(),
         "correct horse battery staple, correct horse battery staple".to_owned(),
         "+-".repeat(30),
         "/_".repeat(30),

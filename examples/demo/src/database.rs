@@ -59,8 +59,8 @@ pub(crate) async fn open(url: &str) -> Result<SqlitePool, DatabaseError> {
     let pool = SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None);
     let options = SqliteConnectOptions::from_str(url)?.busy_timeout(Duration::from_secs(5));
     let pool = if url.contains(":memory:") || url.contains("mode=memory") {
-        // One connection, kept for ever. The database is gone with its last connection; and several would share a
-        // cache whose tables are locked as a whole, so that of 64 confirms some would be told "table is locked".
+        // One connection, kept for ever: the database is gone with its last one. More would have to share a cache, whose
+        // tables are locked as a whole, so they would wait for each other all the same.
         pool.max_connections(1).connect_with(options).await?
     } else {
         // A password that was reported as changed has to be changed after a power cut too.

@@ -1,6 +1,7 @@
 //! `POST /api/login`: says whether a password is the right one. A real application would start a session here.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use poem::http::{HeaderValue, Method, StatusCode};
 use poem::web::headers::{ContentType, HeaderMapExt};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_password_reset::store::{SqliteUsers, UserStore};
-use poem_password_reset::{PasswordHash, StoredUser};
+use poem_password_reset::throttle::{MemoryThrottle, Quota, ThrottleKey, Verdict};
+use poem_password_reset::{Client, PasswordHash, PasswordReset, StoredUser};
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::database;
@@ -24,6 +26,8 @@ use crate::database;
 const MAX_BODY: usize = 16 * 1024;
 /// How long a client may take to send it.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a client may try to sign in: as often as to set a new password.
+pub(crate) const QUOTA: Option<Quota> = Quota::per_minute(10);
 /// How many passwords may wait for being checked: about two seconds' worth on two cores.
 const MAX_WAITING: usize = 256;
 
@@ -35,21 +39,49 @@ pub(crate) struct Login {
     /// One check a core: each takes 19 MiB.
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// Knows which proxies to believe.
+    reset: PasswordReset,
+    quota: Option<Quota>,
+    throttle: MemoryThrottle,
 }
 
 impl Login {
-    pub(crate) fn new(users: SqliteUsers) -> Result<Self, password_hash::Error> {
+    pub(crate) fn new(
+        users: SqliteUsers,
+        reset: PasswordReset,
+        quota: Option<Quota>,
+    ) -> Result<Self, password_hash::Error> {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(Self {
             users,
             decoy: database::hash("decoy")?.into(),
             running: Arc::new(Semaphore::new(cores)),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            reset,
+            quota,
+            throttle: MemoryThrottle::new(),
         })
     }
 
+    /// Counts a try of this client, whether or not it will succeed.
+    fn count(&self, client: &Client) -> Result<(), Refused> {
+        let Some(quota) = self.quota else { return Ok(()) };
+        match self.throttle.count_now(&ThrottleKey::of_client("login", client.address()), quota) {
+            Verdict::Within => Ok(()),
+            Verdict::Over { retry_after } => {
+                tracing::info!("a client tries to sign in too often");
+                Err(Refused::Throttled(retry_after))
+            }
+        }
+    }
+
     async fn sign_in(&self, request: Request) -> Result<(), Refused> {
+        let peer = request.remote_addr().as_socket_addr().map(SocketAddr::ip);
+        let client = self.reset.client(peer, request.headers());
         let Credentials { email, password } = read(request).await?;
+        // Who is turned away because of others does not pay for it.
+        let place = self.waiting.clone().try_acquire_owned().map_err(|_| Refused::Busy)?;
+        self.count(&client)?;
         let users = self.users.find_by_email(&email).await.map_err(|error| {
             tracing::error!(%error, "the user store does not answer");
             Refused::Busy
@@ -59,7 +91,7 @@ impl Login {
         // One answer, after one check of a password, whatever is wrong. Who gets another, or gets it sooner, has
         // learned who has an account here.
         let hash = user.filter(|user| user.is_active()).and_then(StoredUser::password_hash);
-        let matches = self.check(password, hash).await?;
+        let matches = self.check(password, hash, place).await;
         match user.filter(|_| matches && hash.is_some()) {
             Some(user) => {
                 tracing::info!(user = user.id(), "signed in");
@@ -72,9 +104,9 @@ impl Login {
         }
     }
 
-    async fn check(&self, password: String, hash: Option<&PasswordHash>) -> Result<bool, Refused> {
+    /// Whether the password belongs to the hash; without one the decoy is checked.
+    async fn check(&self, password: String, hash: Option<&PasswordHash>, place: OwnedSemaphorePermit) -> bool {
         let hash = hash.map_or_else(|| self.decoy.clone(), |hash| hash.expose().into());
-        let place = self.waiting.clone().try_acquire_owned().map_err(|_| Refused::Busy)?;
         let permit = self.running.clone().acquire_owned().await.expect("the semaphore is never closed");
         let check = move || {
             // Given back when the work is done, not when the client hangs up: the thread would be busy all the same.
@@ -82,15 +114,15 @@ impl Login {
             Argon2::default().verify_password(password.as_bytes(), &*hash)
         };
         match tokio::task::spawn_blocking(check).await {
-            Ok(Ok(())) => Ok(true),
-            Ok(Err(password_hash::Error::PasswordInvalid)) => Ok(false),
+            Ok(Ok(())) => true,
+            Ok(Err(password_hash::Error::PasswordInvalid)) => false,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a stored password hash cannot be read");
-                Ok(false)
+                false
             }
             Err(error) => {
                 tracing::error!(%error, "checking a password failed");
-                Ok(false)
+                false
             }
         }
     }
@@ -166,6 +198,7 @@ enum Refused {
     NotJson,
     Fields(Map<String, Value>),
     Credentials,
+    Throttled(Duration),
     Busy,
 }
 
@@ -179,6 +212,7 @@ impl fmt::Display for Refused {
             Self::NotJson => "The body is not a JSON object.",
             Self::Fields(_) => "Some fields are missing.",
             Self::Credentials => "The e-mail address or the password is wrong, or the account cannot sign in.",
+            Self::Throttled(_) => "Too many tries. Try again later.",
             Self::Busy => "Too much is going on here. Try again in a moment.",
         })
     }
@@ -195,6 +229,10 @@ impl IntoResponse for Refused {
             Self::NotJson => answer(StatusCode::BAD_REQUEST, &detail),
             Self::Fields(errors) => answer(StatusCode::BAD_REQUEST, &Value::Object(errors)),
             Self::Credentials => answer(StatusCode::UNAUTHORIZED, &detail),
+            Self::Throttled(after) => {
+                let seconds = after.as_secs() + 1;
+                answer(StatusCode::TOO_MANY_REQUESTS, &detail).with_header(RETRY_AFTER, seconds).into_response()
+            }
             Self::Busy => {
                 answer(StatusCode::SERVICE_UNAVAILABLE, &detail).with_header(RETRY_AFTER, "2").into_response()
             }
@@ -207,4 +245,42 @@ fn answer(status: StatusCode, body: &Value) -> Response {
     response.set_status(status);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_password_reset::SigningKey;
+
+    use super::*;
+
+    async fn login() -> Login {
+        let users = SqliteUsers::new(database::open("sqlite::memory:").await.unwrap());
+        let reset = PasswordReset::builder(users.clone(), SigningKey::generate().unwrap())
+            .link("https://example.com/#{token}")
+            .linked_handlers(false)
+            .on_reset_token_created(async |_| {})
+            .build();
+        Login::new(users, reset.unwrap(), QUOTA).unwrap()
+    }
+
+    async fn status(login: &Login) -> u16 {
+        let body = json!({ "email": "ann@example.com", "password": "wrong" }).to_string();
+        let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").body(body);
+        login.call(request).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn the_waiting_line_is_bounded_and_who_is_turned_away_pays_nothing() {
+        let login = login().await;
+        let others = login.waiting.clone().acquire_many_owned(MAX_WAITING as u32).await.unwrap();
+        for _ in 0..20 {
+            assert_eq!(status(&login).await, 503);
+        }
+        drop(others);
+        for _ in 0..10 {
+            assert_eq!(status(&login).await, 401);
+        }
+        assert_eq!(status(&login).await, 429);
+        assert_eq!(login.waiting.available_permits(), MAX_WAITING, "every place is given back");
+    }
 }

@@ -28,6 +28,7 @@ use clap::Parser;
 use poem::{EndpointExt, get};
 use poem_openapi::OpenApiService;
 use poem_password_reset::store::SqliteUsers;
+use poem_password_reset::throttle::Quotas;
 use poem_password_reset::{BuildError, HttpContract, KeyError, PasswordReset, ResetApi};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -98,11 +99,10 @@ async fn run(options: Options) -> Result<(), StartError> {
         .link(format!("{site}/reset-password#token={{token}}"))
         .data(mailer)
         .trusted_proxies(options.trusted_proxies.iter().cloned())
+        .quotas(if options.no_throttle { Quotas::off() } else { Quotas::default() })
         .build()?;
-    if options.no_throttle {
-        // Here, on the builder, the quotas will be switched off as soon as it has any.
-        tracing::info!("no quotas");
-    }
+    let quota = if options.no_throttle { None } else { login::QUOTA };
+    let login = Login::new(users, reset.clone(), quota).map_err(DatabaseError::from)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");
     let swagger_ui = docs::swagger_ui(&api);
     let routes = pages::routes(outbox)
@@ -110,7 +110,7 @@ async fn run(options: Options) -> Result<(), StartError> {
         .at("/docs", get(swagger_ui.clone()))
         .at("/docs/", get(swagger_ui))
         .nest("/api/password_reset", api.with(HttpContract))
-        .at("/api/login", Login::new(users).map_err(DatabaseError::from)?);
+        .at("/api/login", login);
 
     let stop = signals::stop().map_err(StartError::Signals)?;
     announce(&options, &site);

@@ -197,7 +197,7 @@ mod tests {
             })
         };
         let deadlines = Deadlines { headers: GENEROUS, drain: GENEROUS };
-        let server = start(Route::new().at("/", get(slow)), deadlines).await;
+        let mut server = start(Route::new().at("/", get(slow)), deadlines).await;
         let mut idle = TcpStream::connect(server.address).await.unwrap();
         let mut busy = TcpStream::connect(server.address).await.unwrap();
         busy.write_all(b"GET / HTTP/1.1\r\nHost: demo\r\n\r\n").await.unwrap();
@@ -207,7 +207,8 @@ mod tests {
         assert_eq!(read_all(&mut idle).await, "", "an idle connection is closed at once");
         let refused = async { while TcpStream::connect(server.address).await.is_ok() {} };
         timeout(GENEROUS, refused).await.expect("nobody else gets in");
-        assert!(!server.ended.is_finished());
+        let early = timeout(Duration::from_millis(200), &mut server.ended).await;
+        assert!(early.is_err(), "the request is waited for");
         go_on.notify_one();
         assert!(read_all(&mut busy).await.ends_with("done"));
         timeout(GENEROUS, server.ended).await.unwrap().unwrap();

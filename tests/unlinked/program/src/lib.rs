@@ -1,5 +1,6 @@
 //! What the two programs share. It does not mention the handlers.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use poem_password_reset::store::MemoryUsers;
@@ -7,9 +8,7 @@ use poem_password_reset::{PasswordReset, SigningKey};
 
 /// Starts, or says why not.
 pub fn run() -> ExitCode {
-    let key = SigningKey::from_bytes(b"the signing key of the tests, 32+").expect("the key is long enough");
-    let reset = PasswordReset::builder(MemoryUsers::new([]), key).link("https://app.example.com/#{token}").build();
-    match reset {
+    match start() {
         Ok(_) => {
             println!("started");
             ExitCode::SUCCESS
@@ -19,4 +18,10 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn start() -> Result<PasswordReset, Box<dyn Error>> {
+    let key = SigningKey::from_bytes(b"the signing key of the tests, 32+")?;
+    let users = MemoryUsers::new([]);
+    Ok(PasswordReset::builder(users, key).link("https://app.example.com/#{token}").build()?)
 }
