@@ -143,17 +143,17 @@ mod bad {
         let _value = PanicsInDrop;
     }
 
-    struct PanicsForever;
+    struct PanicsTwice;
 
-    impl Drop for PanicsForever {
+    impl Drop for PanicsTwice {
         fn drop(&mut self) {
-            panic_any(PanicsForever);
+            panic_any(PanicsInDrop);
         }
     }
 
-    /// Its payload panics again when it is dropped, and the payload of that again.
-    pub(crate) async fn panics_forever(_: Arc<ResetTokenCreated>) {
-        panic_any(PanicsForever);
+    /// Its payload panics when it is dropped, and so does the payload of that.
+    pub(crate) async fn panics_with_a_panic(_: Arc<ResetTokenCreated>) {
+        panic_any(PanicsTwice);
     }
 
     pub(crate) async fn hangs(_: Arc<ResetTokenCreated>) {
@@ -197,7 +197,7 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
         .on_reset_token_created(bad::panics_at_once)
         .on_reset_token_created(bad::panics_with_a_lock)
         .on_reset_token_created(bad::panics_in_drop)
-        .on_reset_token_created(bad::panics_forever)
+        .on_reset_token_created(bad::panics_with_a_panic)
         .on_reset_token_created(bad::hangs)
         .on_reset_token_created(bad::hangs_and_panics_in_drop)
         .on_reset_token_created(bad::fails_with_a_panic)
@@ -222,9 +222,9 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
         ("hangs_and_panics_in_drop", "the handler was not done within 30s"),
         ("panics", "the handler panicked"),
         ("panics_at_once", "the handler panicked"),
-        ("panics_forever", "the handler panicked"),
         ("panics_in_drop", "the handler panicked"),
         ("panics_with_a_lock", "the handler panicked"),
+        ("panics_with_a_panic", "the handler panicked"),
     ];
     let expected = expected.map(|(name, reason)| {
         format!("event=\"ResetTokenCreated\" handler=\"handlers::bad::{name}\" reason=\"{reason}\"")
