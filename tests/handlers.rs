@@ -490,6 +490,33 @@ async fn a_handler_that_cannot_answer_does_not_agree() {
 }
 
 #[tokio::test]
+async fn the_log_of_the_other_events_has_no_address_either() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let users = people();
+    let builder = || builder(users.clone()).on_reset_token_created(doubles::no_mail);
+    let reset = builder()
+        .on_pre_password_reset(async |event: Arc<PrePasswordReset>| {
+            Err::<(), _>(format!("before {:?}", event.user().email()))
+        })
+        .build()
+        .unwrap();
+    assert!(matches!(confirm(&reset, &users).await, Err(ResetError::Failed(_))));
+    let reset = builder()
+        .on_post_password_reset(async |event: Arc<PostPasswordReset>| {
+            Err::<(), _>(format!("after {}", event.user().email()))
+        })
+        .build()
+        .unwrap();
+    confirm(&reset, &users).await.unwrap();
+    reset.shutdown(Duration::from_secs(10)).await;
+    let failures = log.failures();
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    assert!(failures[0].ends_with(r#"reason="before \"[..]\"""#), "{failures:?}");
+    assert!(failures[1].ends_with(r#"reason="after [..]""#), "{failures:?}");
+}
+
+#[tokio::test]
 async fn the_reset_stands_whatever_is_done_after_it() {
     let users = people();
     let ran = Ran::default();
