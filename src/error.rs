@@ -233,7 +233,8 @@ mod operations {
     }
 
     /// Why a [`PasswordReset`](crate::PasswordReset) could not be built: every problem at once.
-    #[derive(Debug)]
+    ///
+    /// `Debug` is `Display`: a `main` that returns this error prints what its author has to read.
     pub struct BuildError {
         problems: Vec<Problem>,
     }
@@ -253,6 +254,12 @@ mod operations {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("the password reset cannot start:")?;
             self.problems.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+        }
+    }
+
+    impl fmt::Debug for BuildError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Display::fmt(self, f)
         }
     }
 

@@ -63,4 +63,5 @@ fn all_problems_are_listed_at_once() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     assert_eq!(text.lines().count(), 7, "a line for each: {text}");
+    assert_eq!(format!("{error:?}"), text, "it is what a `main` that returns it prints");
 }

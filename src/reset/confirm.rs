@@ -108,11 +108,7 @@ impl Inner {
     async fn ask_handlers(&self, bound: &BoundUser, client: &Client) -> Result<(), ResetError> {
         let event = PrePasswordReset::new(bound.user().clone(), client.clone());
         self.handlers.ask(Arc::new(event)).await.map_err(|error| match Veto::of(&error) {
-            Some(veto) => {
-                // Its text is for the user and may be about the user: it is not for the log.
-                tracing::info!(user = bound.user().id(), "a handler vetoed a password reset");
-                ResetError::PasswordRefused(vec![veto.text().to_owned()])
-            }
+            Some(veto) => ResetError::PasswordRefused(vec![veto.text().to_owned()]),
             None => ResetError::Failed(error),
         })
     }

@@ -524,9 +524,13 @@ fn sigterm_lets_everybody_finish() {
     // Two connections in the middle of a request: one is sent to its end, the other is given up.
     let body = json!({ "email": "bob@example.com" }).to_string();
     let mut half = connect(demo.address);
-    let content_type = ["Content-Type: application/json"];
-    let head = head(demo.address, "POST", "/api/password_reset/", &content_type, body.len());
+    let headers = ["Content-Type: application/json", "Expect: 100-continue"];
+    let head = head(demo.address, "POST", "/api/password_reset/", &headers, body.len());
     half.write_all(head.as_bytes()).unwrap();
+    // Said when the head has been read and the body is waited for (RFC 9110, section 10.1.1).
+    let mut go_on = *b"HTTP/1.1 100 Continue\r\n\r\n";
+    half.read_exact(&mut go_on).unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "));
     half.write_all(&body.as_bytes()[..5]).unwrap();
     let mut idle = connect(demo.address);
     // Answered on a connection that came later: the others have been accepted.
