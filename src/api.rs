@@ -2,6 +2,7 @@
 
 mod body;
 mod contract;
+mod form;
 mod schema;
 
 use poem::Request;
@@ -9,9 +10,9 @@ use poem_openapi::OpenApi;
 
 use self::body::Form;
 pub use self::contract::{HttpContract, HttpContractEndpoint};
+use self::form::{ConfirmForm, RequestForm, ValidateForm};
 use self::schema::{
-    Accepted, ConfirmForm, ConfirmRefused, Group, Replaced, RequestForm, RequestRefused, Status, Valid, ValidateForm,
-    ValidateRefused, Validated,
+    Accepted, ConfirmRefused, Group, Replaced, RequestRefused, Status, Valid, ValidateRefused, Validated,
 };
 use crate::client::Client;
 use crate::reset::PasswordReset;
