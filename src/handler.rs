@@ -1,30 +1,27 @@
-//! Handlers of events: the registry, dependency injection, and running them.
+//! Handlers of events: the registry and dependency injection. Running them is in `handler/run.rs`.
 //!
 //! An attribute submits a [`Handler`] to a list that the linker gathers, one per [`Event`]; the builder adds closures.
 //! [`HandlersBuilder::build`] checks that every value a handler wants was given, so [`Handlers`] cannot miss one later.
 //!
 //! What is `pub` here is for the code the attributes generate, which reaches it through `crate::__private`.
 
+mod run;
+
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use poem::web::Data;
-use thiserror::Error;
-use tokio_util::task::AbortOnDropHandle;
-use tracing::Instrument as _;
 
+pub(crate) use self::run::Handlers;
 use crate::error::{BoxError, Problem};
-use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto};
+use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 
 /// How long a handler may take unless the builder says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How much of an error's text is logged, in characters.
-const MAX_REASON_CHARS: usize = 500;
 
 /// A call of a handler.
 pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>>;
@@ -272,7 +269,7 @@ impl HandlersBuilder {
             problems.push(Problem::NoHandler);
         }
         let timeout = self.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        Handlers(Arc::new(Ready { lists: self.lists, timeout }))
+        Handlers::new(self.lists, timeout)
     }
 }
 
@@ -308,216 +305,4 @@ fn add_linked<E: Event>(list: &mut Vec<Entry<E>>, deps: &Arc<Deps>, problems: &m
 /// By priority, then name. Closures of one function share a name and stay in the order they were given in.
 fn sort<E>(list: &mut [Entry<E>]) {
     list.sort_by_key(|entry| (entry.priority, entry.name));
-}
-
-/// Why a handler came to no end of its own.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub(crate) enum HandlerFailure {
-    /// What it panicked with is not kept: it may hold a user's data.
-    #[error("the handler panicked")]
-    Panicked,
-    #[error("the handler was not done within {0:?}")]
-    TimedOut(Duration),
-    #[error("the handler was dropped: the runtime is shutting down")]
-    Dropped,
-}
-
-/// The handlers of every event, in order, with all they need.
-#[derive(Clone)]
-pub(crate) struct Handlers(Arc<Ready>);
-
-struct Ready {
-    lists: Lists,
-    timeout: Duration,
-}
-
-impl Handlers {
-    /// The handlers found for each event, for the log.
-    pub(crate) fn names(&self) -> String {
-        fn names<E: Event>(lists: &Lists) -> String {
-            let names = E::of(lists).iter().map(|entry| format!("{} ({})", entry.name, entry.location));
-            let names = names.reduce(|names, name| names + ", " + &name);
-            format!("{}: {}", E::NAME, names.as_deref().unwrap_or("none"))
-        }
-        let lists = &self.0.lists;
-        [names::<ResetTokenCreated>(lists), names::<PrePasswordReset>(lists), names::<PostPasswordReset>(lists)]
-            .join("; ")
-    }
-
-    /// Runs every handler of the event in order. One that fails is logged, and the others still run. Returns how many
-    /// failed.
-    ///
-    /// Dropping the future aborts the handler that runs.
-    pub(crate) async fn announce<E: Event>(&self, event: Arc<E>) -> usize {
-        let mut failed = 0;
-        for entry in E::of(&self.0.lists) {
-            if let Err(error) = self.run(entry, &event).await {
-                log_failure(entry, &*event, &error);
-                contained(|| drop(error));
-                failed += 1;
-            }
-        }
-        failed
-    }
-
-    /// Runs the handlers of [`PrePasswordReset`] in order until one refuses.
-    ///
-    /// # Errors
-    ///
-    /// That handler's error, which may be a [`Veto`], or a [`HandlerFailure`]. It is logged already.
-    pub(crate) async fn ask(&self, event: Arc<PrePasswordReset>) -> Result<(), BoxError> {
-        for entry in Event::of(&self.0.lists) {
-            if let Err(error) = self.run(entry, &event).await {
-                match Veto::of(&error) {
-                    // Its text is for the user, and may be about the user.
-                    Some(_) => tracing::info!(event = PrePasswordReset::NAME, handler = entry.name, "a handler vetoed"),
-                    None => log_failure(entry, &*event, &error),
-                }
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs one handler in a task of its own, so that whatever becomes of it ends there.
-    async fn run<E: Event>(&self, entry: &Entry<E>, event: &Arc<E>) -> Result<(), BoxError> {
-        let (call, event) = (Arc::clone(&entry.call), Arc::clone(event));
-        let task = tokio::spawn(async move { call(event).await }.in_current_span());
-        match tokio::time::timeout(self.0.timeout, AbortOnDropHandle::new(task)).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => {
-                let failure = if error.is_panic() { HandlerFailure::Panicked } else { HandlerFailure::Dropped };
-                contained(|| drop(error));
-                Err(failure.into())
-            }
-            Err(_) => Err(HandlerFailure::TimedOut(self.0.timeout).into()),
-        }
-    }
-}
-
-fn log_failure<E: Event>(entry: &Entry<E>, event: &E, error: &BoxError) {
-    let reason =
-        contained(|| reason(event, error)).unwrap_or_else(|| "an error that panics when it is shown".to_owned());
-    tracing::error!(event = E::NAME, handler = entry.name, reason, "a handler failed");
-}
-
-/// An error and its sources in one line, without the secrets of the event: mail servers and HTTP clients like to quote
-/// whom they were to write to.
-fn reason<E: Event>(event: &E, error: &BoxError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    for secret in event.secrets().into_iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "[..]").replace(&secret.replace('@', "%40"), "[..]");
-    }
-    // Only now is it cut: half a token would not be found.
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_REASON_CHARS).collect()
-}
-
-/// Keeps a panic in the code of an error or of a panic's payload from going further.
-fn contained<T>(run: impl FnOnce() -> T) -> Option<T> {
-    // The payload is leaked: dropping it could panic again.
-    catch_unwind(AssertUnwindSafe(run)).map_err(std::mem::forget).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::*;
-    use crate::client::Client;
-    use crate::on_post_password_reset;
-    use crate::user::StoredUser;
-
-    fn ready(builder: HandlersBuilder) -> Handlers {
-        let mut problems = Vec::new();
-        let handlers = builder.build(&mut problems);
-        assert_eq!(problems, [Problem::NoHandler], "these tests are about another event");
-        handlers
-    }
-
-    fn event() -> Arc<PostPasswordReset> {
-        Arc::new(PostPasswordReset::new(StoredUser::new(1, "ann@example.com", None), Client::none()))
-    }
-
-    #[on_post_password_reset(priority = -1)]
-    async fn annotated(_: &PostPasswordReset, called: Option<Data<&Arc<AtomicBool>>>) {
-        if let Some(Data(called)) = called {
-            called.store(true, Ordering::SeqCst);
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_linked_is_called_unless_it_is_switched_off() {
-        for linked in [true, false] {
-            let called = Arc::new(AtomicBool::new(false));
-            let mut builder = HandlersBuilder::default();
-            builder.data(Arc::clone(&called));
-            if !linked {
-                builder.linked(false);
-            }
-            assert_eq!(ready(builder).announce(event()).await, 0);
-            assert_eq!(called.load(Ordering::SeqCst), linked);
-        }
-    }
-
-    #[test]
-    fn the_names_say_which_event_nobody_handles() {
-        let mut builder = HandlersBuilder::default();
-        builder.add::<PrePasswordReset, _, _, _>(async |_| (), Location::caller());
-        let names = ready(builder).names();
-        let (pre, post) = names.split_once("; PostPasswordReset: ").unwrap();
-        assert!(
-            pre.starts_with("ResetTokenCreated: none; PrePasswordReset: poem_password_reset::handler::"),
-            "{names}"
-        );
-        assert!(post.starts_with("poem_password_reset::handler::tests::annotated (src/handler.rs:"), "{names}");
-    }
-
-    #[tokio::test]
-    async fn a_handler_runs_in_the_span_of_its_event() {
-        let log = tracing_subscriber::registry();
-        let _guard = tracing::subscriber::set_default(log);
-        let span = tracing::error_span!("of the event");
-        let id = span.id();
-        assert!(id.is_some());
-        let (tell, told) = std::sync::mpsc::channel();
-        let mut builder = HandlersBuilder::default();
-        let handler = move |_: Arc<PostPasswordReset>| {
-            let tell = tell.clone();
-            async move { tell.send(tracing::Span::current().id()).unwrap() }
-        };
-        builder.add(handler, Location::caller());
-        ready(builder).announce(event()).instrument(span).await;
-        assert_eq!(told.recv().unwrap(), id);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn dropping_the_announcement_ends_the_handler() {
-        struct Tells(Arc<AtomicBool>);
-        impl Drop for Tells {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
-        let dropped = Arc::new(AtomicBool::new(false));
-        let mut builder = HandlersBuilder::default();
-        let tells = Arc::clone(&dropped);
-        let handler = move |_: Arc<PostPasswordReset>| {
-            let guard = Tells(Arc::clone(&tells));
-            async move {
-                std::future::pending::<()>().await;
-                drop(guard);
-            }
-        };
-        builder.add(handler, Location::caller());
-        let handlers = ready(builder);
-        let announced = tokio::time::timeout(Duration::from_secs(1), handlers.announce(event())).await;
-        assert!(announced.is_err());
-        tokio::task::yield_now().await;
-        assert!(dropped.load(Ordering::SeqCst));
-    }
 }

@@ -5,6 +5,9 @@
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
 mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/log.rs"]
+mod log;
 
 use std::fmt;
 use std::io;
@@ -14,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use doubles::{GOOD_PASSWORD, builder, people, verifies};
+use log::Log;
 use poem::web::Data;
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{
@@ -21,7 +25,6 @@ use poem_password_reset::{
     ResetError, ResetTokenCreated, Veto, on_post_password_reset, on_pre_password_reset, on_reset_token_created,
 };
 use tokio::time::Instant;
-use tracing_subscriber::fmt::MakeWriter;
 
 /// What ran, in order.
 #[derive(Clone, Default)]
@@ -59,44 +62,11 @@ mod last {
     }
 }
 
-/// What this thread logs, while the guard lives. A test's runtime has but one thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn of_thread(&self) -> tracing::subscriber::DefaultGuard {
-        let log = tracing_subscriber::fmt().with_writer(self.clone()).with_ansi(false).with_target(false).finish();
-        tracing::subscriber::set_default(log)
-    }
-
-    /// Event, handler and reason of each failure.
-    fn failures(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let failures = text.lines().filter_map(|line| line.split_once("ERROR a handler failed "));
-        failures.map(|(_, fields)| fields.to_owned()).collect()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
+/// Event, handler and reason of each failure in a log.
+fn failures(log: &Log) -> Vec<String> {
+    let text = log.text();
+    let failures = text.lines().filter_map(|line| line.split_once("ERROR a handler failed "));
+    failures.map(|(_, fields)| fields.to_owned()).collect()
 }
 
 fn ann() -> poem_password_reset::StoredUser {
@@ -214,7 +184,7 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
         let ledger = reset.ledger();
         assert_eq!((ledger.accepted, ledger.failed, ledger.waiting), (round, round, 0));
     }
-    let failures = log.failures();
+    let failures = failures(&log);
     let expected = [
         ("fails", "the mail server is away"),
         ("fails_with_a_panic", "an error that panics when it is shown"),
@@ -303,7 +273,7 @@ async fn the_log_of_an_error_is_one_line_without_secrets() {
         .build()
         .unwrap();
     assert!(!send(&reset).await);
-    let [failure] = log.failures().try_into().unwrap();
+    let [failure] = failures(&log).try_into().unwrap();
     let reason = failure.split_once("reason=").unwrap().1;
     let begin =
         "the mail server  refused: 550 <[..]> /send?to=[..]: https://app.example.com/reset-password#token=[..]!!";
@@ -482,9 +452,9 @@ async fn a_handler_that_cannot_answer_does_not_agree() {
     let error = confirm(&reset, &users).await.unwrap_err();
     assert!(matches!(&error, ResetError::Failed(error) if error.to_string().contains("not done within 30s")));
     assert!(!has_new_password(&users));
-    assert_eq!(log.failures().len(), 2, "{}", log.text());
+    assert_eq!(failures(&log).len(), 2, "{}", log.text());
     assert!(
-        log.failures().iter().all(|failure| failure.starts_with("event=\"PrePasswordReset\" handler=\"handlers::a_"))
+        failures(&log).iter().all(|failure| failure.starts_with("event=\"PrePasswordReset\" handler=\"handlers::a_"))
     );
     assert!(!log.text().contains("ann@"), "{}", log.text());
 }
@@ -510,7 +480,7 @@ async fn the_log_of_the_other_events_has_no_address_either() {
         .unwrap();
     confirm(&reset, &users).await.unwrap();
     reset.shutdown(Duration::from_secs(10)).await;
-    let failures = log.failures();
+    let failures = failures(&log);
     assert_eq!(failures.len(), 2, "{failures:?}");
     assert!(failures[0].ends_with(r#"reason="before \"[..]\"""#), "{failures:?}");
     assert!(failures[1].ends_with(r#"reason="after [..]""#), "{failures:?}");

@@ -4,16 +4,19 @@
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
 mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/log.rs"]
+mod log;
 
 use std::fmt::Write as _;
-use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use doubles::{GOOD_PASSWORD, KEY, Watched, builder, cheap_hash, key, people};
+use log::Log;
 use poem::EndpointExt as _;
 use poem::test::TestClient;
 use poem_openapi::OpenApiService;
@@ -22,51 +25,6 @@ use poem_password_reset::{
     PrePasswordReset, ResetApi, ResetTokenCreated, StoredUser, TokenCodec, Veto,
 };
 use time::OffsetDateTime;
-use tracing_subscriber::fmt::MakeWriter;
-
-/// Everything that was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// The log of this process, at TRACE and of every crate.
-    fn of_process() -> &'static Self {
-        static LOG: OnceLock<Log> = OnceLock::new();
-        LOG.get_or_init(|| {
-            let log = Log::default();
-            let subscriber = tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::TRACE)
-                .with_ansi(false)
-                .with_writer(log.clone())
-                .finish();
-            tracing::subscriber::set_global_default(subscriber).unwrap();
-            log
-        })
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
-}
 
 /// Fails if `text` holds a secret, as it is or in the encodings that it might meet on its way.
 fn assert_holds_none(text: &str, secrets: &[(&str, String)]) {

@@ -163,6 +163,18 @@ impl World {
         self.mails.lock().unwrap().clone()
     }
 
+    /// Some mail was sent, and all of it to Ann's address on record, with the link that is configured.
+    pub async fn every_mail_is_anns(&self) {
+        let mails = self.mails().await;
+        assert!(!mails.is_empty());
+        for (address, link) in mails {
+            assert_eq!(
+                (&*address, &*link),
+                ("ann@example.com", "https://app.example.com/reset-password#token={token}")
+            );
+        }
+    }
+
     /// Asks, and holds the answer to what is promised of every answer.
     pub async fn ask(&self, ask: &Ask) -> Reply {
         let reply = match &self.wire {
