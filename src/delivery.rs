@@ -13,6 +13,8 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument as _;
 
+use crate::counters;
+
 /// What became of all requests so far. True at any moment:
 /// accepted = delivered + failed + ineligible + suppressed + lost + waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +44,18 @@ pub(crate) enum Outcome {
     Ineligible,
     Suppressed,
     Lost,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Ineligible => "ineligible",
+            Self::Suppressed => "suppressed",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// The queue.
@@ -137,6 +151,7 @@ impl Entry {
         let mut counts = lock(ledger);
         counts.accepted += 1;
         counts.waiting += 1;
+        counters::accepted_request();
         Self { ledger: Arc::clone(ledger), outcome: Outcome::Lost }
     }
 
@@ -147,6 +162,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        counters::finished_request(self.outcome.name());
         let mut counts = lock(&self.ledger);
         counts.waiting -= 1;
         match self.outcome {

@@ -196,6 +196,22 @@ mod operations {
         Failed(#[source] BoxError),
     }
 
+    impl ResetError {
+        /// What kind of error it is in one word, for log fields and metrics; of what is not available the
+        /// [reason](Unavailable::as_str).
+        pub fn as_str(&self) -> &'static str {
+            match self {
+                ResetError::InvalidEmail => "invalid_email",
+                ResetError::UnknownUser => "unknown_user",
+                ResetError::InvalidToken(_) => "invalid_token",
+                ResetError::PasswordRefused(_) => "password_refused",
+                ResetError::Throttled { .. } => "throttled",
+                ResetError::Unavailable { because, .. } => because.as_str(),
+                ResetError::Failed(_) => "failed",
+            }
+        }
+    }
+
     /// What keeps an operation from being done now: for the log.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     #[non_exhaustive]

@@ -18,6 +18,8 @@ mod api;
 #[cfg(feature = "poem")]
 mod client;
 #[cfg(feature = "poem")]
+mod counters;
+#[cfg(feature = "poem")]
 mod delivery;
 #[cfg(feature = "poem")]
 mod email;
@@ -27,6 +29,8 @@ mod event;
 mod handler;
 #[cfg(feature = "poem")]
 mod password;
+#[cfg(feature = "poem")]
+mod reason;
 #[cfg(feature = "poem")]
 mod reset;
 #[cfg(feature = "poem")]

@@ -21,12 +21,14 @@ pub use self::builder::PasswordResetBuilder;
 use self::link::Link;
 pub use self::request::SendError;
 use crate::client::{Client, TrustedProxies};
+use crate::counters;
 use crate::delivery::{Delivery, Ledger};
 use crate::email::EmailAddress;
 use crate::error::{InvalidToken, IssueError, Refusal, ResetError, Unavailable};
 use crate::event::ResetTokenCreated;
 use crate::handler::Handlers;
 use crate::password::{PasswordHasher, PasswordPolicy, Workers};
+use crate::reason::reason;
 use crate::secret::{FieldMac, KeyRing};
 use crate::store::{UserStore, Users};
 use crate::throttle::{Scope, ThrottleKey, Throttles, Verdict};
@@ -41,6 +43,24 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Cheap to clone; clones share everything. Give one to [`ResetApi`](crate::ResetApi) and keep one for
 /// [`shutdown`](Self::shutdown), [`issue`](Self::issue) and [`send`](Self::send). The operations must be called on a
 /// tokio runtime.
+///
+/// # What operators see
+///
+/// The log has an event, through `tracing`, for each request that was accepted, client that was throttled, token that was
+/// refused (with the [`Refusal`]), password that was replaced or refused, handler that failed, request that was lost, and
+/// for whatever was not available; none of them holds a token, a password, a key or an e-mail address.
+///
+/// With the feature `metrics` there are counters, through the facade of that name. Install the program's recorder before
+/// `build()`.
+///
+/// | counter | labels | counts |
+/// | --- | --- | --- |
+/// | `password_reset_operations_total` | `operation`: `request`, `validate`, `confirm`; `result`: `ok` or [`ResetError::as_str`] | what was answered |
+/// | `password_reset_refused_tokens_total` | `refusal`: [`Refusal::as_str`] | tokens refused |
+/// | `password_reset_requests_total` | `outcome`: `delivered`, `failed`, `ineligible`, `suppressed`, `lost` | accepted requests that are done, as in the [ledger](Self::ledger) |
+/// | `password_reset_requests_waiting` (gauge) | | accepted requests that are not done |
+/// | `password_reset_failed_handlers_total` | `event`, `handler` | handlers that failed, panicked or took too long |
+/// | `password_reset_throttle_failures_total` | | times when the throttle failed and the one in memory took over |
 #[derive(Clone)]
 pub struct PasswordReset {
     inner: Arc<Inner>,
@@ -81,9 +101,7 @@ impl PasswordReset {
     ///
     /// [`ResetError::InvalidToken`], or [`ResetError::Unavailable`] if the store does not answer.
     pub async fn validate(&self, token: &str) -> Result<StoredUser, ResetError> {
-        self.inner.is_available()?;
-        let claims = self.inner.verify(token)?;
-        Ok(self.inner.bind(claims).await?.into_user())
+        answered(Scope::Validate, self.inner.check(token).await)
     }
 
     /// Issues a token to `user` from code, for an administrator's page or a job. No mail is sent and no handler is
@@ -134,9 +152,12 @@ impl PasswordReset {
 
     /// The same for a client, who has a quota.
     pub(crate) async fn validate_for(&self, client: &Client, token: &str) -> Result<StoredUser, ResetError> {
-        self.inner.is_available()?;
-        self.inner.count_client(Scope::Validate, client).await?;
-        self.validate(token).await
+        let checked = async {
+            self.inner.is_available()?;
+            self.inner.count_client(Scope::Validate, client).await?;
+            self.inner.check(token).await
+        };
+        answered(Scope::Validate, checked.await)
     }
 
     /// Who sent a request, by the address of the peer and the headers: with the same
@@ -186,6 +207,12 @@ impl Inner {
         }
     }
 
+    async fn check(&self, token: &str) -> Result<StoredUser, ResetError> {
+        self.is_available()?;
+        let claims = self.verify(token)?;
+        Ok(self.bind(claims).await?.into_user())
+    }
+
     fn verify(&self, token: &str) -> Result<SignedClaims, ResetError> {
         Ok(self.codec.verify(token, OffsetDateTime::now_utc()).map_err(refused)?)
     }
@@ -194,7 +221,7 @@ impl Inner {
     async fn bind(&self, claims: SignedClaims) -> Result<BoundUser, ResetError> {
         let found = self.users.find_by_id(claims.user_id()).await;
         let user = found.map_err(|error| {
-            tracing::error!(error = %error, "the user store failed to look a user up");
+            tracing::error!(reason = reason(&error, []), "the user store failed to look a user up");
             unavailable(Unavailable::StoreDown)
         })?;
         let user = user.ok_or_else(|| refused(InvalidToken::because(Refusal::UnknownUser)))?;
@@ -238,9 +265,27 @@ pub struct ShutdownReport {
     pub unfinished_confirms: usize,
 }
 
+/// Counts what an operation is answered, and logs what is not logged where it comes from.
+fn answered<T>(operation: Scope, answer: Result<T, ResetError>) -> Result<T, ResetError> {
+    let operation = operation.name();
+    match &answer {
+        Ok(_) => counters::answered(operation, "ok"),
+        Err(error) => {
+            counters::answered(operation, error.as_str());
+            match error {
+                ResetError::Unavailable { because, .. } => tracing::warn!(operation, %because, "not available now"),
+                ResetError::PasswordRefused(_) => tracing::info!(operation, "a new password was refused"),
+                _ => {}
+            }
+        }
+    }
+    answer
+}
+
 /// Writes a refusal to the log, the one place where it may be told.
 fn refused(error: InvalidToken) -> InvalidToken {
     tracing::info!(refusal = %error.refusal(), "a reset token was refused");
+    counters::refused_token(error.refusal().as_str());
     error
 }
 

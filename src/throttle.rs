@@ -17,7 +17,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 pub use self::memory::MemoryThrottle;
+use crate::counters;
 use crate::error::BoxError;
+use crate::reason::reason;
 
 /// So many uses in a window of time, which begins with the first of them.
 ///
@@ -262,7 +264,8 @@ impl Throttles {
             Some(custom) if !self.is_away() => match self.ask(&**custom, &key, quota).await {
                 Ok(verdict) => verdict,
                 Err(error) => {
-                    tracing::error!(error = %error, "the throttle failed; counting in memory for a while");
+                    tracing::error!(reason = reason(&error, []), "the throttle failed; counting in memory for a while");
+                    counters::failed_throttle();
                     *self.away_until() = Some(Instant::now() + AWAY_FOR);
                     self.memory.count_now(&key, quota)
                 }

@@ -22,7 +22,7 @@ use poem::test::TestClient;
 use poem_openapi::OpenApiService;
 use poem_password_reset::{
     BoxError, Client, HttpContract, KeyRing, NewPassword, PasswordHash, PasswordPolicy, PostPasswordReset,
-    PrePasswordReset, ResetApi, ResetTokenCreated, StoredUser, TokenCodec, Veto,
+    PrePasswordReset, ResetApi, ResetTokenCreated, StoredUser, Swap, TokenCodec, UserStore, Veto,
 };
 use time::OffsetDateTime;
 
@@ -144,6 +144,58 @@ async fn no_secret_is_logged_in_a_whole_flow() {
         ("the key", String::from_utf8(KEY.to_vec()).unwrap()),
         ("the hash of a password", hash("1")),
         ("another hash", hash("2")),
+    ];
+    assert_holds_none(&text, &secrets);
+}
+
+/// A store and a hasher whose errors quote whatever they were given, on a line of its own.
+struct Quotes(poem_password_reset::store::MemoryUsers);
+
+impl UserStore for Quotes {
+    type Error = BoxError;
+
+    async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
+        Err(format!("no answer for\nERROR {email}").into())
+    }
+
+    async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
+        Ok(self.0.get(id))
+    }
+
+    async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
+        let old = user.password_hash().map(PasswordHash::expose);
+        Err(format!("not {} instead of {old:?} for\nERROR {}", new_hash.expose(), user.email()).into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_the_application_are_logged_in_one_line_without_what_they_quote() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let users = people();
+    let refuses = |password: &str| match password.contains("tractor") {
+        true => Err(BoxError::from(format!("cannot hash\nERROR {password}"))),
+        false => Ok(cheap_hash(password)?),
+    };
+    let reset = builder(Quotes(users.clone())).hasher(refuses).on_reset_token_created(async |_| {}).build().unwrap();
+    let ann = users.get("1").unwrap();
+    let token = reset.issue(&ann, None).unwrap().token().expose().to_owned();
+    let confirm = async |password: &str| reset.confirm(&token, NewPassword::new(password), Client::none()).await;
+
+    confirm(GOOD_PASSWORD).await.unwrap_err();
+    confirm("a parrot sings in the cellar").await.unwrap_err();
+    reset.request("ann@example.com", Client::none()).await.unwrap();
+    reset.shutdown(Duration::from_secs(60)).await;
+
+    let text = log.text();
+    for told in ["cannot hash ERROR [..]", "for ERROR [..]", "no answer for ERROR [..]"] {
+        assert!(text.contains(told), "{told:?} is logged: {text}");
+    }
+    let secrets = [
+        ("the address", "ann@example.com".to_owned()),
+        ("the password that was not hashed", GOOD_PASSWORD.to_owned()),
+        ("the password in the new hash", "a parrot sings in the cellar".to_owned()),
+        ("the old hash", ann.password_hash().unwrap().expose().to_owned()),
     ];
     assert_holds_none(&text, &secrets);
 }

@@ -9,11 +9,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::{Entry, Event, Lists};
+use crate::counters;
 use crate::error::BoxError;
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto};
-
-/// How much of an error's text is logged, in characters.
-const MAX_REASON_CHARS: usize = 500;
+use crate::reason::reason;
 
 /// Why a handler came to no end of its own.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -105,25 +104,10 @@ impl Handlers {
 }
 
 fn log_failure<E: Event>(entry: &Entry<E>, event: &E, error: &BoxError) {
-    let reason =
-        contained(|| reason(event, error)).unwrap_or_else(|| "an error that panics when it is shown".to_owned());
+    let reason = contained(|| reason(error, event.secrets()))
+        .unwrap_or_else(|| "an error that panics when it is shown".to_owned());
     tracing::error!(event = E::NAME, handler = entry.name, reason, "a handler failed");
-}
-
-/// An error and its sources in one line, without the secrets of the event: mail servers and HTTP clients like to quote
-/// whom they were to write to.
-fn reason<E: Event>(event: &E, error: &BoxError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    for secret in event.secrets().into_iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "[..]").replace(&secret.replace('@', "%40"), "[..]");
-    }
-    // Only now is it cut: half a token would not be found.
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_REASON_CHARS).collect()
+    counters::failed_handler(E::NAME, entry.name);
 }
 
 /// Keeps a panic in the code of an error or of a panic's payload from going further.

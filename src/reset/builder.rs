@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::link::Link;
 use super::{Inner, PasswordReset};
 use crate::client::TrustedProxies;
+use crate::counters;
 use crate::delivery::Delivery;
 use crate::error::{BuildError, Problem};
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
@@ -256,6 +257,7 @@ impl PasswordResetBuilder {
         self.policy.warm_up();
         let address_mac = self.keys.current().field_mac(Purpose::Throttle);
         let codec = TokenCodec::new(self.keys);
+        counters::describe();
         tracing::info!(handlers = %handlers.names(), keys = ?codec, "password reset is ready");
         let inner = Inner {
             users: self.users,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
-use super::{Inner, PasswordReset, refused, unavailable};
+use super::{Inner, PasswordReset, answered, refused, unavailable};
 use crate::client::Client;
 use crate::error::{BoxError, InvalidToken, Refusal, ResetError, Unavailable};
 use crate::event::{PostPasswordReset, PrePasswordReset, Veto};
 use crate::password::Place;
+use crate::reason::reason;
 use crate::secret::{NewPassword, PasswordHash};
 use crate::store::Swap;
 use crate::throttle::Scope;
@@ -32,6 +33,22 @@ impl PasswordReset {
     /// * [`ResetError::Unavailable`]: busy, store down, shutting down; or, with [`Unavailable::UnknownOutcome`], the
     ///   store did not say whether it wrote. A second try is safe.
     pub async fn confirm(&self, token: &str, password: NewPassword, client: Client) -> Result<(), ResetError> {
+        let told = match self.start(token, password, client).await {
+            Ok(told) => told,
+            Err(error) => return answered(Scope::Confirm, Err(error)),
+        };
+        // Nothing is told if the task panicked, in the store for example: what was written is not known.
+        told.await.unwrap_or_else(|_| answered(Scope::Confirm, Err(unavailable(Unavailable::UnknownOutcome))))
+    }
+
+    /// Checks all that can be checked without knowing the user, and leaves the rest to a task of its own, which tells
+    /// the answer.
+    async fn start(
+        &self,
+        token: &str,
+        password: NewPassword,
+        client: Client,
+    ) -> Result<oneshot::Receiver<Result<(), ResetError>>, ResetError> {
         // The upper limit comes first, alike for everybody: a long password costs nothing, and tells nothing.
         if let Some(reason) = self.inner.policy.too_long(password.expose()) {
             return Err(ResetError::PasswordRefused(vec![reason]));
@@ -51,15 +68,14 @@ impl PasswordReset {
                 Err(error) => (Err(error), None),
             };
             // Nobody may be waiting any more.
-            let _ = tell.send(answer);
+            let _ = tell.send(answered(Scope::Confirm, answer));
             if let Some(event) = event {
                 inner.handlers.announce(Arc::new(event)).await;
             }
             drop(tracked);
         };
         tokio::spawn(task.in_current_span());
-        // Nothing is told if the task panicked, in the store for example: what was written is not known.
-        told.await.unwrap_or_else(|_| Err(unavailable(Unavailable::UnknownOutcome)))
+        Ok(told)
     }
 }
 
@@ -79,7 +95,9 @@ impl Inner {
         let hash = self.hash(&bound, password, &place).await?;
         drop(place);
         let swap = self.users.replace_password(&bound, &hash).await.map_err(|error| {
-            tracing::error!(error = %error, "the user store did not say whether it replaced the password");
+            let secrets = secrets_of(bound.user()).chain([hash.expose()]);
+            let reason = reason(&error, secrets);
+            tracing::error!(reason, "the user store did not say whether it replaced the password");
             unavailable(Unavailable::UnknownOutcome)
         })?;
         match swap {
@@ -101,7 +119,7 @@ impl Inner {
         match checked {
             Ok(Ok(())) => Ok(()),
             Ok(Err(reasons)) => Err(ResetError::PasswordRefused(reasons)),
-            Err(_) => Err(failed("a rule of the password policy panicked")),
+            Err(_) => Err(failed("a rule of the password policy panicked", [])),
         }
     }
 
@@ -114,22 +132,27 @@ impl Inner {
     }
 
     async fn hash(&self, bound: &BoundUser, password: NewPassword, place: &Place) -> Result<PasswordHash, ResetError> {
-        let hasher = Arc::clone(&self.hasher);
-        let hashed = place.run(move || hasher.hash(password.expose())).await;
-        let hash =
-            PasswordHash::new(hashed.unwrap_or_else(|_| Err("the password hasher panicked".into())).map_err(failed)?);
+        let (hasher, given) = (Arc::clone(&self.hasher), password.clone());
+        let hashed = place.run(move || hasher.hash(given.expose())).await;
+        let hashed = hashed.unwrap_or_else(|_| Err("the password hasher panicked".into()));
+        let hash = PasswordHash::new(hashed.map_err(|error| failed(error, [password.expose()]))?);
         // With an equal hash the row would not change, and the token would live on.
         match bound.user().password_hash() {
             Some(old) if old.expose() == hash.expose() => {
-                Err(failed("the password hasher made the hash that is stored already: it uses no salt"))
+                Err(failed("the password hasher made the hash that is stored already: it uses no salt", []))
             }
             _ => Ok(hash),
         }
     }
 }
 
-fn failed(error: impl Into<BoxError>) -> ResetError {
+/// What a store's error may quote of a user.
+fn secrets_of(user: &StoredUser) -> impl Iterator<Item = &str> {
+    [Some(user.email()), user.password_hash().map(PasswordHash::expose)].into_iter().flatten()
+}
+
+fn failed<'s>(error: impl Into<BoxError>, secrets: impl IntoIterator<Item = &'s str>) -> ResetError {
     let error = error.into();
-    tracing::error!(error = %error, "a password could not be reset");
+    tracing::error!(reason = reason(&error, secrets), "a password could not be reset");
     ResetError::Failed(error)
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Inner, PasswordReset, unavailable};
+use super::{Inner, PasswordReset, answered, unavailable};
 use crate::client::Client;
 use crate::delivery::{Outcome, Place};
 use crate::email::EmailAddress;
 use crate::error::{BoxError, IssueError, ResetError, Unavailable};
 use crate::event::ResetTokenCreated;
+use crate::reason::reason;
 use crate::throttle::{Scope, ThrottleKey, Verdict};
 use crate::user::StoredUser;
 
@@ -29,6 +30,10 @@ impl PasswordReset {
     /// [`ResetError::Unavailable`] when the queue is full, the store is down or the service is shutting down. All of
     /// them alike for every address.
     pub async fn request(&self, email: &str, client: Client) -> Result<(), ResetError> {
+        answered(Scope::Request, self.accept(email, client).await)
+    }
+
+    async fn accept(&self, email: &str, client: Client) -> Result<(), ResetError> {
         let address = EmailAddress::parse(email, self.inner.international_addresses).ok_or(ResetError::InvalidEmail)?;
         let place = self.inner.place()?;
         self.inner.count_client(Scope::Request, &client).await?;
@@ -120,7 +125,7 @@ impl Inner {
             let delivered = match self.issue(user, self.lifetime, client.clone()) {
                 Ok(event) => self.announce(event).await,
                 Err(error) => {
-                    tracing::error!(error = %error, "no token could be issued");
+                    tracing::error!(reason = %error, "no token could be issued");
                     Outcome::Failed
                 }
             };
@@ -137,7 +142,8 @@ impl Inner {
         let mut found = self.users.find_by_email(address.as_str()).await;
         for pause in BACK_OFF {
             let Err(error) = &found else { break };
-            tracing::warn!(error = %error, "the user store failed to look up an address; trying again");
+            let reason = reason(error, [address.as_str()]);
+            tracing::warn!(reason, "the user store failed to look up an address; trying again");
             tokio::time::sleep(pause).await;
             found = self.users.find_by_email(address.as_str()).await;
         }
@@ -151,7 +157,8 @@ impl Inner {
                 Ok(same)
             }
             Err(error) => {
-                tracing::error!(error = %error, "the user store failed to look up an address");
+                let reason = reason(&error, [address.as_str()]);
+                tracing::error!(reason, "the user store failed to look up an address");
                 self.users.found_down();
                 Err(error)
             }
