@@ -167,14 +167,15 @@ pub(crate) struct FieldMac(Hmac<Sha256>);
 
 impl FieldMac {
     /// The MAC of these fields. A field that is missing is not the same as one that is empty.
+    #[inline]
     pub(crate) fn of<'f>(&self, fields: impl IntoIterator<Item = Option<&'f [u8]>>) -> [u8; 32] {
         let mut mac = self.0.clone();
-        for field in fields {
+        fields.into_iter().for_each(|field| {
             // No field has the length that stands for a missing one.
             let length = field.map_or(u64::MAX, |field| field.len() as u64);
             mac.update(&length.to_be_bytes());
             mac.update(field.unwrap_or_default());
-        }
+        });
         mac.finalize().into_bytes().into()
     }
 }

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use super::base64url::{decode, decode_exactly, decoded_len};
 use crate::error::Refusal;
 
 /// Longer tokens are refused unread: work before the MAC is a gift to an attacker.
@@ -16,11 +17,15 @@ pub(crate) const MAX_TOKEN_BYTES: usize = 1024;
 /// Bytes of an HMAC-SHA256.
 const TAG_BYTES: usize = 32;
 
+/// How many letters of base64url that makes.
+const TAG_LETTERS: usize = 43;
+
 /// How many bytes a claims object of a token that is not too long can have, decoded.
 pub(crate) const MAX_CLAIMS_BYTES: usize = MAX_TOKEN_BYTES / 4 * 3;
 
 /// A key in the form that work is done with: its one header, encoded, and its MAC, keyed.
 pub(crate) struct JwsKey {
+    /// With the dot that ends it.
     header: String,
     mac: Hmac<Sha256>,
 }
@@ -28,14 +33,13 @@ pub(crate) struct JwsKey {
 impl JwsKey {
     /// `header` is the JSON of the JOSE header.
     pub(crate) fn new(header: &[u8], mac: Hmac<Sha256>) -> Self {
-        Self { header: BASE64_URL_SAFE_NO_PAD.encode(header), mac }
+        Self { header: BASE64_URL_SAFE_NO_PAD.encode(header) + ".", mac }
     }
 
     /// Signs `claims`.
     pub(crate) fn seal(&self, claims: &[u8]) -> String {
         let mut token = String::with_capacity(self.header.len() + claims.len() * 4 / 3 + TAG_BYTES * 4 / 3 + 8);
         token.push_str(&self.header);
-        token.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(claims, &mut token);
         let tag = self.mac.clone().chain_update(&token).finalize().into_bytes();
         token.push('.');
@@ -57,9 +61,9 @@ impl Opened<'_> {
     /// Decodes the claims into `room`. Only the one spelling without padding and stray bits is accepted (RFC 4648,
     /// sections 3.2 and 3.5; RFC 7515, section 2).
     pub(crate) fn decode<'r>(&self, room: &'r mut [u8; MAX_CLAIMS_BYTES]) -> Result<&'r [u8], Refusal> {
-        let length =
-            BASE64_URL_SAFE_NO_PAD.decode_slice(self.claims, room.as_mut_slice()).map_err(|_| Refusal::Claims)?;
-        room.get(..length).ok_or(Refusal::Claims)
+        let room = room.get_mut(..decoded_len(self.claims.len())).ok_or(Refusal::Claims)?;
+        decode(self.claims.as_bytes(), room).ok_or(Refusal::Claims)?;
+        Ok(room)
     }
 }
 
@@ -68,17 +72,16 @@ pub(crate) fn open<'t>(keys: &[JwsKey], token: &'t str) -> Result<Opened<'t>, Re
     if token.len() > MAX_TOKEN_BYTES {
         return Err(Refusal::TooLong);
     }
-    let (message, tag) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
-    let (header, claims) = message.split_once('.').ok_or(Refusal::Malformed)?;
-    let key = keys.iter().position(|key| key.header == header).ok_or(Refusal::Header)?;
-    // Three bytes more than a tag has: the decoder wants room for its estimate.
-    let mut raw = [0; TAG_BYTES + 3];
-    let length = BASE64_URL_SAFE_NO_PAD.decode_slice(tag, &mut raw).map_err(|_| Refusal::Signature)?;
-    if length != TAG_BYTES {
-        return Err(Refusal::Signature);
-    }
+    let after_header = |key: &JwsKey| token.strip_prefix(key.header.as_str());
+    let found = keys.iter().enumerate().find_map(|(key, known)| Some((key, after_header(known)?)));
+    let Some((key, rest)) = found else {
+        return Err(if token.matches('.').count() < 2 { Refusal::Malformed } else { Refusal::Header });
+    };
+    let (claims, tag) = rest.rsplit_once('.').ok_or(Refusal::Malformed)?;
+    let tag_bytes = decode_exactly::<TAG_LETTERS, TAG_BYTES>(tag.as_bytes()).ok_or(Refusal::Signature)?;
+    let message = &token[..token.len() - tag.len() - 1];
     // Constant time: how many leading bytes are right must not show in how long this takes.
-    keys[key].mac.clone().chain_update(message).verify_slice(&raw[..TAG_BYTES]).map_err(|_| Refusal::Signature)?;
+    keys[key].mac.clone().chain_update(message).verify_slice(&tag_bytes).map_err(|_| Refusal::Signature)?;
     Ok(Opened { key, claims })
 }
 

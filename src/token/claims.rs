@@ -1,0 +1,199 @@
+//! The claims of a reset token, and their JSON.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::base64url::decode_exactly;
+
+/// The `aud` of the claims.
+const AUDIENCE: &str = "password-reset";
+
+/// How much of the binding MAC stands in the token: 128 bits, as it is keyed and only ever compared.
+pub(super) const BINDING_BYTES: usize = 16;
+
+/// How many letters of base64url that makes.
+const BINDING_LETTERS: usize = 22;
+
+/// What a reset token says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Claims<'t> {
+    pub(super) user_id: Cow<'t, str>,
+    pub(super) issued_at: i64,
+    pub(super) expires_at: i64,
+    pub(super) binding: [u8; BINDING_BYTES],
+}
+
+/// The claims as they stand in a token: all required, no others, none twice.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json<'t> {
+    #[serde(borrow)]
+    sub: Cow<'t, str>,
+    iat: i64,
+    exp: i64,
+    #[serde(borrow)]
+    aud: Cow<'t, str>,
+    #[serde(borrow)]
+    bnd: Cow<'t, str>,
+}
+
+impl<'t> Claims<'t> {
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        super::json(&Json {
+            sub: Cow::Borrowed(&self.user_id),
+            iat: self.issued_at,
+            exp: self.expires_at,
+            aud: AUDIENCE.into(),
+            bnd: BASE64_URL_SAFE_NO_PAD.encode(self.binding).into(),
+        })
+    }
+
+    /// Reads claims in any order and spacing that JSON allows. `None` if one is missing, unknown, repeated, of the wrong
+    /// type or not ours.
+    pub(super) fn from_json(json: &'t [u8]) -> Option<Self> {
+        Self::from_own_json(json).or_else(|| Self::from_any_json(json))
+    }
+
+    /// Reads claims in the very form that [`to_json`](Self::to_json) gives them, which is that of every token of ours whose
+    /// id needs no escape. A JSON parser takes as long for them as the MAC of the binding does.
+    fn from_own_json(json: &'t [u8]) -> Option<Self> {
+        let (user_id, rest) = plain_text(json.strip_prefix(br#"{"sub":""#)?)?;
+        let (issued_at, rest) = plain_number(rest.strip_prefix(br#"","iat":"#)?)?;
+        let (expires_at, rest) = plain_number(rest.strip_prefix(br#","exp":"#)?)?;
+        let rest = rest.strip_prefix(br#","aud":"password-reset","bnd":""#)?;
+        let binding = decode_exactly::<BINDING_LETTERS, BINDING_BYTES>(rest.strip_suffix(br#""}"#)?)?;
+        Some(Self { user_id: user_id.into(), issued_at, expires_at, binding })
+    }
+
+    fn from_any_json(json: &'t [u8]) -> Option<Self> {
+        // Derived structs also read arrays, and five values in the right order are not claims.
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return None;
+        }
+        let Json { sub, iat, exp, aud, bnd } = serde_json::from_slice(json).ok()?;
+        let binding = decode_exactly::<BINDING_LETTERS, BINDING_BYTES>(bnd.as_bytes())?;
+        (aud == AUDIENCE).then_some(Self { user_id: sub, issued_at: iat, expires_at: exp, binding })
+    }
+}
+
+/// The text up to a quote, and the quote and what follows it. `None` for text that JSON writes otherwise than it is.
+fn plain_text(json: &[u8]) -> Option<(&str, &[u8])> {
+    let (text, rest) = json.split_at(json.iter().position(|byte| *byte == b'"')?);
+    // Without an early exit: so the compiler looks at many bytes at a time.
+    let escapes = text.iter().fold(false, |escapes, byte| escapes | (*byte == b'\\') | (*byte < b' '));
+    if escapes {
+        return None;
+    }
+    std::str::from_utf8(text).ok().map(|text| (text, rest))
+}
+
+/// A number of up to eighteen digits, and what follows it. `None` for numbers that are written in any other way.
+fn plain_number(json: &[u8]) -> Option<(i64, &[u8])> {
+    let mut number = 0;
+    let mut digits = 0;
+    for digit in json.iter().map(|byte| byte.wrapping_sub(b'0')).take_while(|digit| *digit < 10).take(18) {
+        number = number * 10 + i64::from(digit);
+        digits += 1;
+    }
+    (digits > 0 && !json.starts_with(b"0")).then(|| (number, &json[digits..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BND: &str = "AAECAwQFBgcICQoLDA0ODw";
+
+    #[test]
+    fn what_is_written_is_read_without_a_json_parser() {
+        let most = i64::pow(10, 18) - 1;
+        let claims = Claims { user_id: "7".into(), issued_at: 1, expires_at: most, binding: [7; BINDING_BYTES] };
+        assert_eq!(Claims::from_own_json(&claims.to_json()), Some(claims));
+    }
+
+    #[test]
+    fn what_is_spelled_otherwise_is_left_to_the_parser() {
+        let json = |sub: &str, iat: &str| {
+            format!(r#"{{"sub":"{sub}","iat":{iat},"exp":2,"aud":"password-reset","bnd":"{BND}"}}"#)
+        };
+        for json in [
+            json(r"\u0037", "1"),
+            json("7", "0"),
+            json("7", "-1"),
+            json("7", " 1"),
+            json("7", "1000000000000000000"),
+            json("7", "1") + "\n",
+            json("7", "1").replace("AAEC", r"\u0041AEC"),
+            r#"{"exp":2,"iat":1,"sub":"7","bnd":"AAECAwQFBgcICQoLDA0ODw","aud":"password\u002dreset"}"#.to_owned(),
+        ] {
+            assert_eq!(Claims::from_own_json(json.as_bytes()), None, "{json}");
+            assert!(Claims::from_json(json.as_bytes()).is_some(), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_or_not_ours_is_refused() {
+        let json = |sub: &str, iat: &str, aud: &str, bnd: &str| {
+            format!(r#"{{"sub":"{sub}","iat":{iat},"exp":2,"aud":"{aud}","bnd":"{bnd}"}}"#)
+        };
+        let good = json("7", "1", AUDIENCE, BND);
+        assert!(Claims::from_json(good.as_bytes()).is_some());
+        for json in [
+            json("7", "01", AUDIENCE, BND),
+            json("7", "+1", AUDIENCE, BND),
+            json("7", "1.0", AUDIENCE, BND),
+            json("7", "1e0", AUDIENCE, BND),
+            json("7", "", AUDIENCE, BND),
+            json("7", "10000000000000000000", AUDIENCE, BND),
+            json("\n", "1", AUDIENCE, BND),
+            json("7", "1", "invitation", BND),
+            json("7", "1", AUDIENCE, "AAECAwQFBgcICQoLDA0ODx"),
+            json("7", "1", AUDIENCE, "AAECAwQFBgcICQoLDA0OD"),
+            json("7", "1", AUDIENCE, "AAECAwQFBgcICQoLDA0ODwA"),
+            good.clone() + "}",
+            format!("[\"7\",1,2,\"{AUDIENCE}\",\"{BND}\"]"),
+        ] {
+            assert_eq!(Claims::from_json(json.as_bytes()), None, "{json}");
+        }
+        let mut not_utf8 = good.into_bytes();
+        not_utf8[8] = 0xff;
+        assert_eq!(Claims::from_json(&not_utf8), None);
+    }
+
+    proptest! {
+        /// What is read without the parser, the parser reads in the same way.
+        #[test]
+        fn the_parser_agrees(
+            sub in r#"([^"\\]|["\\]|\\u00e9|\PC){0,8}"#,
+            iat in r"-?[0-9]{1,20}|[0-9]{10}|[0-9.eE+-]{1,4}",
+            exp in r"[0-9]{10}|[0-9]{1,20}",
+            aud in r#"password-reset|password-reset|[a-z-]{0,14}|"|\\"#,
+            bnd in r#"[A-Za-z0-9_-]{21}[AQgw]|[A-Za-z0-9_-]{22}|(\\|"|[A-Z]){0,23}"#,
+            end in r#"\}|\} |,|\}\}"#,
+        ) {
+            let json = format!(r#"{{"sub":"{sub}","iat":{iat},"exp":{exp},"aud":"{aud}","bnd":"{bnd}"{end}"#);
+            let parsed = Claims::from_any_json(json.as_bytes());
+            if let Some(claims) = Claims::from_own_json(json.as_bytes()) {
+                prop_assert_eq!(Some(&claims), parsed.as_ref());
+            }
+            prop_assert_eq!(Claims::from_json(json.as_bytes()), parsed);
+        }
+
+        #[test]
+        fn what_was_written_comes_back(
+            user_id in r"\PC{1,20}",
+            issued_at in any::<i64>(),
+            expires_at in any::<i64>(),
+            binding in any::<[u8; BINDING_BYTES]>(),
+        ) {
+            let claims = Claims { user_id: user_id.into(), issued_at, expires_at, binding };
+            let json = claims.to_json();
+            prop_assert_eq!(Claims::from_json(&json), Some(claims));
+        }
+    }
+}
