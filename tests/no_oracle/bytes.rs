@@ -1,0 +1,177 @@
+//! The same bytes for everybody, whatever else goes wrong, and the same on the next request of the connection.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use poem_password_reset::throttle::{Quota, Quotas};
+use poem_password_reset::{BoxError, PasswordResetBuilder};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::http::{Ask, Encoding, Operation, PATIENCE, Store, World, defaults, until};
+
+/// Known, over the quota of mails, unknown, deactivated, without a password.
+const CLASSES: [&str; 5] =
+    ["ann@example.com", "bob@example.com", "nobody@example.com", "carol@example.com", "dave@example.com"];
+
+fn asks(email: &str) -> [Vec<u8>; 2] {
+    [
+        Ask::post(Operation::Request).fields(Encoding::Json, &[("email", email)]).to_bytes(),
+        Ask::post(Operation::Validate).fields(Encoding::Json, &[("token", "garbage")]).to_bytes(),
+    ]
+}
+
+/// One answer, every byte of it but the clock's.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    let complete = |read: &[u8]| {
+        let text = std::str::from_utf8(read).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let (_, length) = head.split_once("content-length: ").expect("a length");
+        let length: usize = length.split("\r\n").next()?.parse().expect("a length");
+        (body.len() >= length).then(|| text.to_owned())
+    };
+    let text = loop {
+        if let Some(text) = complete(&read) {
+            break text;
+        }
+        let more = timeout(PATIENCE, stream.read_buf(&mut read)).await.expect("an answer").unwrap();
+        assert!(more > 0, "hung up after {:?}", String::from_utf8_lossy(&read));
+    };
+    let masked = text.split("\r\n").map(|line| match line.split_once(": ") {
+        // What is left of a window or of a pause runs with the clock, for all classes alike.
+        Some((name @ ("date" | "retry-after"), _)) => format!("{name}: .."),
+        _ => line.to_owned(),
+    });
+    masked.collect::<Vec<_>>().join("\r\n")
+}
+
+/// What somebody sees who asks for a reset and then, on the same connection, for something else.
+async fn seen(address: SocketAddr, email: &str) -> [String; 2] {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut answers = Vec::new();
+    for ask in asks(email) {
+        stream.write_all(&ask).await.unwrap();
+        answers.push(answer(&mut stream).await);
+    }
+    let still_open = timeout(Duration::from_millis(1), stream.read_u8()).await.is_err();
+    assert!(still_open, "the connection stays open for everybody");
+    answers.try_into().unwrap()
+}
+
+async fn all_see_the_same(world: &World, status: u16, rounds: usize) {
+    let passwords = || {
+        ["1", "2", "3", "4"].map(|id| {
+            format!("{:?}", world.users.get(id).unwrap().password_hash().map(|hash| hash.expose().to_owned()))
+        })
+    };
+    let before = passwords();
+    let expected = seen(world.address(), CLASSES[0]).await;
+    assert!(expected[0].starts_with(&format!("HTTP/1.1 {status} ")), "{}", expected[0]);
+    for _ in 0..rounds {
+        for email in CLASSES {
+            assert_eq!(seen(world.address(), email).await, expected, "{email}");
+        }
+    }
+    assert_eq!(passwords(), before, "asking changes nothing about anybody");
+}
+
+/// A world in which Bob had his mail for this hour.
+async fn world(settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder) -> World {
+    let quotas = Quotas::off().mails_per_address(Quota::per_hour(1));
+    let world =
+        World::over_a_socket(|builder| settings(builder.quotas(quotas).handler_timeout(Duration::from_secs(1)))).await;
+    seen(world.address(), "bob@example.com").await;
+    until(|| world.reset.ledger().accepted == 1).await;
+    world
+}
+
+#[tokio::test]
+async fn when_all_is_well() {
+    let world = world(defaults).await;
+    all_see_the_same(&world, 200, 100).await;
+    until(|| world.reset.ledger().waiting == 0).await;
+    let ledger = world.reset.ledger();
+    assert!(ledger.delivered == 2 && ledger.suppressed > 100 && ledger.ineligible == 300, "{ledger:?}");
+}
+
+#[tokio::test]
+async fn when_the_handler_is_bad() {
+    struct PanicsWhenDropped;
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("as planned");
+        }
+    }
+    type Outcome = Result<(), BoxError>;
+    async fn bad(kind: usize) -> Outcome {
+        match kind {
+            0 => pending::<Outcome>().await,
+            1 => Err("no mail today".into()),
+            2 => panic!("as planned"),
+            3 => {
+                let _guard = PanicsWhenDropped;
+                Ok(())
+            }
+            _ => std::panic::panic_any(PanicsWhenDropped),
+        }
+    }
+    for kind in 0..5 {
+        let unlimited = |builder: PasswordResetBuilder| builder.on_reset_token_created(move |_| bad(kind));
+        let world = world(|builder| unlimited(builder).quotas(Quotas::off())).await;
+        all_see_the_same(&world, 200, 10).await;
+        until(|| world.reset.ledger().waiting == 0).await;
+        assert!(world.reset.ledger().failed >= 20, "fault {kind}: {:?}", world.reset.ledger());
+    }
+}
+
+#[tokio::test]
+async fn when_the_store_is_bad() {
+    for store in [Store::Hangs, Store::Panics] {
+        let world = world(defaults).await;
+        world.store(store);
+        all_see_the_same(&world, 200, 10).await;
+    }
+}
+
+/// The first failure is nobody's to see. When it is known that the store is down, everybody is told.
+#[tokio::test]
+async fn when_the_store_is_down() {
+    let world = world(defaults).await;
+    world.store(Store::Errs);
+    all_see_the_same(&world, 200, 2).await;
+    until(|| world.reset.ledger().lost > 0).await;
+    all_see_the_same(&world, 503, 10).await;
+}
+
+#[tokio::test]
+async fn when_the_queue_is_full() {
+    let world = world(|builder| builder.queue(1).handled_at_once(1)).await;
+    until(|| world.reset.ledger().waiting == 0).await;
+    world.store(Store::Hangs);
+    for accepted in 2..4 {
+        seen(world.address(), "ann@example.com").await;
+        until(|| world.reset.ledger().accepted == accepted).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    all_see_the_same(&world, 503, 10).await;
+}
+
+#[tokio::test]
+async fn when_the_client_is_over_its_quota() {
+    let quota = || Quotas::off().request_per_client(Quota::per_hour(3));
+    let world = world(|builder| builder.quotas(quota())).await;
+    for _ in 0..2 {
+        seen(world.address(), "ann@example.com").await;
+    }
+    all_see_the_same(&world, 429, 10).await;
+}
+
+#[tokio::test]
+async fn when_the_service_shuts_down() {
+    let world = world(defaults).await;
+    world.reset.shutdown(Duration::from_secs(10)).await;
+    all_see_the_same(&world, 503, 10).await;
+}

@@ -1,0 +1,15 @@
+//! Whoever asks for a reset does not learn whether an address belongs to a user: not by the bytes of the answer, not by
+//! what becomes of the connection, not by time, and not by the next request on the same connection.
+//!
+//! `cargo test --release --test no_oracle -- --ignored --nocapture` measures 20,000 samples a class and prints every t.
+
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "../support/http.rs"]
+mod http;
+#[path = "../support/welch.rs"]
+mod welch;
+
+mod bytes;
+mod timing;

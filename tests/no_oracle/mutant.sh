@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Breaks the promise in the source itself, in a copy: a request is answered when its mail was sent. The test of times has
+# to find that.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+copy=$(mktemp -d)
+trap 'rm -r "$copy"' EXIT
+git ls-files -z | xargs -0 cp --parents -t "$copy"
+cd "$copy"
+
+promise='place.accept(async move { inner.deliver_to_address(&address, client).await });'
+broken='let (tell, told) = oneshot::channel();
+        place.accept(async move {
+            let outcome = inner.deliver_to_address(\&address, client).await;
+            let _ = tell.send(());
+            outcome
+        });
+        let _ = told.await;'
+grep -qF "$promise" src/reset/request.rs
+perl -0pi -e "s/\Q$promise\E/${broken//\//\\/}/" src/reset/request.rs
+if grep -qF "$promise" src/reset/request.rs; then
+    echo "the mutant was not made" >&2
+    exit 1
+fi
+
+cargo test --locked --quiet -p poem-password-reset --test no_oracle --no-run
+test=timing::time_tells_nothing
+if cargo test --locked --quiet -p poem-password-reset --test no_oracle -- --exact "$test" >output 2>&1; then
+    echo "the mutant survives $test" >&2
+    exit 1
+fi
+grep -q "test result: FAILED" output # and not for want of a compiler
+echo "$test finds the mutant"

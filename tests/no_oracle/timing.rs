@@ -1,0 +1,217 @@
+//! The same time for everybody: of the answer, and of the answer to the next request on the same connection.
+//!
+//! Samples of both classes are taken in random order over one connection, so whatever drifts on the machine drifts for
+//! both. A true leak shows every time one looks; chance does not. A comparison fails only if three independent ones all
+//! say that there is a leak: for equal classes, |t| of 4.5 three times over is chance once in 10^15, and a leak that
+//! shows in one of them with certainty shows in all three.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use poem::listener::{Acceptor as _, Listener as _, TcpListener};
+use poem::web::{Data, Json};
+use poem::{EndpointExt as _, Route, Server, handler};
+use poem_openapi::OpenApiService;
+use poem_password_reset::{BoxError, HttpContract, PasswordReset, ResetApi, UserStore as _};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::http::doubles::{Watched, builder, people};
+use crate::http::{Ask, Encoding, MOUNT, Operation};
+use crate::welch::{Comparison, Random, compare};
+
+/// |t| above this is a leak.
+const MOST: f64 = 4.5;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    store_delay: Duration,
+    handler_delay: Duration,
+    threads: usize,
+}
+
+impl Setting {
+    const fn new(store_ms: u64, handler_ms: u64, threads: usize) -> Self {
+        let ms = Duration::from_millis;
+        Self { store_delay: ms(store_ms), handler_delay: ms(handler_ms), threads }
+    }
+
+    fn reset(self) -> PasswordReset {
+        let store = Watched {
+            users: people(),
+            calls: Arc::default(),
+            before: move |_| async move {
+                tokio::time::sleep(self.store_delay).await;
+                Ok::<(), BoxError>(())
+            },
+        };
+        let mail = move |_| tokio::time::sleep(self.handler_delay);
+        builder(store).queue(1_000_000).handled_at_once(1_000_000).on_reset_token_created(mail).build().unwrap()
+    }
+}
+
+/// A server in threads of its own.
+struct Service {
+    address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Service {
+    fn start(threads: usize, app: impl FnOnce() -> Route) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+        let acceptor = runtime.block_on(TcpListener::bind("127.0.0.1:0").into_acceptor()).unwrap();
+        let address = *acceptor.local_addr()[0].as_socket_addr().unwrap();
+        let app = runtime.block_on(async { app() });
+        runtime.spawn(Server::new_with_acceptor(acceptor).run(app));
+        Self { address, _runtime: runtime }
+    }
+
+    fn of(setting: Setting) -> Self {
+        Self::start(setting.threads, || {
+            let api = OpenApiService::new(ResetApi::new(setting.reset()), "Accounts", "1.0");
+            Route::new().nest(MOUNT, api.with(HttpContract))
+        })
+    }
+}
+
+/// How long one exchange takes, in microseconds.
+fn exchange(stream: &mut TcpStream, ask: &[u8]) -> f64 {
+    let mut answer = [0; 2048];
+    let start = Instant::now();
+    stream.write_all(ask).unwrap();
+    let mut length = 0;
+    // Every answer is an object, and its end is the end.
+    while length == 0 || answer[length - 1] != b'}' {
+        let read = stream.read(&mut answer[length..]).unwrap();
+        assert!(read > 0, "hung up");
+        length += read;
+    }
+    start.elapsed().as_secs_f64() * 1e6
+}
+
+/// Asks for both addresses in random order, and each time for something else afterwards.
+fn measure(address: SocketAddr, emails: [&str; 2], samples: usize) -> [Comparison; 2] {
+    let mut random = Random::new();
+    let asks = emails.map(|email| Ask::post(Operation::Request).fields(Encoding::Json, &[("email", email)]).to_bytes());
+    let next = Ask::post(Operation::Validate).fields(Encoding::Json, &[("token", "garbage")]).to_bytes();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    for ask in asks.iter().cycle().take(200) {
+        exchange(&mut stream, ask);
+        exchange(&mut stream, &next);
+    }
+    let (mut answers, mut afterwards) = ([vec![], vec![]], [vec![], vec![]]);
+    while answers.iter().any(|class| class.len() < samples) {
+        let class = usize::from(random.next() & 1 == 1);
+        answers[class].push(exchange(&mut stream, &asks[class]));
+        afterwards[class].push(exchange(&mut stream, &next));
+    }
+    [compare(&answers[0], &answers[1]), compare(&afterwards[0], &afterwards[1])]
+}
+
+/// The fewest signs of a leak in up to three independent comparisons; and all of them, to be looked at.
+fn least_leak(mut measure: impl FnMut() -> [Comparison; 2], leaks: impl Fn(&Comparison) -> bool) -> [Comparison; 2] {
+    let mut least = measure();
+    for _ in 0..2 {
+        if !least.iter().any(&leaks) {
+            break;
+        }
+        for (least, again) in least.iter_mut().zip(measure()) {
+            if again.t.abs() < least.t.abs() {
+                *least = again;
+            }
+        }
+    }
+    least
+}
+
+fn leaks(comparison: &Comparison) -> bool {
+    comparison.t.abs() >= MOST
+}
+
+fn no_leak(setting: Setting, emails: [&str; 2], samples: usize) {
+    let service = Service::of(setting);
+    let [answer, afterwards] = least_leak(|| measure(service.address, emails, samples), leaks);
+    println!(
+        "{emails:?} store {:?} handler {:?} threads {}: answer t {:.2}, medians {:.2} %; next t {:.2}, medians {:.2} %",
+        setting.store_delay,
+        setting.handler_delay,
+        setting.threads,
+        answer.t,
+        answer.medians * 100.0,
+        afterwards.t,
+        afterwards.medians * 100.0,
+    );
+    assert!(!leaks(&answer) && !leaks(&afterwards), "{setting:?} {emails:?}: {answer:?} {afterwards:?}");
+    // The median of few samples says little.
+    if samples >= 10_000 {
+        assert!(
+            answer.medians < 0.02 && afterwards.medians < 0.02,
+            "{setting:?} {emails:?}: {answer:?} {afterwards:?}"
+        );
+    }
+}
+
+const KNOWN: &str = "ann@example.com";
+const UNKNOWN: &str = "nob@example.com";
+const DEACTIVATED: &str = "carol@example.com";
+const NOBODY_LIKE_CAROL: &str = "clara@example.com";
+
+#[test]
+fn time_tells_nothing() {
+    for setting in [Setting::new(0, 0, 2), Setting::new(5, 0, 1), Setting::new(0, 1_000, 2)] {
+        no_leak(setting, [KNOWN, UNKNOWN], 1_500);
+    }
+}
+
+#[test]
+#[ignore = "20,000 samples a class and condition: several minutes"]
+fn time_tells_nothing_in_20_000_samples() {
+    for threads in [1, 2] {
+        for (store_ms, handler_ms) in [(0, 0), (5, 0), (50, 0), (0, 1_000), (50, 1_000)] {
+            no_leak(Setting::new(store_ms, handler_ms, threads), [KNOWN, UNKNOWN], 20_000);
+        }
+        no_leak(Setting::new(0, 0, threads), [DEACTIVATED, NOBODY_LIKE_CAROL], 20_000);
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Body {
+    email: Option<String>,
+}
+
+/// What is written when nobody thinks of it: look the user up, and send the mail before the answer.
+#[handler]
+async fn naive(reset: Data<&PasswordReset>, body: Json<Body>) -> &'static str {
+    let Some(email) = &body.0.email else { return "{}" };
+    if let Some(user) = people().find_by_email(email).await.unwrap().first() {
+        reset.0.send(user, None).await.unwrap();
+    }
+    "{}"
+}
+
+/// Twenty microseconds more for a user.
+#[handler]
+fn slightly_slower(body: Json<Body>) -> &'static str {
+    let start = Instant::now();
+    while body.0.email.as_deref() == Some(KNOWN) && start.elapsed() < Duration::from_micros(20) {}
+    "{}"
+}
+
+fn leak_of(app: impl FnOnce() -> Route, samples: usize) -> f64 {
+    let service = Service::start(2, app);
+    let [answer, _] = least_leak(|| measure(service.address, [KNOWN, UNKNOWN], samples), |_| true);
+    println!("a leak: t {:.1}", answer.t);
+    answer.t
+}
+
+/// The method finds what it is to find.
+#[test]
+fn leaks_are_found() {
+    let route = |endpoint| Route::new().at(MOUNT.to_owned() + "/*path", endpoint);
+    let reset = || Setting::new(0, 0, 2).reset();
+    assert!(leak_of(|| route(poem::post(naive).data(reset()).boxed()), 1_000) > MOST);
+    assert!(leak_of(|| route(poem::post(slightly_slower).boxed()), 1_500) > MOST);
+}

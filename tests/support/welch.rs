@@ -1,0 +1,55 @@
+//! Whether two classes of samples have the same mean: Welch's t.
+
+/// What a comparison says.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison {
+    /// Welch's t of the samples under the 90th percentile of both classes together: what is above is the machine's doing.
+    pub t: f64,
+    /// How far the medians are apart, as a part of the smaller.
+    pub medians: f64,
+}
+
+/// Compares two classes of samples.
+pub fn compare(one: &[f64], other: &[f64]) -> Comparison {
+    let mut all = [one, other].concat();
+    all.sort_by(f64::total_cmp);
+    let cut = all[all.len() * 9 / 10];
+    let [(mean_one, error_one), (mean_other, error_other)] = [one, other].map(|samples| {
+        let kept: Vec<f64> = samples.iter().copied().filter(|sample| *sample <= cut).collect();
+        let count = kept.len() as f64;
+        let mean = kept.iter().sum::<f64>() / count;
+        let variance = kept.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        (mean, variance / count)
+    });
+    let [one, other] = [one, other].map(|samples| {
+        let mut samples = samples.to_vec();
+        samples.sort_by(f64::total_cmp);
+        samples[samples.len() / 2]
+    });
+    Comparison {
+        t: (mean_one - mean_other) / (error_one + error_other).sqrt(),
+        medians: (one - other).abs() / one.min(other),
+    }
+}
+
+/// A random number generator (SplitMix64), for orders that nothing else follows.
+pub struct Random(u64);
+
+impl Random {
+    /// A seed of the operating system's, which is printed: tests show it when they fail.
+    pub fn new() -> Self {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).unwrap();
+        let seed = u64::from_ne_bytes(seed);
+        println!("seed {seed}");
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+}
