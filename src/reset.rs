@@ -66,7 +66,16 @@ pub struct PasswordReset {
     inner: Arc<Inner>,
 }
 
+/// What says what time it is.
+type Clock = Box<dyn Fn() -> OffsetDateTime + Send + Sync>;
+
+/// The clock of the system.
+fn system_clock() -> Clock {
+    Box::new(OffsetDateTime::now_utc)
+}
+
 struct Inner {
+    clock: Clock,
     users: Users,
     codec: TokenCodec,
     link: Link,
@@ -214,7 +223,7 @@ impl Inner {
     }
 
     fn verify(&self, token: &str) -> Result<SignedClaims, ResetError> {
-        Ok(self.codec.verify(token, OffsetDateTime::now_utc()).map_err(refused)?)
+        Ok(self.codec.verify(token, (self.clock)()).map_err(refused)?)
     }
 
     /// The user whom the token was issued to, if everything about them still is as it was.
@@ -247,7 +256,7 @@ impl Inner {
             return Err(IssueError::Address);
         }
         // In whole seconds, as a token counts: the mail must not promise a moment more.
-        let now = OffsetDateTime::now_utc().truncate_to_second();
+        let now = (self.clock)().truncate_to_second();
         let lifetime = time::Duration::seconds(lifetime.whole_seconds());
         let token = self.codec.issue(&user, now, lifetime)?;
         let link = self.link.with(&token);

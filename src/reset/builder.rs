@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use super::link::Link;
-use super::{Inner, PasswordReset};
+use super::{Clock, Inner, PasswordReset, system_clock};
 use crate::client::TrustedProxies;
 use crate::counters;
 use crate::delivery::Delivery;
@@ -45,6 +45,7 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | [`reveal_unknown_users`](Self::reveal_unknown_users) | `false` |
 #[must_use]
 pub struct PasswordResetBuilder {
+    clock: Clock,
     users: Users,
     keys: KeyRing,
     link: Option<String>,
@@ -65,6 +66,7 @@ pub struct PasswordResetBuilder {
 impl PasswordResetBuilder {
     pub(super) fn new(users: impl UserStore, keys: KeyRing) -> Self {
         Self {
+            clock: system_clock(),
             users: Users::new(users),
             keys,
             link: None,
@@ -231,6 +233,43 @@ impl PasswordResetBuilder {
         self
     }
 
+    /// What says what time it is, for tests of what happens when a token expires (feature `testing`). Quotas and time-outs
+    /// go by the clock of tokio, which a test can move too.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicI64, Ordering};
+    ///
+    /// use poem_password_reset::store::MemoryUsers;
+    /// use poem_password_reset::{PasswordReset, SigningKey, StoredUser};
+    /// use time::OffsetDateTime;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ann = StoredUser::new(7, "ann@example.com", Some("her hash".to_owned()));
+    /// let seconds = Arc::new(AtomicI64::new(1_800_000_000));
+    /// let clock = Arc::clone(&seconds);
+    /// let reset = PasswordReset::builder(MemoryUsers::new([ann.clone()]), SigningKey::generate()?)
+    ///     .link("https://app.example.com/reset-password#token={token}")
+    ///     .on_reset_token_created(async |_| {})
+    /// #   .linked_handlers(false)
+    ///     .clock(move || OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(clock.load(Ordering::SeqCst)))
+    ///     .build()?;
+    /// let event = reset.issue(&ann, None)?;
+    ///
+    /// seconds.fetch_add(3599, Ordering::SeqCst);
+    /// assert!(reset.validate(event.token().expose()).await.is_ok());
+    /// seconds.fetch_add(1, Ordering::SeqCst);
+    /// assert!(reset.validate(event.token().expose()).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "testing")]
+    pub fn clock(mut self, now: impl Fn() -> time::OffsetDateTime + Send + Sync + 'static) -> Self {
+        self.clock = Box::new(now);
+        self
+    }
+
     /// Checks everything, and starts.
     ///
     /// Hashes one word twice, which takes as long as two sign-ins.
@@ -260,6 +299,7 @@ impl PasswordResetBuilder {
         counters::describe();
         tracing::info!(handlers = %handlers.names(), keys = ?codec, "password reset is ready");
         let inner = Inner {
+            clock: self.clock,
             users: self.users,
             codec,
             link,

@@ -8,6 +8,9 @@
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "../support/http.rs"]
 mod http;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/welch.rs"]
 mod welch;
 

@@ -31,25 +31,3 @@ pub fn compare(one: &[f64], other: &[f64]) -> Comparison {
         medians: (one - other).abs() / one.min(other),
     }
 }
-
-/// A random number generator (SplitMix64), for orders that nothing else follows.
-pub struct Random(u64);
-
-impl Random {
-    /// A seed of the operating system's, which is printed: tests show it when they fail.
-    pub fn new() -> Self {
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).unwrap();
-        let seed = u64::from_ne_bytes(seed);
-        println!("seed {seed}");
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-}

@@ -1,0 +1,111 @@
+//! The store of the simulation: yields at every call, and does what the step says with one of them.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+
+use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::{BoxError, PasswordHash, StoredUser, Swap, UserStore};
+
+use crate::history::Fault;
+use crate::random::Random;
+
+#[derive(Clone)]
+pub struct FaultyStore {
+    pub users: MemoryUsers,
+    plan: Arc<Mutex<Plan>>,
+}
+
+struct Plan {
+    /// How many calls go well before the fault.
+    fault: Option<(usize, Fault)>,
+    /// Whether only look-ups by address count, or everything else: what a confirm is to meet, no request in the background
+    /// takes away.
+    by_address: bool,
+    /// Whether the calls after the fault fail too.
+    lasting: bool,
+    random: Random,
+}
+
+impl FaultyStore {
+    pub fn new(users: MemoryUsers, seed: u64) -> Self {
+        Self {
+            users,
+            plan: Arc::new(Mutex::new(Plan {
+                fault: None,
+                by_address: false,
+                lasting: false,
+                random: Random::new(seed),
+            })),
+        }
+    }
+
+    /// From now on: what happens to the call after so many.
+    pub fn plan(&self, fault: Option<(usize, Fault)>) {
+        let mut plan = self.plan.lock().unwrap();
+        (plan.fault, plan.by_address, plan.lasting) = (fault, false, false);
+    }
+
+    /// From now on: what happens to the look-up by address after so many.
+    pub fn plan_for_addresses(&self, fault: Option<(usize, Fault)>) {
+        let mut plan = self.plan.lock().unwrap();
+        (plan.fault, plan.by_address, plan.lasting) = (fault, true, false);
+    }
+
+    /// From now on: every look-up by address after so many fails.
+    pub fn go_down(&self, calls: usize) {
+        let mut plan = self.plan.lock().unwrap();
+        (plan.fault, plan.by_address, plan.lasting) = (Some((calls, Fault::Errs)), true, true);
+    }
+
+    async fn call<T>(&self, by_address: bool, work: impl AsyncFnOnce() -> T) -> Result<T, BoxError> {
+        let (yields, fault) = {
+            let mut plan = self.plan.lock().unwrap();
+            let counts = plan.by_address == by_address;
+            let fault = match &mut plan.fault {
+                _ if !counts => None,
+                Some((0, fault)) => Some(*fault),
+                Some((left, _)) => {
+                    *left -= 1;
+                    None
+                }
+                None => None,
+            };
+            if fault.is_some() && !plan.lasting {
+                plan.fault = None;
+            }
+            (plan.random.below(4), fault)
+        };
+        for _ in 0..yields {
+            tokio::task::yield_now().await;
+        }
+        match fault {
+            Some(Fault::Errs) => return Err("the connection is gone".into()),
+            Some(Fault::Panics) => panic!("as planned"),
+            Some(Fault::Hangs) => return pending().await,
+            Some(Fault::LosesTheAnswer | Fault::HangsAfterwards) | None => {}
+        }
+        let answer = work().await;
+        tokio::task::yield_now().await;
+        match fault {
+            Some(Fault::LosesTheAnswer) => Err("the answer is lost".into()),
+            Some(Fault::HangsAfterwards) => pending().await,
+            _ => Ok(answer),
+        }
+    }
+}
+
+impl UserStore for FaultyStore {
+    type Error = BoxError;
+
+    async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
+        Ok(self.call(true, async || self.users.find_by_email(email).await).await??)
+    }
+
+    async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
+        Ok(self.call(false, async || self.users.find_by_id(id).await).await??)
+    }
+
+    async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
+        Ok(self.call(false, async || self.users.replace_password(user, new_hash).await).await??)
+    }
+}
