@@ -105,6 +105,15 @@ mod tests {
         ] {
             assert_eq!(decoded(text), None, "{text:?}");
         }
+        for (one, other) in (0..11).flat_map(|one| (0..11).map(move |other| (one, other))) {
+            let mut text = *b"AAAAAAAAAAA";
+            (text[one], text[other]) = (b'=', b'=');
+            assert_eq!(
+                decoded(str::from_utf8(&text).unwrap()),
+                None,
+                "faults at {one} and {other} do not make up for each other"
+            );
+        }
         assert_eq!(decode(b"Zm9v", &mut [0; 2]), None, "too little room");
         assert_eq!(decode(b"Zm9v", &mut [0; 4]), None, "too much room");
     }

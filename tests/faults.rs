@@ -1,0 +1,449 @@
+//! Parts that fail, at any call and in any number. The names F1 to F24 of faults are those of SECURITY.md.
+
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/random.rs"]
+mod random;
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doubles::{Call, GOOD_PASSWORD, Watched, builder, cheap_hash, no_mail, people, verifies};
+use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::{
+    BoxError, Client, Ledger, NewPassword, PasswordHash, PasswordReset, PasswordResetBuilder, ResetError, StoredUser,
+    Swap, Unavailable, UserStore, Veto,
+};
+use random::Random;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Errs,
+    Panics,
+    Hangs,
+}
+
+/// Counts the calls of store, hasher and handlers together, and lets one of them fail.
+#[derive(Clone)]
+struct Counter {
+    calls: Arc<AtomicUsize>,
+    fails_at: usize,
+    how: How,
+}
+
+impl Counter {
+    fn is_this(&self) -> bool {
+        self.calls.fetch_add(1, Ordering::SeqCst) == self.fails_at
+    }
+
+    async fn call(self) -> Result<(), BoxError> {
+        match self.is_this().then_some(self.how) {
+            None => Ok(()),
+            Some(How::Errs) => Err("as planned".into()),
+            Some(How::Panics) => panic!("as planned"),
+            Some(How::Hangs) => pending().await,
+        }
+    }
+
+    fn hash(&self, password: &str) -> Result<String, BoxError> {
+        match self.is_this() {
+            // What blocks its thread for ever cannot be helped; what panics can.
+            true if self.how != How::Errs => panic!("as planned"),
+            true => Err("as planned".into()),
+            false => Ok(cheap_hash(password)?),
+        }
+    }
+
+    /// A service all of whose parts count.
+    fn reset(&self, users: &MemoryUsers) -> PasswordReset {
+        let (store, hasher, mail, pre, post) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
+        let before = move |_| store.clone().call();
+        let reset = builder(Watched { users: users.clone(), calls: Arc::default(), before })
+            .hasher(move |password: &str| hasher.hash(password))
+            .on_reset_token_created(move |_| mail.clone().call())
+            .on_pre_password_reset(move |_| pre.clone().call())
+            .on_post_password_reset(move |_| post.clone().call())
+            .build()
+            .unwrap();
+        self.calls.store(0, Ordering::SeqCst);
+        reset
+    }
+}
+
+/// Everything that can be asked for, in one go. Reports what the confirm was answered, if it was asked for at all.
+async fn whole_flow(reset: &PasswordReset, users: &MemoryUsers) -> Option<Result<(), ResetError>> {
+    let ann = users.get("1").unwrap();
+    let known = reset.request("ann@example.com", Client::none()).await;
+    let unknown = reset.request("nobody@example.com", Client::none()).await;
+    assert_eq!(known.is_ok(), unknown.is_ok());
+    sleep(Duration::from_secs(100)).await;
+    let _ = reset.send(&ann, None).await;
+    let token = reset.issue(&ann, None).unwrap().token().expose().to_owned();
+    let (asked, copy) = (reset.clone(), token.clone());
+    // Over HTTP a panic here is answered 500.
+    let validated = tokio::spawn(async move { asked.validate(&copy).await.map(drop) }).await;
+    let fine = |error: &ResetError| matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. });
+    assert!(!matches!(validated, Ok(Err(ref error)) if !fine(error)), "{validated:?}");
+    let confirmed = reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await;
+    sleep(Duration::from_secs(100)).await;
+    Some(confirmed)
+}
+
+/// F1, F2, F4, F5 and the like: for every k, the k-th call of anything errs, panics or hangs. Afterwards the ledger adds
+/// up, the password is the old one or the new one as the answer says, and everything works.
+#[tokio::test(start_paused = true)]
+async fn the_call_that_fails_may_be_any() {
+    for how in [How::Errs, How::Panics, How::Hangs] {
+        let mut answers = BTreeSet::new();
+        for fails_at in 0.. {
+            let users = people();
+            let old = users.get("1").unwrap().password_hash().unwrap().expose().to_owned();
+            // Not before it is built: `build()` tries the hasher.
+            let counter = Counter { calls: Arc::new(AtomicUsize::new(usize::MAX / 2)), fails_at, how };
+            let reset = counter.reset(&users);
+            let confirmed = whole_flow(&reset, &users).await.unwrap();
+            let failed = counter.calls.load(Ordering::SeqCst) > fails_at;
+
+            let ann = users.get("1").unwrap();
+            match &confirmed {
+                Ok(()) => assert!(verifies(&ann, GOOD_PASSWORD), "{how:?} at {fails_at}"),
+                Err(ResetError::Unavailable { because: Unavailable::UnknownOutcome, .. }) => {
+                    assert!(verifies(&ann, GOOD_PASSWORD) || ann.password_hash().unwrap().expose() == old);
+                }
+                Err(_) => {
+                    assert_eq!(ann.password_hash().unwrap().expose(), old, "{how:?} at {fails_at}: {confirmed:?}")
+                }
+            }
+            answers.insert(confirmed.as_ref().map_or_else(|error| error.as_str(), |()| "ok"));
+            settled(&reset).await;
+
+            if !failed {
+                assert!(confirmed.is_ok() && fails_at >= 10, "{fails_at} calls in all");
+                break;
+            }
+            // Nothing is locked, nobody is locked out.
+            let again = reset.issue(&ann, None).unwrap();
+            reset.confirm(again.token().expose(), "another otter paints".into(), Client::none()).await.unwrap();
+            reset.request("ann@example.com", Client::none()).await.unwrap();
+            assert_eq!(reset.shutdown(Duration::from_secs(100)).await.lost_requests, 0);
+        }
+        let expected = ["failed", "ok", "store_down", "unknown_outcome"];
+        assert!(answers.iter().all(|answer| expected.contains(answer)) && answers.len() >= 3, "{how:?}: {answers:?}");
+    }
+}
+
+async fn settled(reset: &PasswordReset) -> Ledger {
+    while reset.ledger().waiting > 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let Ledger { accepted, delivered, failed, ineligible, suppressed, lost, .. } = reset.ledger();
+    assert_eq!(accepted, delivered + failed + ineligible + suppressed + lost);
+    reset.ledger()
+}
+
+/// F3: a store that takes five seconds delays nobody who does not ask it.
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_delays_nobody_else() {
+    let users = people();
+    let slow = move |_| async {
+        sleep(Duration::from_secs(5)).await;
+        Ok::<(), BoxError>(())
+    };
+    let store = Watched { users: users.clone(), calls: Arc::default(), before: slow };
+    let reset = builder(store).on_reset_token_created(no_mail).build().unwrap();
+    let token = reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
+    let mut confirms = JoinSet::new();
+    for _ in 0..200 {
+        let (reset, token) = (reset.clone(), token.clone());
+        confirms.spawn(async move { reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await });
+    }
+    tokio::task::yield_now().await;
+    let begun = tokio::time::Instant::now();
+    for _ in 0..100 {
+        reset.request("ann@example.com", Client::none()).await.unwrap();
+        assert!(reset.validate("garbage").await.is_err());
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let answers = confirms.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "one wins");
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(ResetError::InvalidToken(_)))));
+}
+
+/// F5: a thousand handlers that hang are timed out, and their places are free again.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_handlers_that_hang() {
+    let hangs = Arc::new(AtomicBool::new(true));
+    let hung = Arc::clone(&hangs);
+    let reset = builder(people())
+        .on_reset_token_created(move |_| {
+            let hangs = hung.load(Ordering::SeqCst);
+            async move {
+                if hangs {
+                    pending().await
+                }
+            }
+        })
+        .build()
+        .unwrap();
+    for _ in 0..1_000 {
+        reset.request("ann@example.com", Client::none()).await.unwrap();
+    }
+    // Sixty-four at a time, thirty seconds each.
+    assert!(timeout(Duration::from_secs(16 * 30 + 1), settled(&reset)).await.is_ok());
+    assert_eq!(reset.ledger().failed, 1_000);
+    hangs.store(false, Ordering::SeqCst);
+    reset.request("ann@example.com", Client::none()).await.unwrap();
+    assert_eq!(settled(&reset).await.delivered, 1);
+}
+
+/// F6: a burst of ten thousand requests while mail takes ten seconds: so many wait, and the rest are told, whoever asks.
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_bounded_by_the_queue() {
+    let running = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let counted = Arc::clone(&running);
+    let reset = builder(people())
+        .on_reset_token_created(move |_| {
+            let counted = Arc::clone(&counted);
+            async move {
+                counted.1.fetch_max(counted.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                sleep(Duration::from_secs(10)).await;
+                counted.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        })
+        .build()
+        .unwrap();
+    let mut told = [0, 0];
+    for number in 0..10_000 {
+        let email = ["ann@example.com", "nobody@example.com"][number % 2];
+        match reset.request(email, Client::none()).await {
+            Ok(()) => told[0] += 1,
+            Err(ResetError::Unavailable { because: Unavailable::QueueFull, .. }) => told[1] += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, [4_096, 10_000 - 4_096]);
+    let ledger = settled(&reset).await;
+    assert_eq!((ledger.delivered, ledger.ineligible), (2_048, 2_048));
+    assert!(running.1.load(Ordering::SeqCst) <= 64, "{} handlers at once", running.1.load(Ordering::SeqCst));
+}
+
+/// F11: ten thousand confirms with good tokens at once, half of whose clients go away: as many hashes at a time as there
+/// are cores, a line that is bounded, every success true, and the places come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_confirms_at_once() {
+    const USERS: usize = 10_000;
+    let users = MemoryUsers::new(
+        (0..USERS).map(|id| StoredUser::new(id, format!("u{id}@example.com"), Some(format!("cheap${id}$x")))),
+    );
+    let hashing = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let counted = Arc::clone(&hashing);
+    let hash = move |password: &str| {
+        counted.1.fetch_max(counted.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(1));
+        counted.0.fetch_sub(1, Ordering::SeqCst);
+        cheap_hash(password)
+    };
+    let reset = schedule(users.clone()).hasher(hash).build().unwrap();
+    let mut confirms = JoinSet::new();
+    for id in 0..USERS {
+        let token = reset.issue(&users.get(&id.to_string()).unwrap(), None).unwrap();
+        let reset = reset.clone();
+        confirms.spawn(async move {
+            let password = NewPassword::new(format!("the new password of {id}"));
+            let confirm = reset.confirm(token.token().expose(), password, Client::none());
+            // Every other client has no patience.
+            match id % 2 {
+                0 => (id, Some(confirm.await)),
+                _ => (id, timeout(Duration::from_micros(id as u64), confirm).await.ok()),
+            }
+        });
+    }
+    let (mut done, mut refused) = (0, 0);
+    for (id, answer) in confirms.join_all().await {
+        match answer {
+            Some(Ok(())) => {
+                assert!(verifies(&users.get(&id.to_string()).unwrap(), &format!("the new password of {id}")));
+                done += 1;
+            }
+            Some(Err(ResetError::Unavailable { because: Unavailable::HashersBusy, .. })) => refused += 1,
+            Some(Err(other)) => panic!("{other:?}"),
+            None => {}
+        }
+    }
+    assert!(done >= 512, "{done} done, {refused} refused");
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert!(hashing.1.load(Ordering::SeqCst) <= cores, "{} hashes at once", hashing.1.load(Ordering::SeqCst));
+    assert_eq!(reset.shutdown(Duration::from_secs(60)).await.unfinished_confirms, 0, "what was left goes on");
+}
+
+/// A store that lies, as it likes.
+#[derive(Clone)]
+struct Liar {
+    users: MemoryUsers,
+    random: Arc<Mutex<Random>>,
+}
+
+impl Liar {
+    fn pick(&self, choices: usize) -> usize {
+        self.random.lock().unwrap().below(choices)
+    }
+
+    /// Somebody else, or the right one with odd data.
+    fn somebody(&self) -> StoredUser {
+        let hashes =
+            ["", "$", "not a hash", "$argon2id$", "\u{fffd}\u{202e}", "ä".repeat(10_000).leak(), "\0", "$2b$12$\u{e9}"];
+        let emails = [
+            "ann@example.com",
+            "ANN@example.com",
+            "",
+            "no address",
+            "a@b\r\nBcc: c@d",
+            "\"<script>\"@x",
+            "ann@example.com\0",
+        ];
+        let ids = ["1", "2", "", "\n", "9".repeat(500).leak(), "\u{85}"];
+        let hash = (self.pick(5) > 0).then(|| hashes[self.pick(hashes.len())].to_owned());
+        StoredUser::new(ids[self.pick(ids.len())], emails[self.pick(emails.len())], hash).with_active(self.pick(4) > 0)
+    }
+}
+
+impl UserStore for Liar {
+    type Error = BoxError;
+
+    async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
+        match self.pick(3) {
+            0 => Ok(self.users.find_by_email(email).await?),
+            _ => Ok((0..self.pick(4)).map(|_| self.somebody()).collect()),
+        }
+    }
+
+    async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
+        match self.pick(3) {
+            0 => Ok(self.users.find_by_id(id).await?),
+            _ => Ok(Some(self.somebody())),
+        }
+    }
+
+    async fn replace_password(&self, _: &StoredUser, _: &PasswordHash) -> Result<Swap, BoxError> {
+        Ok(if self.pick(2) == 0 { Swap::Done } else { Swap::Stale })
+    }
+}
+
+/// F19: whatever a store says, nothing panics, nobody gets mail but at the address that was asked for, and a token is good
+/// for none but whom it was issued to.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_lies_is_contained() {
+    let mails = Arc::new(Mutex::new(Vec::new()));
+    let outbox = Arc::clone(&mails);
+    let store = Liar { users: people(), random: Arc::new(Mutex::new(Random::from_system())) };
+    let reset = builder(store.clone())
+        .on_reset_token_created(move |event: Arc<poem_password_reset::ResetTokenCreated>| {
+            outbox.lock().unwrap().push(event.user().email().to_owned());
+            async {}
+        })
+        .build()
+        .unwrap();
+    let ann = store.users.get("1").unwrap();
+    let token = reset.issue(&ann, None).unwrap();
+    for _ in 0..2_000 {
+        reset.request("ann@example.com", Client::none()).await.unwrap();
+        match reset.validate(token.token().expose()).await {
+            Ok(user) => assert_eq!((user.id(), user.email()), ("1", "ann@example.com")),
+            Err(error) => assert_eq!(error.as_str(), "invalid_token"),
+        }
+        let answer = reset.confirm(token.token().expose(), GOOD_PASSWORD.into(), Client::none()).await;
+        assert!(matches!(answer, Ok(()) | Err(ResetError::InvalidToken(_))), "{answer:?}");
+        let odd = store.somebody();
+        if let Ok(event) = reset.issue(&odd, None) {
+            assert!(event.user().email().eq_ignore_ascii_case("ann@example.com"), "{:?}", event.user().email());
+        }
+    }
+    assert_eq!(settled(&reset).await.lost, 0);
+    let mails = mails.lock().unwrap();
+    assert!(mails.len() > 100 && mails.iter().all(|mail| mail.eq_ignore_ascii_case("ann@example.com")));
+}
+
+/// C1: ten thousand schedules of confirms that race, with pauses at random in every call of the store.
+#[tokio::test(start_paused = true)]
+async fn one_confirm_wins_in_ten_thousand_schedules() {
+    let random = Arc::new(Mutex::new(Random::from_system()));
+    let before = move |_: Call| {
+        let yields = random.lock().unwrap().below(5);
+        async move {
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            Ok::<(), BoxError>(())
+        }
+    };
+    let users = people();
+    let reset = schedule(Watched { users: users.clone(), calls: Arc::default(), before }).build().unwrap();
+    for round in 0..10_000 {
+        let token = reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
+        let confirms = (0..3).map(|number| {
+            let (reset, token) = (reset.clone(), token.clone());
+            async move {
+                let password = format!("the password number {number} of {round}");
+                let answer = reset.confirm(&token, NewPassword::new(password.as_str()), Client::none()).await;
+                (password, answer)
+            }
+        });
+        let winners: Vec<String> = JoinSet::from_iter(confirms)
+            .join_all()
+            .await
+            .into_iter()
+            .filter_map(|(password, answer)| answer.is_ok().then_some(password))
+            .collect();
+        assert_eq!(winners.len(), 1, "round {round}");
+        assert!(verifies(&users.get("1").unwrap(), &winners[0]), "round {round}");
+    }
+}
+
+/// With a policy that takes no time.
+fn schedule(store: impl UserStore) -> PasswordResetBuilder {
+    let policy = poem_password_reset::PasswordPolicy::default().strength(poem_password_reset::Strength::Any);
+    builder(store).policy(policy).on_reset_token_created(no_mail)
+}
+
+/// C7: whatever became of a user, validate and confirm agree about the token. A handler vetoes, so that nothing changes.
+#[tokio::test]
+async fn validate_and_confirm_agree_in_ten_thousand_states() {
+    let mut random = Random::from_system();
+    let users = people();
+    let reset = schedule(users.clone()).on_pre_password_reset(async |_| Err(Veto::new("Not now."))).build().unwrap();
+    let mut good = 0;
+    for _ in 0..10_000 {
+        let hash = (random.below(4) > 0).then(|| "the hash".to_owned());
+        let ann = || StoredUser::new("1", "ann@example.com", hash.clone()).bind_also("an epoch");
+        users.put(ann());
+        let Ok(event) = reset.issue(&users.get("1").unwrap(), None) else { continue };
+        match random.below(8) {
+            0 => users.put(ann().with_active(false)),
+            1 => users.put(StoredUser::new("1", "ann@example.com", Some("another".to_owned())).bind_also("an epoch")),
+            2 => users.put(StoredUser::new("1", "ann@example.org", hash.clone()).bind_also("an epoch")),
+            3 => users.put(StoredUser::new("1", "ann@example.com", hash.clone()).bind_also("another epoch")),
+            4 => drop(users.remove("1")),
+            5 => users.put(ann().with_username("annie".to_owned())),
+            _ => {}
+        }
+        let mut token = event.token().expose().to_owned();
+        if random.once_in(8) {
+            token.pop();
+        }
+        let valid = reset.validate(&token).await.is_ok();
+        let confirmed = reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await;
+        assert_eq!(valid, matches!(confirmed, Err(ResetError::PasswordRefused(_))), "{confirmed:?}");
+        assert!(valid || matches!(confirmed, Err(ResetError::InvalidToken(_))), "{confirmed:?}");
+        good += usize::from(valid);
+    }
+    assert!((1_000..9_000).contains(&good), "{good} tokens were good");
+}
