@@ -72,13 +72,12 @@ impl TrustedProxies {
         if !self.trusts(peer) {
             return Some(peer);
         }
-        let hops = |name: &HeaderName, read: fn(&str) -> Option<IpAddr>| -> Option<IpAddr> {
-            // Several lines of one name are one list (RFC 9110, section 5.3).
-            let lines = headers.get_all(name).iter().map(|line| line.to_str().unwrap_or_default().to_owned());
-            let list = lines.reduce(|list, line| list + "," + &line)?;
-            Some(self.rightmost_untrusted(peer, list.rsplit(',').map(read)))
-        };
-        match (hops(&X_FORWARDED_FOR, read_address), hops(&FORWARDED, read_forwarded)) {
+        let x_forwarded_for = list_of(headers, &X_FORWARDED_FOR)
+            .map(|list| self.rightmost_untrusted(peer, list.rsplit(',').map(read_address)));
+        let forwarded = list_of(headers, &FORWARDED).map(|list| {
+            self.rightmost_untrusted(peer, rsplit_unquoted(&list, b',').map(|element| read_forwarded(element?)))
+        });
+        match (x_forwarded_for, forwarded) {
             (None, None) => Some(peer),
             (Some(address), None) | (None, Some(address)) => Some(address),
             // A proxy writes one of the two and may let a forged other one pass. Where they disagree one is a lie, and
@@ -101,6 +100,31 @@ impl TrustedProxies {
     }
 }
 
+/// The list in the lines of this name, which are one list (RFC 9110, section 5.3). What is not text spoils its own element
+/// and no other: a client must not hide behind the proxy by a byte that it sends.
+fn list_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
+    lines.reduce(|list, line| list + "," + &line)
+}
+
+/// What stands between these separators, from the right; one within quotes separates nothing: a proxy quotes the `Host` that
+/// the client chose. From the right, so that quotes which a client left open, further left, spoil nothing of a proxy's.
+/// `None` is where quotes are open.
+fn rsplit_unquoted(text: &str, separator: u8) -> impl Iterator<Item = Option<&str>> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let is_escaped = |at: usize| text[..at].bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+        let mut quoted = false;
+        let found = text.bytes().enumerate().rev().find(|(at, byte)| {
+            quoted ^= *byte == b'"' && !is_escaped(*at);
+            *byte == separator && !quoted
+        });
+        rest = found.map(|(at, _)| &text[..at]);
+        Some((!quoted).then(|| found.map_or(text, |(at, _)| &text[at + 1..])))
+    })
+}
+
 /// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`.
 fn read_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
@@ -109,22 +133,29 @@ fn read_address(text: &str) -> Option<IpAddr> {
     Some(IpAddr::to_canonical(&address))
 }
 
-/// One element of `Forwarded` (RFC 7239, section 4): `for="[2001:db8::1]:4711";proto=https`.
+/// One element of `Forwarded` (RFC 7239, section 4): `for="[2001:db8::1]:4711";proto=https`, with one `for`.
 fn read_forwarded(element: &str) -> Option<IpAddr> {
-    let mut parameters = element.split(';').filter_map(|parameter| parameter.split_once('='));
-    let (_, node) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
-    read_address(node.trim().trim_matches('"'))
+    let parameters = rsplit_unquoted(element, b';').filter_map(|parameter| parameter?.split_once('='));
+    let mut nodes = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
+    let (Some((_, node)), None) = (nodes.next(), nodes.next()) else { return None };
+    let node = node.trim();
+    read_address(node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn client(peer: &str, trusted: &[&str], headers: &[(&str, &str)]) -> String {
         let trusted = TrustedProxies::new(trusted.iter().map(|network| network.parse().unwrap()).collect());
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
         }
         Client::of_request(Some(peer.parse().unwrap()), &map, &trusted).address().unwrap().to_string()
     }
@@ -166,6 +197,34 @@ mod tests {
             assert_eq!(client("10.0.0.1", &trusted, headers), address, "{headers:?}");
         }
         assert_eq!(client("::ffff:10.0.0.1", &trusted, &[("X-Forwarded-For", "203.0.113.9")]), "203.0.113.9");
+    }
+
+    /// A proxy quotes the `Host` that the client chose, and adds its word to a list that the client began.
+    #[test]
+    fn what_a_client_wrote_is_no_address_wherever_it_stands() {
+        for header in [
+            ("Forwarded", r#"for=203.0.113.9;host="a, for=1.1.1.1""#),
+            ("Forwarded", r#"for=203.0.113.9;host="a, for=1.1.1.1, b";proto=https, for=10.0.0.2;host="c,d""#),
+            ("Forwarded", r#"for=203.0.113.9;host="a\", for=1.1.1.1""#),
+            ("Forwarded", r#"for=203.0.113.9;host="\\""#),
+            ("Forwarded", r#"host="a;for=1.1.1.1";for=203.0.113.9"#),
+            ("Forwarded", r#"host="a;for=1.1.1.1;b=\"";for=203.0.113.9"#),
+            ("Forwarded", r#"for="1.1.1.1, for=203.0.113.9"#),
+            ("Forwarded", r#"for="1.1.1.1, for="203.0.113.9", for="10.0.0.2""#),
+            ("Forwarded", "for=\u{e9}, for=203.0.113.9"),
+            ("X-Forwarded-For", "\u{e9}, 203.0.113.9, 10.0.0.2"),
+            ("X-Forwarded-For", "\", 203.0.113.9"),
+        ] {
+            assert_eq!(client("10.0.0.1", &["10.0.0.0/8"], &[header]), "203.0.113.9", "{header:?}");
+        }
+        for header in [
+            ("Forwarded", "for=1.1.1.1;for=203.0.113.9"),
+            ("Forwarded", r#"for=203.0.113.9, for="1.1.1.1"#),
+            ("Forwarded", r#"for=203.0.113.9, for=1.1.1.1""#),
+            ("Forwarded", "for=\u{e9}"),
+        ] {
+            assert_eq!(client("10.0.0.1", &["10.0.0.0/8"], &[header]), "10.0.0.1", "{header:?} cannot be read");
+        }
     }
 
     #[test]

@@ -12,6 +12,10 @@ use crate::user::StoredUser;
 /// From which likeness on (1 is equal) a password is too similar to something that is known of its user.
 const TOO_SIMILAR: f64 = 0.7;
 
+/// How much of a password is estimated at once, in code points. The estimator counts guesses in 64 bits, which the ways
+/// across 28 keys of a keypad overflow: a panic where overflow is checked, a wrong number elsewhere.
+const STRETCH: usize = 24;
+
 /// What a new password must be like. Every rule that it breaks is reported at once.
 ///
 /// # Defaults
@@ -50,7 +54,8 @@ pub struct PasswordPolicy {
     rules: Vec<Rule>,
 }
 
-/// How well a password must withstand guessing, as `zxcvbn` estimates it.
+/// How well a password must withstand guessing, as `zxcvbn` estimates it. Of a long password the best of its stretches of
+/// 24 characters counts: whoever guesses the whole has guessed that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strength {
@@ -183,7 +188,7 @@ impl PasswordPolicy {
             Strength::Strong => Score::Four,
         };
         let known: Vec<&str> = user.email().split('@').chain([user.email()]).chain(user.username()).collect();
-        zxcvbn(password, &known).score() >= least
+        stretches(password).any(|stretch| zxcvbn(stretch, &known).score() >= least)
     }
 }
 
@@ -198,6 +203,17 @@ impl fmt::Debug for PasswordPolicy {
             .field("rules", &self.rules.len())
             .finish()
     }
+}
+
+/// A text in pieces that the estimator can count.
+fn stretches(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = rest.char_indices().nth(STRETCH).map_or(rest.len(), |(end, _)| end);
+        let (stretch, after) = rest.split_at(end);
+        rest = after;
+        (!stretch.is_empty()).then_some(stretch)
+    })
 }
 
 /// Whether a password is like `known` or a part of it, without regard to case.
@@ -267,9 +283,62 @@ mod tests {
 
     #[test]
     fn well_known_passwords_are_refused() {
-        for password in ["password1", "iloveyou", "qwertyuiop", "Passw0rd", "football1", "11111111a", "abcdefgh1"] {
+        let well_known = "password password1 Password1 Passw0rd P@ssw0rd password123 passw0rd1 iloveyou iloveyou1 ilovegod \
+            qwertyuiop qwerty123 qwerty12345 1q2w3e4r 1q2w3e4r5t 1qaz2wsx zaq12wsx qazwsxedc asdfghjkl asdfasdf zxcvbnm1 \
+            abcdefgh abcdefgh1 abcd1234 abc12345 a1b2c3d4 12345678 123456789 1234567890 87654321 987654321 11111111 \
+            11111111a 00000000 88888888 12121212 123123123 football football1 baseball basketball superman superman1 \
+            batman123 spiderman starwars pokemon1 sunshine sunshine1 princess princess1 michael1 jennifer jessica1 \
+            charlie1 chocolate butterfly computer computer1 internet trustno1 letmein1 welcome1 welcome123 Welcome1 \
+            admin123 administrator changeme secret123 whatever mustang1 corvette liverpool liverpool1 arsenal1 \
+            chelsea1 manchester barcelona realmadrid juventus samsung1 blink182 metallica slipknot greenday \
+            september december summer2024 winter2024 babygirl1 lovelove1 forever1 hellohello \
+            qqqqqqqq aaaaaaaa zzzzzzzz asdf1234 qwer1234 q1w2e3r4 testtest test1234 guest123 monkey123 dragon123 \
+            shadow123 master123 killer123 ashley123 daniel123 hunter12 ninja123 access14 elephant mercedes marlboro";
+        let mut refused = 0;
+        for password in well_known.split_whitespace() {
             assert!(PasswordPolicy::default().check(password, &ann()).is_err(), "{password}");
+            refused += 1;
         }
+        assert!(refused > 100, "{refused}");
+    }
+
+    #[test]
+    fn no_pattern_is_too_long_for_the_estimator() {
+        let patterns = [
+            "147896321",
+            "1236987",
+            "qwertfdsazxcvgyujm",
+            "QwErTyUiOp",
+            "a",
+            "p4ssw0rd",
+            "0O1lI!|",
+            "abcdefghijklm",
+            "31121999",
+        ];
+        for pattern in patterns {
+            for length in [8, 23, 24, 25, 27, 28, 29, 48, 49, 100, 256] {
+                let password: String = pattern.chars().cycle().take(length).collect();
+                let spelt = password.replace('a', "4");
+                let known_as =
+                    StoredUser::new(1, format!("{password:.200}@example.com"), None).with_username(password.clone());
+                for password in [&password, &spelt] {
+                    assert!(PasswordPolicy::default().check(password, &known_as).is_err(), "{password}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_best_stretch_of_a_long_password_counts() {
+        let dull = "a".repeat(24);
+        let good = "purple tractor hums at d";
+        let check = |password: &str| PasswordPolicy::default().check(password, &ann());
+        assert!(check(&dull.repeat(3)).is_err());
+        for password in [format!("{dull}{good}"), format!("{good}{dull}"), format!("{dull}{dull}{good}{dull}")] {
+            assert_eq!(check(&password), Ok(()), "{password}");
+        }
+        assert_eq!(stretches("").count(), 0);
+        assert_eq!(stretches(&"é".repeat(49)).map(|stretch| stretch.chars().count()).collect::<Vec<_>>(), [24, 24, 1]);
     }
 
     #[test]

@@ -1,0 +1,3 @@
+//! Bodies of requests.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|input: &[u8]| poem_password_reset_fuzz::bodies::holds(input));

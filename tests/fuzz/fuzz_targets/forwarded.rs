@@ -1,0 +1,3 @@
+//! Headers of proxies.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|input: &[u8]| poem_password_reset_fuzz::forwarded::holds(input));

@@ -1,0 +1,3 @@
+//! New passwords.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|input: &[u8]| poem_password_reset_fuzz::passwords::holds(input));

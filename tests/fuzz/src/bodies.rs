@@ -1,0 +1,230 @@
+//! Bodies of requests, at the three endpoints. Judged by the OpenAPI document, by what is promised of every answer, and by
+//! other readers of the same bytes.
+
+use std::collections::BTreeSet;
+
+use poem::Body;
+use poem_password_reset::{PasswordPolicy, StoredUser, Strength};
+use serde_json::Value;
+use time::Duration;
+use tokio::runtime::Runtime;
+
+use crate::forger::{NOW, at};
+use crate::http::doubles::{GOOD_PASSWORD, verifies};
+use crate::http::{Ask, Encoding, JSON, Operation, Reply, World};
+use crate::input::Input;
+
+/// Who is in the store.
+const IDS: [&str; 4] = ["1", "2", "3", "4"];
+
+thread_local! {
+    static SERVICE: Service = Service::new();
+}
+
+/// Every body has one of the documented answers, in our own words and never in those of the body; mail goes only to whom it
+/// was asked for, and a password changes only to what was sent, with a good token.
+///
+/// Three digits choose the operation, the kind of the body, and whether its length is announced. In the rest `{token}` stands
+/// for a good token.
+pub fn holds(input: &[u8]) {
+    let mut input = Input::new(input);
+    let operation = Operation::ALL[input.digit(3)];
+    let kind = input.digit(10);
+    let announced = input.digit(2) == 0;
+    // A header is text here; what stands in one otherwise is up to the server, not to us.
+    let header = |input: &mut Input<'_>| {
+        let line = String::from_utf8_lossy(input.until(b'\n')).into_owned();
+        line.chars().filter(|letter| (' '..='~').contains(letter)).collect::<String>()
+    };
+    let mut ask = Ask::post(operation);
+    ask = match kind {
+        0..=2 => ask.header("Content-Type", Encoding::ALL[kind].content_type()),
+        3 => ask.header("Content-Type", "multipart/form-data; boundary=b"),
+        4 => ask.header("Content-Type", "Application/JSON; charset=utf-8"),
+        5 => ask.header("Content-Type", "application/x-www-form-urlencoded;charset=utf-8"),
+        6 => ask,
+        7 => ask.header("Content-Type", JSON).header("Accept", &header(&mut input)),
+        _ => ask.header("Content-Type", &header(&mut input)),
+    };
+    SERVICE.with(|service| {
+        let body = replace(input.rest(), b"{token}", service.token.as_bytes());
+        ask = if announced { ask.header("Content-Length", &body.len().to_string()) } else { ask };
+        service.check(operation, kind, &ask, &body);
+    });
+}
+
+struct Service {
+    runtime: Runtime,
+    world: World,
+    people: Vec<StoredUser>,
+    token: String,
+    /// All that any answer says: names and sentences.
+    words: BTreeSet<String>,
+}
+
+impl Service {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let world = World::in_process(|builder| {
+            // How strong a password is takes as long as all the rest, and has a target of its own.
+            builder.clock(|| at(NOW)).policy(PasswordPolicy::default().strength(Strength::Any))
+        });
+        let people: Vec<StoredUser> = IDS.iter().filter_map(|id| world.users.get(id)).collect();
+        let token = world.token_at("1", at(NOW) - Duration::MINUTE);
+        let mut service = Self { runtime, world, people, token, words: BTreeSet::new() };
+        service.words = service.said_without_being_asked();
+        service
+    }
+
+    /// The words of all answers, gathered with bodies of which no word is in them.
+    fn said_without_being_asked(&self) -> BTreeSet<String> {
+        let token = &self.token;
+        let confirm =
+            |password: &str| (Operation::Confirm, JSON, format!(r#"{{"token":"{token}","password":"{password}"}}"#));
+        let mut asks: Vec<(Operation, &str, String)> = vec![
+            (Operation::Request, "text/plain", "-".to_owned()),
+            (Operation::Request, JSON, "-".repeat(20_000)),
+            (Operation::Request, JSON, r#"{"email":"-"}"#.to_owned()),
+            (Operation::Request, JSON, r#"{"email":"ann@example.com"}"#.to_owned()),
+            (Operation::Validate, JSON, r#"{"token":"-"}"#.to_owned()),
+            confirm("zq"),
+            confirm("11111111"),
+            confirm("annie"),
+            confirm("ann@example.com"),
+            confirm(&"zq".repeat(200)),
+            confirm(GOOD_PASSWORD),
+        ];
+        for operation in Operation::ALL {
+            asks.extend(["", "-", "[]"].map(|body| (operation, JSON, body.to_owned())));
+            for value in ["null", "[]", r#""""#, r#""-\u0000""#] {
+                asks.push((operation, JSON, format!(r#"{{"email":{value},"token":{value},"password":{value}}}"#)));
+            }
+        }
+        let mut asks: Vec<(Ask, String)> = asks
+            .into_iter()
+            .map(|(operation, content_type, body)| (Ask::post(operation).header("Content-Type", content_type), body))
+            .collect();
+        asks.push((Ask::post(Operation::Request).header("Accept", "-"), String::new()));
+        let replies = asks.iter().map(|(ask, body)| self.ask(ask, body.as_bytes()));
+        let words = replies.flat_map(|reply| words_of(&reply.json())).collect();
+        self.runtime.block_on(self.world.take_mails());
+        self.people.iter().cloned().for_each(|user| self.world.users.put(user));
+        words
+    }
+
+    fn ask(&self, ask: &Ask, body: &[u8]) -> Reply {
+        self.runtime.block_on(self.world.ask_with(ask, Body::from_bytes(body.to_vec().into())))
+    }
+
+    fn check(&self, operation: Operation, kind: usize, ask: &Ask, body: &[u8]) {
+        let reply = self.ask(ask, body);
+        let shown = || format!("{ask:?} {:?}: {reply:?}", String::from_utf8_lossy(body));
+        // Of the documented answers those that need no haste, no quota and no failure.
+        assert!([200, 400, 404, 406, 413, 415].contains(&reply.status), "{}", shown());
+        for word in words_of(&reply.json()) {
+            assert!(self.words.contains(&word), "{word:?} is not ours: {}", shown());
+        }
+        let done = reply.status == 200;
+        let said = Said::read(kind, body);
+
+        let mails = self.runtime.block_on(self.world.take_mails());
+        let mut mailed: Vec<&str> = mails.iter().map(|(address, _)| address.as_str()).collect();
+        mailed.sort_unstable();
+        match said.text("email").filter(|_| done && operation == Operation::Request) {
+            Some(email) => assert_eq!(mailed, eligible(email.trim_ascii()), "{}", shown()),
+            None => assert!(mailed.iter().all(|address| said.may_contain(address)), "{mailed:?} {}", shown()),
+        }
+        assert!(mailed.is_empty() || (done && operation == Operation::Request), "{mailed:?} {}", shown());
+        if let Some(email) = said.text("email").filter(|_| !done && operation == Operation::Request) {
+            assert!(eligible(email.trim_ascii()).is_empty() || reply.status >= 406, "{}", shown());
+        }
+
+        if let Some(token) = said.text("token").filter(|_| done && operation != Operation::Request) {
+            assert_eq!(token.trim_ascii(), self.token, "{}", shown());
+        }
+        let hash = |user: &StoredUser| user.password_hash().map(|hash| hash.expose().to_owned());
+        for before in &self.people {
+            let after = self.world.users.get(before.id()).expect("nobody is removed");
+            if done && operation == Operation::Confirm && before.id() == "1" {
+                assert_ne!(hash(&after), hash(before), "{}", shown());
+                if let Some(password) = said.text("password") {
+                    assert!(verifies(&after, &password), "stored as sent: {}", shown());
+                }
+                self.world.users.put(before.clone());
+            } else {
+                assert_eq!(hash(&after), hash(before), "{}", shown());
+            }
+        }
+    }
+}
+
+/// Who gets mail for this address: of whom it is, and who is active and has a password.
+fn eligible(email: &str) -> Vec<&'static str> {
+    ["ann@example.com", "bob@example.com"].into_iter().filter(|address| address.eq_ignore_ascii_case(email)).collect()
+}
+
+/// A body as another reader reads it.
+enum Said {
+    Json(Value),
+    Pairs(Vec<(String, String)>),
+    /// Of a kind that is not read here, or not readable.
+    Bytes(Vec<u8>),
+}
+
+impl Said {
+    fn read(kind: usize, body: &[u8]) -> Self {
+        match kind {
+            0 | 4 | 7 => serde_json::from_slice(body).map_or(Self::Bytes(body.to_vec()), Self::Json),
+            1 | 5 => Self::Pairs(form_urlencoded::parse(body).into_owned().collect()),
+            _ => Self::Bytes(body.to_vec()),
+        }
+    }
+
+    /// The text of a field, if this reader is certain of it.
+    fn text(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Json(value) => value.get(name)?.as_str().map(str::to_owned),
+            Self::Pairs(pairs) => {
+                // In place of bytes that are not text stands a character that says so.
+                let of_that_name = pairs.iter().rev().find(|(other, _)| other == name);
+                of_that_name.map(|(_, text)| text.clone()).filter(|text| !text.contains('\u{fffd}'))
+            }
+            Self::Bytes(_) => None,
+        }
+    }
+
+    /// Whether an address can have been read from it.
+    fn may_contain(&self, address: &str) -> bool {
+        match self {
+            Self::Json(_) | Self::Pairs(_) => false,
+            Self::Bytes(bytes) => {
+                let text = String::from_utf8_lossy(bytes).to_lowercase();
+                text.contains(address) || text.contains(['\\', '%'])
+            }
+        }
+    }
+}
+
+/// The names and texts of an answer.
+fn words_of(answer: &Value) -> Vec<String> {
+    match answer {
+        Value::Object(members) => {
+            members.iter().flat_map(|(name, value)| [vec![name.clone()], words_of(value)].concat()).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(words_of).collect(),
+        Value::String(text) => vec![text.clone()],
+        other => panic!("no answer has {other}"),
+    }
+}
+
+fn replace(bytes: &[u8], what: &[u8], by: &[u8]) -> Vec<u8> {
+    let mut replaced = Vec::new();
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(what.len()).position(|window| window == what) {
+        replaced.extend_from_slice(&rest[..at]);
+        replaced.extend_from_slice(by);
+        rest = &rest[at + what.len()..];
+    }
+    replaced.extend_from_slice(rest);
+    replaced
+}

@@ -1,0 +1,189 @@
+//! Headers of proxies: whatever bytes stand in them, and lists that proxies wrote behind whatever a client wrote. Judged by
+//! what each element was made to mean.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
+
+use poem::http::header::FORWARDED;
+use poem::http::{HeaderMap, HeaderName, HeaderValue};
+use poem_password_reset::PasswordReset;
+
+use crate::http::doubles::{builder, no_mail, people};
+use crate::input::Input;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The proxies that are trusted.
+const PROXIES: [&str; 3] = ["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"];
+
+static TRUSTS_NOBODY: LazyLock<PasswordReset> = LazyLock::new(|| trusting(&[]));
+static TRUSTS_PROXIES: LazyLock<PasswordReset> = LazyLock::new(|| trusting(&PROXIES));
+
+fn trusting(proxies: &[&str]) -> PasswordReset {
+    let builder = builder(people()).trusted_proxies(proxies.iter().copied());
+    builder.on_reset_token_created(no_mail).build().expect("nothing is missing")
+}
+
+/// The same list as [`PROXIES`], read otherwise.
+fn is_proxy(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.octets()[0] == 10 || address == Ipv4Addr::new(192, 0, 2, 7),
+        IpAddr::V6(address) => address.segments()[..3] == [0x2001, 0xdb8, 1],
+    }
+}
+
+fn client(reset: &PasswordReset, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let address = reset.client(Some(peer), headers).address().expect("the peer is known, so is the client");
+    assert_eq!(address, address.to_canonical(), "an address has one form");
+    address
+}
+
+/// No header moves a client whose peer is not trusted; behind proxies no client can choose what it counts as.
+pub fn holds(input: &[u8]) {
+    let mut input = Input::new(input);
+    match input.digit(2) {
+        0 => whatever_is_sent(&mut input),
+        _ => what_proxies_wrote(&mut input),
+    }
+}
+
+/// One line of the input is one header line; the first byte says which header.
+fn whatever_is_sent(input: &mut Input<'_>) {
+    let believed = input.digit(4) != 0;
+    let peer = address(input, believed);
+    let mut lines = Vec::new();
+    while !input.is_empty() {
+        let name = if input.digit(2) == 0 { X_FORWARDED_FOR } else { FORWARDED };
+        lines.push((name, input.until(b'\n')));
+    }
+    let headers = headers_of(&lines);
+    assert_eq!(TRUSTS_PROXIES.client(None, &headers).address(), None);
+    assert_eq!(client(&TRUSTS_NOBODY, peer, &headers), peer.to_canonical());
+    let found = client(&TRUSTS_PROXIES, peer, &headers);
+    if !believed {
+        return assert_eq!(found, peer.to_canonical());
+    }
+    let written: Vec<IpAddr> = headers.values().flat_map(|value| addresses_in(value.as_bytes())).collect();
+    assert!(found == peer.to_canonical() || written.contains(&found), "{found} is nowhere in {headers:?}");
+
+    // With one kind of header it is known what a further proxy's word does.
+    let Some((name, _)) = lines.first().filter(|(name, _)| headers.keys().all(|other| other == name)) else { return };
+    let element = |address: &str| if *name == FORWARDED { format!("for=\"{address}\"") } else { address.to_owned() };
+    let with = |before: &[u8], after: &[u8]| {
+        let list = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
+        client(&TRUSTS_PROXIES, peer, &headers_of(&[(name.clone(), &[before, &list, after].concat())]))
+    };
+    assert_eq!(with(b"", b""), found, "lines of one name are one list");
+    assert_eq!(with(b"", format!(", {}", element("198.51.100.77")).as_bytes()).to_string(), "198.51.100.77");
+    if !is_proxy(found) {
+        assert_eq!(with(b"", format!(", {}", element("10.9.9.9")).as_bytes()), found, "one more proxy");
+        for before in [&b"203.0.113.66"[..], b"for=203.0.113.66", b"\xff", b"\"", b"for=\"203.0.113.66", b"\\", b",;="]
+        {
+            assert_eq!(with(&[before, b","].concat(), b""), found, "{:?} before it", String::from_utf8_lossy(before));
+        }
+    }
+}
+
+fn headers_of(lines: &[(HeaderName, &[u8])]) -> HeaderMap {
+    let line = |(name, value): &(HeaderName, &[u8])| Some((name.clone(), HeaderValue::from_bytes(value).ok()?));
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines.iter().filter_map(line) {
+        headers.append(name, value);
+    }
+    headers
+}
+
+/// Everything that can be read as an address, with or without a port.
+fn addresses_in(text: &[u8]) -> impl Iterator<Item = IpAddr> {
+    let words = text.split(|byte| !byte.is_ascii_hexdigit() && !b".:".contains(byte)).map(String::from_utf8_lossy);
+    words
+        .flat_map(|word| {
+            let without_port = word.rsplit_once(':').map(|(address, _)| address.to_owned());
+            [Some(word.into_owned()), without_port].into_iter().flatten().filter_map(|word| word.parse().ok())
+        })
+        .map(|address: IpAddr| address.to_canonical())
+}
+
+/// A list that is written from the right: proxies, a client that is none, and further left what that client wrote.
+fn what_proxies_wrote(input: &mut Input<'_>) {
+    let peer = address(input, true);
+    let name = if input.digit(2) == 0 { X_FORWARDED_FOR } else { FORWARDED };
+    let (mut list, mut expected, mut ended) = (Vec::new(), peer.to_canonical(), false);
+    for _ in 0..input.digit(10) {
+        let hop = match input.digit(8) {
+            0 => None,
+            1..4 => Some(address(input, false)),
+            _ => Some(address(input, true)),
+        };
+        match hop {
+            _ if ended => {}
+            Some(address) => (expected, ended) = (address.to_canonical(), !is_proxy(address)),
+            None => ended = true,
+        }
+        let element = if name == FORWARDED { forwarded_element(input, hop) } else { node(input, hop) };
+        list.insert(0, element);
+    }
+    // Whatever the client sent, the last of its proxies that is not trusted passed on.
+    let mut list = list.join(if input.digit(2) == 0 { ", " } else { "," }).into_bytes();
+    if ended {
+        list = [input.rest(), b", ", &list].concat();
+    }
+    let headers = headers_of(&[(name, &list)]);
+    if !list.is_empty() && !headers.is_empty() {
+        let found = client(&TRUSTS_PROXIES, peer, &headers);
+        assert_eq!(found, expected, "{}", String::from_utf8_lossy(&list));
+    }
+}
+
+/// `for=`, and beside it what proxies add, where what the client wrote may stand in quotes.
+fn forwarded_element(input: &mut Input<'_>, hop: Option<IpAddr>) -> String {
+    let quoted = |input: &mut Input<'_>| {
+        let text = String::from_utf8_lossy(input.until(b'\n')).into_owned();
+        let text = text.chars().filter(|letter| (' '..='~').contains(letter));
+        let text: String =
+            text.flat_map(|letter| ['"', '\\'].contains(&letter).then_some('\\').into_iter().chain([letter])).collect();
+        format!("\"{text}\"")
+    };
+    let mut node = node(input, hop);
+    if input.digit(2) == 0 || node.contains([':', '[', ']']) {
+        node = format!("\"{node}\"");
+    }
+    let mut parameters = vec![format!("{}={node}", ["for", "For", "FOR", " for"][input.digit(4)])];
+    for _ in 0..input.digit(4) {
+        let parameter = match input.digit(4) {
+            0 => "proto=https".to_owned(),
+            1 => "by=203.0.113.43".to_owned(),
+            2 => format!("host={}", quoted(input)),
+            _ => format!("ext={}", quoted(input)),
+        };
+        parameters.insert(input.digit(4).min(parameters.len()), parameter);
+    }
+    parameters.join(if input.digit(2) == 0 { ";" } else { "; " })
+}
+
+/// An address as proxies write it; or something that is none.
+fn node(input: &mut Input<'_>, hop: Option<IpAddr>) -> String {
+    match (hop, input.digit(3)) {
+        (None, which) => ["unknown", "_hidden", "203.0.113.256"][which].to_owned(),
+        (Some(IpAddr::V6(address)), 1) => format!("[{address}]"),
+        (Some(IpAddr::V6(address)), 2) => format!("[{address}]:4711"),
+        (Some(IpAddr::V4(address)), 1) => format!("{address}:4711"),
+        (Some(address), _) => address.to_string(),
+    }
+}
+
+/// An address of a proxy or of somebody else.
+fn address(input: &mut Input<'_>, is_proxy: bool) -> IpAddr {
+    let (kind, last) = (input.digit(4), input.byte());
+    let v4 = |first: [u8; 3]| Ipv4Addr::from([first[0], first[1], first[2], last]);
+    match (is_proxy, kind) {
+        (true, 0) => v4([10, 0, 0]).into(),
+        (true, 1) => Ipv4Addr::new(192, 0, 2, 7).into(),
+        (true, 2) => v4([10, last, 0]).to_ipv6_mapped().into(),
+        (true, _) => Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, last.into()).into(),
+        (false, 0) => v4([203, 0, 113]).into(),
+        (false, 1) => Ipv4Addr::new(192, 0, 2, 8).into(),
+        (false, 2) => v4([198, 51, 100]).to_ipv6_mapped().into(),
+        (false, _) => Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, last.into()).into(),
+    }
+}
