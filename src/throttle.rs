@@ -7,11 +7,13 @@
 mod memory;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -155,8 +157,8 @@ impl Quotas {
 
 /// Counts uses, and says which are within their quota.
 ///
-/// The methods are plain `async fn`s. A call that takes more than 20 ms is given up, and counts as an error; after an
-/// error the throttle in memory counts instead for up to five seconds.
+/// The methods are plain `async fn`s. A call that takes more than 20 ms is given up, and counts as an error, as a panic
+/// does; after an error the throttle in memory counts instead for up to five seconds.
 pub trait Throttle: Send + Sync + 'static {
     /// What the throttle says when it cannot count. It is logged, and never shown to a client.
     type Error: Into<BoxError> + Send;
@@ -199,8 +201,8 @@ impl ThrottleKey {
 
     /// A key for an e-mail address, from which nobody can read it back.
     pub(crate) fn of_address(mac: &[u8; 32]) -> Self {
-        let hex: String = mac[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self(format!("{}/{hex}", Scope::Mail.name()))
+        let half: [u8; 16] = std::array::from_fn(|place| mac[place]);
+        Self(format!("{}/{:032x}", Scope::Mail.name(), u128::from_be_bytes(half)))
     }
 
     /// The key as text, for a store that wants text.
@@ -275,8 +277,17 @@ impl Throttles {
     }
 
     async fn ask(&self, custom: &dyn DynThrottle, key: &ThrottleKey, quota: Quota) -> Result<Verdict, BoxError> {
-        let verdict =
-            timeout(CALL_TIMEOUT, custom.count(key, quota)).await.map_err(|_| "it did not answer in time")??;
+        let mut call = custom.count(key, quota);
+        // A throttle that panics would answer every request with 500.
+        let contained = poll_fn(|cx| {
+            let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+            polled.unwrap_or_else(|payload| {
+                // Dropping a payload may panic again.
+                std::mem::forget(payload);
+                Poll::Ready(Err("it panicked".into()))
+            })
+        });
+        let verdict = timeout(CALL_TIMEOUT, contained).await.map_err(|_| "it did not answer in time")??;
         match verdict {
             // Nobody is kept out for longer than the window, whatever a throttle says.
             Verdict::Over { retry_after } => Ok(Verdict::Over { retry_after: retry_after.min(quota.window()) }),
@@ -336,9 +347,11 @@ mod tests {
             Quota::per_hour(0),
             Quota::per(1, Duration::ZERO),
             Quota::per(1, Duration::from_millis(999)),
-            Quota::per(1, Duration::from_secs(366 * 24 * 3600)),
+            Quota::per(1, Duration::from_secs(31_536_001)),
         ] {
             assert_eq!(quota, None);
         }
+        let year = Duration::from_secs(31_536_000);
+        assert_eq!(Quota::per(1, year).map(Quota::window), Some(year));
     }
 }

@@ -224,13 +224,14 @@ async fn a_throttle_that_fails_is_replaced_and_never_off() {
             match self.how {
                 _ if !self.fails.load(Ordering::SeqCst) => Ok(Verdict::Within),
                 "errs" => Err("connection refused".into()),
+                "panics" => panic!("as planned"),
                 "hangs" => std::future::pending().await,
                 _ => Ok(Verdict::Over { retry_after: Duration::MAX }),
             }
         }
     }
 
-    for how in ["errs", "hangs"] {
+    for how in ["errs", "hangs", "panics"] {
         let failing = Failing { how, fails: Arc::new(AtomicBool::new(true)), asked: Arc::default() };
         let reset = throttled().throttle(failing.clone()).on_reset_token_created(no_mail).build().unwrap();
         let before = tokio::time::Instant::now();
