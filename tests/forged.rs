@@ -3,46 +3,37 @@
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
 mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/random.rs"]
+mod random;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use doubles::{Calls, GOOD_PASSWORD, Watched, builder, no_mail, people};
 use poem_password_reset::{BoxError, Client, ResetError};
+use random::Random;
 
 /// How many forged tokens are tried.
 const FORGED: u64 = 100_000;
 
-/// Numbers that look random and are the same in every run (xorshift64*).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
-        usize::try_from(high).unwrap() % limit
-    }
-}
-
 /// One of several ways to make another token of two good ones.
-fn forge(good: &str, other: &str, numbers: &mut Numbers) -> String {
+fn forge(good: &str, other: &str, random: &mut Random) -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ ";
-    let at = numbers.below(good.len());
-    let letter = char::from(LETTERS[numbers.below(LETTERS.len())]);
+    let at = random.below(good.len());
+    let letter = char::from(LETTERS[random.below(LETTERS.len())]);
     let part = |token: &str, number: usize| token.split('.').nth(number).unwrap().to_owned();
-    match numbers.below(6) {
+    match random.below(6) {
         0 => format!("{}{letter}{}", &good[..at], &good[at + 1..]),
         1 => format!("{}{letter}{}", &good[..at], &good[at..]),
         2 => good[..at].to_owned(),
         3 => format!("{}{}", &good[..at], &other[at.min(other.len())..]),
         4 => {
-            let to = numbers.below(good.len());
+            let to = random.below(good.len());
             format!("{}{}{}", &good[..at], &good[at.min(to)..at.max(to)], &good[to..])
         }
         _ => {
-            let mut from = |number| if numbers.below(2) == 0 { part(good, number) } else { part(other, number) };
+            let mut from = |number| if random.below(2) == 0 { part(good, number) } else { part(other, number) };
             format!("{}.{}.{}", from(0), from(1), from(2))
         }
     }
@@ -50,7 +41,6 @@ fn forge(good: &str, other: &str, numbers: &mut Numbers) -> String {
 
 #[tokio::test]
 async fn a_hundred_thousand_forged_tokens_cost_no_store_call_and_no_hash() {
-    const SEED: u64 = 0x5EED_F07A;
     let (users, calls, hashed) = (people(), Arc::new(Calls::default()), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&hashed);
     let store = Watched { users: users.clone(), calls: Arc::clone(&calls), before: async |_| Ok::<(), BoxError>(()) };
@@ -65,10 +55,10 @@ async fn a_hundred_thousand_forged_tokens_cost_no_store_call_and_no_hash() {
     let at_start = hashed.load(Ordering::SeqCst);
     let token = |id: &str| reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned();
     let (good, other) = (token("1"), token("2"));
-    let mut numbers = Numbers(SEED);
+    let mut random = Random::seeded();
     let mut tried = 0;
     while tried < FORGED {
-        let forged = forge(&good, &other, &mut numbers);
+        let forged = forge(&good, &other, &mut random);
         if forged == good || forged == other {
             continue;
         }
@@ -78,7 +68,7 @@ async fn a_hundred_thousand_forged_tokens_cost_no_store_call_and_no_hash() {
         } else {
             reset.confirm(&forged, GOOD_PASSWORD.into(), Client::none()).await
         };
-        assert!(matches!(refused, Err(ResetError::InvalidToken(_))), "seed {SEED}, token {tried}: {forged}");
+        assert!(matches!(refused, Err(ResetError::InvalidToken(_))), "token {tried}: {forged}");
     }
     assert_eq!(calls.all(), 0);
     assert_eq!(hashed.load(Ordering::SeqCst), at_start);

@@ -2,13 +2,14 @@
 //! hold. The same seed gives the same history.
 //!
 //! `cargo test --release --test simulator -- --ignored --nocapture` runs 100,000 histories. A failure prints its seed and
-//! the shortest history found that fails; `SIMULATOR_SEED=<seed>` runs that one again.
+//! the shortest history found that fails; `SEED=<seed>` runs that one again.
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "../support/doubles.rs"]
 mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "../support/random.rs"]
 mod random;
 
@@ -60,11 +61,11 @@ fn silence_planned_panics() {
 
 fn run(histories: u64, steps: usize) {
     silence_planned_panics();
-    if let Ok(seed) = std::env::var("SIMULATOR_SEED") {
+    if let Ok(seed) = std::env::var("SEED") {
         let history = History::new(seed.parse().expect("a seed is a number"), steps);
         return println!("{:?}", violation(&history).expect("the history holds"));
     }
-    let first = Random::from_system().next();
+    let first = Random::seeded().next();
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     let tallies = std::thread::scope(|scope| {
         let shares = (0..threads).map(|thread| {
@@ -82,9 +83,8 @@ fn run(histories: u64, steps: usize) {
 
 fn judge(seed: u64, steps: usize) -> Tally {
     let history = History::new(seed, steps);
-    violation(&history).unwrap_or_else(|fault| {
-        panic!("SIMULATOR_SEED={seed}: {fault}\nthe shortest history: {:#?}", shortest(&history))
-    })
+    violation(&history)
+        .unwrap_or_else(|fault| panic!("SEED={seed}: {fault}\nthe shortest history: {:#?}", shortest(&history)))
 }
 
 #[test]

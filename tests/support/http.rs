@@ -163,6 +163,12 @@ impl World {
         self.mails.lock().unwrap().clone()
     }
 
+    /// The same, and forgets them: for whoever asks a million times.
+    pub async fn take_mails(&self) -> Vec<(String, String)> {
+        self.mails().await;
+        std::mem::take(&mut *self.mails.lock().unwrap())
+    }
+
     /// Some mail was sent, and all of it to Ann's address on record, with the link that is configured.
     pub async fn every_mail_is_anns(&self) {
         let mails = self.mails().await;

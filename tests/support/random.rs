@@ -7,12 +7,18 @@ impl Random {
         Self(seed)
     }
 
-    /// With a seed of the operating system's, which is printed: tests show it when they fail.
-    pub fn from_system() -> Self {
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).unwrap();
-        let seed = u64::from_ne_bytes(seed);
-        println!("seed {seed}");
+    /// With the seed in the variable `SEED`, or with one of the operating system's. It is printed: tests show it when they
+    /// fail.
+    pub fn seeded() -> Self {
+        let seed = match std::env::var("SEED") {
+            Ok(seed) => seed.parse().expect("SEED is a number"),
+            Err(_) => {
+                let mut seed = [0; 8];
+                getrandom::fill(&mut seed).unwrap();
+                u64::from_ne_bytes(seed)
+            }
+        };
+        println!("SEED={seed}");
         Self(seed)
     }
 
@@ -27,6 +33,10 @@ impl Random {
     /// A number under `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
+    }
+
+    pub fn pick<'a, T: ?Sized>(&mut self, list: &[&'a T]) -> &'a T {
+        list[self.below(list.len())]
     }
 
     /// Whether something happens that happens once in so many times.

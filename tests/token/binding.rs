@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use poem_password_reset::{Refusal, StoredUser, TokenCodec};
 use time::Duration;
 
-use crate::forger::{Dice, Forger, HASH, NOW, ann, at, decode, encode, outcome, parts, payload, rounds};
+use crate::forger::{Forger, HASH, NOW, ann, at, decode, encode, outcome, parts, payload, rounds};
+use crate::random::Random;
 
 /// Whether a token that was issued to `before` is still good for `after`.
 fn survives(codec: &TokenCodec, before: &StoredUser, after: StoredUser) -> bool {
@@ -159,14 +160,14 @@ struct Row {
 }
 
 impl Row {
-    fn random(dice: &mut Dice) -> Self {
-        let count = 3 + dice.below(4);
+    fn random(random: &mut Random) -> Self {
+        let count = 3 + random.below(4);
         let mut fields: Vec<String> = (0..count)
             .map(|field| {
                 // The ids and addresses of real rows have no zero bytes; in the rest they imitate lengths.
                 let letters: &[&str] =
                     if field < 2 { &["a", "b", "7", "@"] } else { &["a", "b", "\0", "\u{1}", "\u{8}"] };
-                (0..dice.below(12)).map(|_| dice.pick(letters)).collect()
+                (0..random.below(12)).map(|_| random.pick(letters)).collect()
             })
             .collect();
         fields[0].push('7');
@@ -174,31 +175,31 @@ impl Row {
     }
 
     /// The same bytes in the same order, with another border between fields, or one border more or less.
-    fn moved(&self, dice: &mut Dice) -> Option<Self> {
+    fn moved(&self, random: &mut Random) -> Option<Self> {
         let mut row = self.clone();
         let fields = &mut row.fields;
-        match dice.below(4) {
+        match random.below(4) {
             0 => {
                 // An empty bound state more, or a bound state in two.
-                let place = 3 + dice.below(fields.len() - 2);
+                let place = 3 + random.below(fields.len() - 2);
                 let rest = match fields.get_mut(place) {
-                    Some(field) => field.split_off(dice.below(field.len() + 1)),
+                    Some(field) => field.split_off(random.below(field.len() + 1)),
                     None => String::new(),
                 };
                 fields.insert((place + 1).min(fields.len()), rest);
             }
             1 if fields.len() > 3 => {
                 // A bound state joins the field before it, which may be the hash.
-                let place = 3 + dice.below(fields.len() - 3);
+                let place = 3 + random.below(fields.len() - 3);
                 let field = fields.remove(place);
                 fields[place - 1].push_str(&field);
             }
             // No password for an empty hash, or the other way round.
             2 if fields[2].is_empty() => row.password = !row.password,
             _ => {
-                let left = dice.below(fields.len() - 1);
+                let left = random.below(fields.len() - 1);
                 let joined = fields[left].clone() + &fields[left + 1];
-                let border = dice.below(joined.len() + 1);
+                let border = random.below(joined.len() + 1);
                 fields[left] = joined[..border].to_owned();
                 fields[left + 1] = joined[border..].to_owned();
             }
@@ -221,17 +222,17 @@ impl Row {
 #[test]
 fn fields_have_borders() {
     let codec = Forger::new().codec();
-    let mut dice = Dice::new();
+    let mut random = Random::seeded();
     let (mut pairs, mut kinds) = (0, HashSet::new());
     while pairs < rounds(100_000) {
         // From a random row, up to ten moves, each a pair with the one before it.
-        let mut row = Row::random(&mut dice);
+        let mut row = Row::random(&mut random);
         let mut binding = bnd(&codec, &row.user());
         for _ in 0..10 {
-            let Some(moved) = row.moved(&mut dice) else { continue };
+            let Some(moved) = row.moved(&mut random) else { continue };
             let other = bnd(&codec, &moved.user());
-            assert_eq!(row.fields.concat(), moved.fields.concat(), "seed {}: {row:?} {moved:?}", dice.seed());
-            assert_ne!(binding, other, "seed {}: {row:?} {moved:?}", dice.seed());
+            assert_eq!(row.fields.concat(), moved.fields.concat(), "{row:?} {moved:?}");
+            assert_ne!(binding, other, "{row:?} {moved:?}");
             kinds.insert((moved.fields.len().cmp(&row.fields.len()), row.password, moved.password));
             pairs += 1;
             (row, binding) = (moved, other);

@@ -116,45 +116,6 @@ impl Forger {
     }
 }
 
-/// A seeded random source that does the same everywhere (SplitMix64).
-pub(crate) struct Dice {
-    seed: u64,
-    state: u64,
-}
-
-impl Dice {
-    /// The seed is in the variable `SEED`, or a constant.
-    pub(crate) fn new() -> Self {
-        let seed = match std::env::var("SEED") {
-            Ok(seed) => seed.parse().expect("SEED is a number"),
-            Err(_) => 20_261_122,
-        };
-        Self { seed, state: seed }
-    }
-
-    /// What gives the same rolls again.
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    pub(crate) fn roll(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.roll() % end as u64) as usize
-    }
-
-    pub(crate) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-}
-
 /// `debug` rounds in a debug build, ten times as many in a release build.
 pub(crate) fn rounds(debug: usize) -> usize {
     if cfg!(debug_assertions) { debug } else { debug * 10 }
