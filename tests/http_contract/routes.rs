@@ -1,7 +1,7 @@
 //! Paths, methods, headers and the order of the checks.
 
 use crate::http::doubles::GOOD_PASSWORD;
-use crate::http::{Ask, Encoding, MOUNT, Operation, defaults, on_both_wires};
+use crate::http::{Ask, Encoding, JSON, MOUNT, Operation, Socket, World, defaults, on_both_wires};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "BREW"];
 
@@ -113,8 +113,22 @@ async fn no_other_header_changes_anything() {
             ("Sec-Fetch-Site", "cross-site"),
             ("X-Forwarded-Host", "elsewhere.example"),
             ("X-Forwarded-For", "203.0.113.9"),
+            ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Port", "8080"),
+            ("X-Forwarded-Prefix", "/elsewhere"),
+            ("X-Forwarded-Server", "elsewhere.example"),
+            ("X-Host", "elsewhere.example"),
+            ("X-Real-IP", "203.0.113.9"),
+            ("True-Client-IP", "203.0.113.9"),
+            ("Forwarded", "for=203.0.113.9;host=elsewhere.example;proto=http"),
+            ("Forwarded", "nonsense"),
+            ("Via", "1.1 elsewhere.example"),
             ("X-HTTP-Method-Override", "DELETE"),
             ("X-Original-URL", "/nothing"),
+            ("X-Rewrite-URL", "/api/password_reset/confirm/"),
+            ("X-Original-Host", "elsewhere.example"),
+            ("From", "bob@example.com"),
+            ("X-User-Id", "2"),
             ("Accept-Language", "de"),
             ("Accept-Encoding", "gzip"),
             ("Range", "bytes=0-1"),
@@ -129,6 +143,34 @@ async fn no_other_header_changes_anything() {
         world.every_mail_is_anns().await;
     })
     .await;
+}
+
+/// The host that a request names, in whichever way, leads nowhere: not the mail, and not the request.
+#[tokio::test]
+async fn the_host_of_a_request_has_no_say() {
+    let world = World::over_a_socket(defaults).await;
+    let body = r#"{"email":"ann@example.com"}"#;
+    let path = Operation::Request.url();
+    for (target, hosts) in [
+        (path.clone(), vec!["elsewhere.example"]),
+        (path.clone(), vec!["elsewhere.example:8080"]),
+        (path.clone(), vec!["app.example.com@elsewhere.example"]),
+        (path.clone(), vec!["app.example.com/../elsewhere"]),
+        (path.clone(), vec![""]),
+        (path.clone(), vec!["app.example.com", "elsewhere.example"]),
+        (format!("http://elsewhere.example{path}"), vec!["app.example.com"]),
+        (format!("http://elsewhere.example{path}"), vec!["elsewhere.example"]),
+        (format!("https://elsewhere.example:1{path}"), vec!["app.example.com"]),
+    ] {
+        let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        let head = format!("POST {target} HTTP/1.1\r\n{hosts}Content-Type: {JSON}\r\nContent-Length: {}", body.len());
+        let mut socket = Socket::open(world.address()).await;
+        socket.send(format!("{head}\r\n\r\n{body}").as_bytes()).await;
+        let reply = socket.reply("POST").await;
+        assert!(matches!(reply.status, 200 | 400), "{target} {hosts:?}: {reply:?}");
+    }
+    assert!(world.mails().await.len() >= 6);
+    world.every_mail_is_anns().await;
 }
 
 /// Each request is faulty in everything that comes after the first check that it fails. The service is shutting down, so

@@ -1,0 +1,23 @@
+//! Input of people who mean ill, made by a generator: only documented answers, no look-up for what cannot be read, no
+//! mail to an address that is not stored exactly so, no password that is not stored exactly as sent.
+//!
+//! A failure prints its seed; `SEED=7 cargo test --test hostile` takes that one.
+
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "../support/http.rs"]
+mod http;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "../support/log.rs"]
+mod log;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "../support/random.rs"]
+mod random;
+
+mod bodies;
+mod encodings;
+mod folding;
+mod generator;
+mod malformed;
+mod values;

@@ -1,0 +1,182 @@
+//! Hostile texts as the values of fields, in bodies that are well formed.
+
+use std::collections::BTreeSet;
+
+use crate::generator::{CANARY, PIECES, spoiled, text};
+use crate::http::Operation::{Confirm, Request, Validate};
+use crate::http::doubles::GOOD_PASSWORD;
+use crate::http::{Ask, Encoding, Reply, World, defaults};
+use crate::log::Log;
+use crate::random::Random;
+
+const CASES: usize = 6_000;
+
+/// The address of somebody who may reset, or something like it, or anything.
+fn email(random: &mut Random) -> String {
+    let stored = random.pick(&["ann@example.com", "bob@example.com", "carol@example.com", "dave@example.com"]);
+    match random.below(4) {
+        0 => stored.to_owned(),
+        1 => text(random),
+        2 => stored.chars().map(|letter| swap_case(random, letter)).collect(),
+        _ => spoiled(random, stored),
+    }
+}
+
+fn swap_case(random: &mut Random, letter: char) -> char {
+    if random.once_in(2) { letter.to_ascii_uppercase() } else { letter }
+}
+
+/// The rule of who gets mail, written once more and more simply than in the library: whoever is active, has a password, and
+/// has this address but for the case of its letters.
+fn gets_mail(email: &str) -> Option<&'static str> {
+    let email = email.trim_matches([' ', '\t', '\n', '\r', '\u{c}']).to_ascii_lowercase();
+    ["ann@example.com", "bob@example.com"].into_iter().find(|stored| *stored == email)
+}
+
+fn check_answer(reply: &Reply, shown: &str) {
+    assert!(matches!(reply.status, 200 | 400 | 404 | 413), "{} for {shown}", reply.status);
+    assert!(!format!("{reply:?}").contains(CANARY), "an echo of {shown}");
+}
+
+#[tokio::test]
+async fn mail_goes_to_who_is_named_exactly_and_to_nobody_else() {
+    let mut random = Random::seeded();
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let world = World::in_process(defaults);
+    let mut answers = BTreeSet::new();
+    let mut expected = Vec::new();
+    for _ in 0..CASES {
+        let email = email(&mut random);
+        let encoding = Encoding::ALL[random.below(3)];
+        let looked_up = world.calls.all();
+        let reply = world.ask(&Ask::post(Request).fields(encoding, &[("email", &email)])).await;
+        check_answer(&reply, &format!("{email:?}"));
+        let mails = world.mails().await.len();
+        match reply.status {
+            200 => expected.extend(gets_mail(&email)),
+            _ => {
+                assert_eq!(gets_mail(&email), None, "{email:?} was refused");
+                assert_eq!(world.calls.all(), looked_up, "{email:?} was looked up");
+            }
+        }
+        assert_eq!(mails, expected.len(), "{email:?} in {encoding:?}");
+        answers.insert((reply.status, reply.body));
+    }
+    let mails: Vec<_> = world.mails().await.into_iter().map(|(address, _)| address).collect();
+    assert_eq!(mails, expected);
+    assert!(expected.len() > CASES / 10, "{} mails", expected.len());
+    assert!(answers.len() < 10, "what is said does not depend on what was sent: {answers:?}");
+    check_log(&log);
+}
+
+/// What was sent neither appears in a log nor starts a line of it.
+fn check_log(log: &Log) {
+    let text = log.text();
+    assert!(!text.contains(CANARY) && !text.contains("@example.com"), "{text:.2000}");
+    assert!(text.lines().count() > 100, "the log was captured");
+    for line in text.split('\n').filter(|line| !line.is_empty()) {
+        assert!(
+            line.starts_with("20") && line.is_ascii() && !line.contains(|letter: char| letter.is_ascii_control()),
+            "{line:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_good_as_it_was_issued_and_in_no_other_way() {
+    let mut random = Random::seeded();
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let world = World::in_process(defaults);
+    let token = world.token("1");
+    let mut good = 0;
+    for _ in 0..CASES {
+        let sent = match random.below(6) {
+            0 => token.clone(),
+            1 => text(&mut random),
+            2 => {
+                format!("{}{token}{}", random.pick(&[" ", "\t\r\n", "\n"]), random.pick(&["", "\u{c}"]))
+            }
+            _ => spoiled(&mut random, &token),
+        };
+        let encoding = Encoding::ALL[random.below(3)];
+        let is_good = sent.trim_matches([' ', '\t', '\n', '\r', '\u{c}']) == token;
+        let calls = world.calls.all();
+        let reply = world.ask(&Ask::post(Validate).fields(encoding, &[("token", &sent)])).await;
+        check_answer(&reply, &format!("{sent:?}"));
+        assert_eq!(reply.status == 200, is_good, "{sent:?} in {encoding:?}");
+        assert_eq!(world.calls.all() - calls, usize::from(is_good), "{sent:?}");
+        good += usize::from(is_good);
+
+        let confirm = [("token", sent.as_str()), ("password", GOOD_PASSWORD)];
+        if !is_good {
+            let reply = world.ask(&Ask::post(Confirm).fields(encoding, &confirm)).await;
+            check_answer(&reply, &format!("{sent:?}"));
+            assert!(reply.status != 200, "{sent:?}");
+        }
+    }
+    assert!(world.has_password("1", "ann's old password"));
+    assert!((CASES / 5..CASES / 2).contains(&good), "{good} were good");
+    check_log(&log);
+}
+
+/// Whatever the password: it is stored exactly as it was sent, or nothing is.
+#[tokio::test]
+async fn a_password_is_stored_exactly_or_not_at_all() {
+    let mut random = Random::seeded();
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let world = World::in_process(defaults);
+    let mut password = "ann's old password".to_owned();
+    let mut stored = 0;
+    for _ in 0..CASES {
+        let sent = if random.once_in(2) { text(&mut random) } else { spoiled(&mut random, GOOD_PASSWORD) };
+        let encoding = Encoding::ALL[random.below(3)];
+        if encoding == Encoding::Multipart && sent.contains("\r\n--between-the-fields") {
+            continue; // that is the end of the part, and what is before it was sent
+        }
+        let fields = [("token", &*world.token("1")), ("password", &*sent)];
+        let reply = world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await;
+        check_answer(&reply, &format!("{sent:?}"));
+        if reply.status == 200 {
+            assert!(!sent.contains('\0') && !sent.trim().is_empty());
+            password = sent;
+            stored += 1;
+        } else {
+            assert!(
+                reply.status == 400 || (reply.status == 413 && sent.len() > 4_000),
+                "{} for {sent:?}",
+                reply.status
+            );
+        }
+        assert!(world.has_password("1", &password), "{password:?} is not what is stored");
+    }
+    assert!(stored > CASES / 3, "{stored} were stored");
+    check_log(&log);
+}
+
+/// Each piece by itself, in the middle and at both ends of a password of a legal length: accepted, unless it has a NUL.
+#[tokio::test]
+async fn every_text_of_legal_length_is_a_password() {
+    use poem_password_reset::{PasswordPolicy, Strength};
+    let world = World::in_process(|builder| {
+        builder.policy(PasswordPolicy::default().strength(Strength::Any).allow_similar(true))
+    });
+    for piece in PIECES {
+        for sent in [
+            format!("{piece}purple tractor{piece}"),
+            format!("purple{piece}tractor"),
+            piece.repeat(8 / piece.chars().count() + 1),
+        ] {
+            let refused =
+                sent.contains('\0') || sent.trim().is_empty() || sent.bytes().all(|byte| byte.is_ascii_digit());
+            for encoding in Encoding::ALL {
+                let fields = [("token", &*world.token("1")), ("password", &*sent)];
+                let reply = world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await;
+                assert_eq!(reply.status, if refused { 400 } else { 200 }, "{sent:?} in {encoding:?}: {}", reply.body);
+                assert_eq!(world.has_password("1", &sent), !refused, "{sent:?} in {encoding:?}");
+            }
+        }
+    }
+}
