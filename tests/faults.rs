@@ -17,11 +17,13 @@ use std::time::Duration;
 
 use doubles::{Call, GOOD_PASSWORD, Watched, builder, cheap_hash, no_mail, people, verifies};
 use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::throttle::{Quota, Quotas, Throttle, ThrottleKey, Verdict};
 use poem_password_reset::{
     BoxError, Client, Ledger, NewPassword, PasswordHash, PasswordReset, PasswordResetBuilder, ResetError, StoredUser,
     Swap, Unavailable, UserStore, Veto,
 };
 use random::Random;
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -30,9 +32,13 @@ enum How {
     Errs,
     Panics,
     Hangs,
+    /// The clock is a year ahead: this is nothing that any other part does.
+    Ahead,
+    /// The clock stands at 1970.
+    Behind,
 }
 
-/// Counts the calls of store, hasher and handlers together, and lets one of them fail.
+/// Counts the calls of store, hasher, handlers, throttle and clock together, and lets one of them fail.
 #[derive(Clone)]
 struct Counter {
     calls: Arc<AtomicUsize>,
@@ -47,7 +53,7 @@ impl Counter {
 
     async fn call(self) -> Result<(), BoxError> {
         match self.is_this().then_some(self.how) {
-            None => Ok(()),
+            None | Some(How::Ahead | How::Behind) => Ok(()),
             Some(How::Errs) => Err("as planned".into()),
             Some(How::Panics) => panic!("as planned"),
             Some(How::Hangs) => pending().await,
@@ -55,27 +61,47 @@ impl Counter {
     }
 
     fn hash(&self, password: &str) -> Result<String, BoxError> {
-        match self.is_this() {
+        match self.is_this().then_some(self.how) {
             // What blocks its thread for ever cannot be helped; what panics can.
-            true if self.how != How::Errs => panic!("as planned"),
-            true => Err("as planned".into()),
-            false => Ok(cheap_hash(password)?),
+            Some(How::Panics | How::Hangs) => panic!("as planned"),
+            Some(How::Errs) => Err("as planned".into()),
+            Some(How::Ahead | How::Behind) | None => Ok(cheap_hash(password)?),
+        }
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        match self.is_this().then_some(self.how) {
+            Some(How::Ahead) => OffsetDateTime::now_utc() + Duration::from_secs(365 * 24 * 3600),
+            Some(How::Behind) => OffsetDateTime::UNIX_EPOCH,
+            _ => OffsetDateTime::now_utc(),
         }
     }
 
     /// A service all of whose parts count.
     fn reset(&self, users: &MemoryUsers) -> PasswordReset {
         let (store, hasher, mail, pre, post) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
+        let clock = self.clone();
         let before = move |_| store.clone().call();
         let reset = builder(Watched { users: users.clone(), calls: Arc::default(), before })
             .hasher(move |password: &str| hasher.hash(password))
             .on_reset_token_created(move |_| mail.clone().call())
             .on_pre_password_reset(move |_| pre.clone().call())
             .on_post_password_reset(move |_| post.clone().call())
+            .quotas(Quotas::default())
+            .throttle(self.clone())
+            .clock(move || clock.now())
             .build()
             .unwrap();
         self.calls.store(0, Ordering::SeqCst);
         reset
+    }
+}
+
+impl Throttle for Counter {
+    type Error = BoxError;
+
+    async fn count(&self, _: &ThrottleKey, _: Quota) -> Result<Verdict, BoxError> {
+        self.clone().call().await.map(|()| Verdict::Within)
     }
 }
 
@@ -91,7 +117,9 @@ async fn whole_flow(reset: &PasswordReset, users: &MemoryUsers) -> Option<Result
     let (asked, copy) = (reset.clone(), token.clone());
     // Over HTTP a panic here is answered 500.
     let validated = tokio::spawn(async move { asked.validate(&copy).await.map(drop) }).await;
-    let fine = |error: &ResetError| matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. });
+    let fine = |error: &ResetError| {
+        matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. } | ResetError::InvalidToken(_))
+    };
     assert!(!matches!(validated, Ok(Err(ref error)) if !fine(error)), "{validated:?}");
     let confirmed = reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await;
     sleep(Duration::from_secs(100)).await;
@@ -102,7 +130,7 @@ async fn whole_flow(reset: &PasswordReset, users: &MemoryUsers) -> Option<Result
 /// up, the password is the old one or the new one as the answer says, and everything works.
 #[tokio::test(start_paused = true)]
 async fn the_call_that_fails_may_be_any() {
-    for how in [How::Errs, How::Panics, How::Hangs] {
+    for how in [How::Errs, How::Panics, How::Hangs, How::Ahead, How::Behind] {
         let mut answers = BTreeSet::new();
         for fails_at in 0.. {
             let users = people();
@@ -127,7 +155,7 @@ async fn the_call_that_fails_may_be_any() {
             settled(&reset).await;
 
             if !failed {
-                assert!(confirmed.is_ok() && fails_at >= 10, "{fails_at} calls in all");
+                assert!(confirmed.is_ok() && fails_at >= 15, "{fails_at} calls in all");
                 break;
             }
             // Nothing is locked, nobody is locked out.
@@ -136,8 +164,12 @@ async fn the_call_that_fails_may_be_any() {
             reset.request("ann@example.com", Client::none()).await.unwrap();
             assert_eq!(reset.shutdown(Duration::from_secs(100)).await.lost_requests, 0);
         }
-        let expected = ["failed", "ok", "store_down", "unknown_outcome"];
-        assert!(answers.iter().all(|answer| expected.contains(answer)) && answers.len() >= 3, "{how:?}: {answers:?}");
+        let expected = match how {
+            How::Ahead | How::Behind => &["invalid_token", "ok"][..],
+            _ => &["failed", "ok", "store_down", "unknown_outcome"],
+        };
+        assert!(answers.iter().all(|answer| expected.contains(answer)), "{how:?}: {answers:?}");
+        assert!(answers.len() + 1 >= expected.len(), "{how:?}: {answers:?}");
     }
 }
 
@@ -344,7 +376,7 @@ impl UserStore for Liar {
 async fn a_store_that_lies_is_contained() {
     let mails = Arc::new(Mutex::new(Vec::new()));
     let outbox = Arc::clone(&mails);
-    let store = Liar { users: people(), random: Arc::new(Mutex::new(Random::from_system())) };
+    let store = Liar { users: people(), random: Arc::new(Mutex::new(Random::seeded())) };
     let reset = builder(store.clone())
         .on_reset_token_created(move |event: Arc<poem_password_reset::ResetTokenCreated>| {
             outbox.lock().unwrap().push(event.user().email().to_owned());
@@ -375,7 +407,7 @@ async fn a_store_that_lies_is_contained() {
 /// C1: ten thousand schedules of confirms that race, with pauses at random in every call of the store.
 #[tokio::test(start_paused = true)]
 async fn one_confirm_wins_in_ten_thousand_schedules() {
-    let random = Arc::new(Mutex::new(Random::from_system()));
+    let random = Arc::new(Mutex::new(Random::seeded()));
     let before = move |_: Call| {
         let yields = random.lock().unwrap().below(5);
         async move {
@@ -417,7 +449,7 @@ fn schedule(store: impl UserStore) -> PasswordResetBuilder {
 /// C7: whatever became of a user, validate and confirm agree about the token. A handler vetoes, so that nothing changes.
 #[tokio::test]
 async fn validate_and_confirm_agree_in_ten_thousand_states() {
-    let mut random = Random::from_system();
+    let mut random = Random::seeded();
     let users = people();
     let reset = schedule(users.clone()).on_pre_password_reset(async |_| Err(Veto::new("Not now."))).build().unwrap();
     let mut good = 0;
