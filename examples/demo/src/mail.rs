@@ -1,6 +1,5 @@
 //! The mails, and the two handlers that send them: this is the part that an application writes itself.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use poem_password_reset::{
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::outbox::{Mail, Outbox};
+use crate::outbox::{DeliveryError, Mail, Outbox};
 
 const FROM: &str = "Password reset demo <no-reply@example.com>";
 
@@ -88,19 +87,19 @@ struct NoticeHtml<'a> {
     site: &'a str,
 }
 
-/// Why a mail was not sent. No error repeats the address or the link.
+/// Why a mail was not sent. No error repeats the address or the link. Nor its source, which the log shows by itself.
 #[derive(Debug, Error)]
 pub(crate) enum MailError {
     #[error("the mail handlers were told to fail (--mail-fail)")]
     ToldToFail,
-    #[error("the address on record cannot get mail: {0}")]
+    #[error("the address on record cannot get mail")]
     Address(#[from] AddressError),
-    #[error("the mail could not be written: {0}")]
+    #[error("the mail could not be written")]
     Template(#[from] askama::Error),
-    #[error("the mail could not be put together: {0}")]
+    #[error("the mail could not be put together")]
     Message(#[from] lettre::error::Error),
-    #[error("the mail could not be delivered: {0}")]
-    Delivery(#[from] io::Error),
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
 }
 
 /// What the handlers get as `Data<&Mailer>`.
@@ -132,7 +131,7 @@ impl Mailer {
             .multipart(MultiPart::alternative_plain_html(text.clone(), html.clone()))?;
         let sent_at = OffsetDateTime::now_utc();
         let mail = Mail { to: to.to_owned(), subject: subject.to_owned(), sent_at, text, html };
-        self.outbox.deliver(mail, &message.formatted()).await?;
+        self.outbox.deliver(mail, &message).await?;
         tracing::info!(subject, "mail sent");
         Ok(())
     }

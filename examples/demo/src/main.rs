@@ -16,10 +16,11 @@ mod outbox;
 mod pages;
 mod server;
 mod signals;
+mod smtp;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,7 @@ use self::mail::Mailer;
 use self::options::Options;
 use self::outbox::Outbox;
 use self::server::Deadlines;
+use self::smtp::{ServerError, Smtp};
 
 /// How long mails and confirms may take to be finished when the demo stops.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
@@ -68,6 +70,8 @@ enum StartError {
     Database(#[from] DatabaseError),
     #[error("--outbox {}: {error}", path.display())]
     Outbox { path: PathBuf, error: io::Error },
+    #[error("--smtp: {0}")]
+    Smtp(#[from] ServerError),
     #[error("--listen {address}: {error}")]
     Listen { address: SocketAddr, error: io::Error },
     #[error("signals cannot be received: {0}")]
@@ -80,12 +84,7 @@ enum StartError {
 async fn run(options: Options) -> Result<(), StartError> {
     let key = options.signing_key()?;
     let pool = database::open(&options.database).await?;
-    let outbox = Arc::new(match &options.outbox {
-        None => Outbox::in_memory(),
-        Some(path) => {
-            Outbox::in_directory(path).await.map_err(|error| StartError::Outbox { path: path.clone(), error })?
-        }
-    });
+    let outbox = Arc::new(outbox(&options).await?);
     let cannot_listen = |error| StartError::Listen { address: options.listen, error };
     let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
     // Not before it listens: port 0 takes a free one, and the links in mails need to know which.
@@ -105,7 +104,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     let login = Login::new(users, reset.clone(), quota).map_err(DatabaseError::from)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");
     let swagger_ui = docs::swagger_ui(&api);
-    let routes = pages::routes(outbox)
+    let routes = pages::routes(outbox.clone())
         .at("/openapi.json", get(docs::document(&api)))
         .at("/docs", get(swagger_ui.clone()))
         .at("/docs/", get(swagger_ui))
@@ -113,11 +112,21 @@ async fn run(options: Options) -> Result<(), StartError> {
         .at("/api/login", login);
 
     let stop = signals::stop().map_err(StartError::Signals)?;
-    announce(&options, &site);
+    announce(&options, &outbox, &site);
     server::serve(listener, app::whole(routes), Deadlines::default(), stop).await;
     reset.shutdown(SHUTDOWN_DEADLINE).await;
     pool.close().await;
     Ok(())
+}
+
+/// Where the mails go.
+async fn outbox(options: &Options) -> Result<Outbox, StartError> {
+    let cannot_write = |path: &Path, error| StartError::Outbox { path: path.to_owned(), error };
+    Ok(match (options.smtp()?, &options.outbox) {
+        (Some(server), _) => Outbox::Server(Smtp::new(server)),
+        (None, Some(path)) => Outbox::in_directory(path).await.map_err(|error| cannot_write(path, error))?,
+        (None, None) => Outbox::in_memory(),
+    })
 }
 
 /// Where browsers find what listens at `address`. Everywhere is here, too.
@@ -138,14 +147,15 @@ fn start_log() {
 }
 
 /// Says on standard output what there is and where.
-fn announce(options: &Options, site: &str) {
+fn announce(options: &Options, outbox: &Outbox, site: &str) {
     let key = match options.key_was_given() {
         true => "as given",
         false => "generated at this start, so links from before are dead; --key BASE64 keeps them",
     };
-    let mails = match &options.outbox {
-        Some(path) => format!("{site}/outbox (written to {})", path.display()),
-        None => format!("{site}/outbox"),
+    let mails = match outbox {
+        Outbox::Memory(_) => format!("{site}/outbox"),
+        Outbox::Directory(path) => format!("{site}/outbox (written to {})", path.display()),
+        Outbox::Server(smtp) => format!("sent through {smtp}"),
     };
     let users: Vec<String> = database::SEEDS
         .iter()

@@ -7,12 +7,14 @@ use std::time::Duration;
 use clap::Parser;
 use poem_password_reset::{KeyError, SigningKey};
 
+use crate::smtp::{Server, ServerError};
+
 /// A password reset with poem, whole: a database, mails and pages.
 ///
 /// Nothing needs to be installed or configured: without flags the users are in memory, the signing key is generated,
 /// and the mails are shown in the browser.
 //
-// No `Debug`: one of the values is a key.
+// No `Debug`: one of the values is a key, and another may have a password in it.
 #[derive(Parser)]
 #[command(name = "demo", version)]
 pub(crate) struct Options {
@@ -27,6 +29,11 @@ pub(crate) struct Options {
     /// Write each mail to this directory, as one .eml file
     #[arg(long, value_name = "DIR")]
     pub(crate) outbox: Option<PathBuf>,
+
+    // Text, for the reason below: this may have a password in it.
+    /// Send each mail through this mail server, in the clear: smtp://[USER:PASSWORD@]HOST[:PORT]
+    #[arg(long, value_name = "URL", allow_hyphen_values = true, conflicts_with = "outbox")]
+    smtp: Option<String>,
 
     // Text, not parsed by clap, which quotes what it cannot parse; and a key may well begin with a hyphen.
     /// The signing key, standard or URL-safe base64, padded or not; without it one is generated
@@ -60,6 +67,11 @@ impl Options {
         self.key.is_some()
     }
 
+    /// The mail server that was given.
+    pub(crate) fn smtp(&self) -> Result<Option<Server>, ServerError> {
+        self.smtp.as_deref().map(Server::parse).transpose()
+    }
+
     pub(crate) fn mail_delay(&self) -> Duration {
         Duration::from_millis(self.mail_delay_ms)
     }
@@ -90,7 +102,8 @@ mod tests {
         let options = parse(&[]).unwrap();
         assert_eq!(options.listen.to_string(), "127.0.0.1:3000");
         assert_eq!(options.database, "sqlite::memory:");
-        assert!(options.outbox.is_none() && !options.key_was_given() && options.trusted_proxies.is_empty());
+        assert!(options.outbox.is_none() && options.smtp().unwrap().is_none());
+        assert!(!options.key_was_given() && options.trusted_proxies.is_empty());
         assert!(!options.no_throttle && !options.mail_fail && options.mail_delay().is_zero());
         assert_ne!(options.signing_key().unwrap().id(), options.signing_key().unwrap().id());
     }
@@ -102,6 +115,15 @@ mod tests {
         for flags in [&["--key", key][..], &[&format!("--key={key}")]] {
             assert_eq!(parse(flags).unwrap().signing_key().unwrap().id(), id);
         }
+    }
+
+    #[test]
+    fn mails_go_one_way() {
+        let server = parse(&["--smtp", "smtp://localhost:2525"]).unwrap().smtp().unwrap();
+        assert_eq!(server.map(|server| server.to_string()).as_deref(), Some("localhost:2525"));
+        let both = parse(&["--smtp", "smtp://user:hunter2@localhost", "--outbox", "mails"]).map(|_| ()).unwrap_err();
+        assert_eq!(both.kind(), ErrorKind::ArgumentConflict);
+        assert!(!both.to_string().contains("hunter2"), "{both}");
     }
 
     #[test]

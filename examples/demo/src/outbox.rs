@@ -1,4 +1,4 @@
-//! Where mails go instead of the network: into memory, for the page that shows them, or into a directory.
+//! Where mails go: into memory, for the page that shows them, into a directory, or to a mail server.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lettre::Message;
+use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::fs::{self, OpenOptions};
 use tokio::io::AsyncWriteExt;
+
+use crate::smtp::{GaveUp, Smtp};
 
 /// How many mails are kept in memory, and how many files are listed.
 const KEPT: usize = 100;
@@ -28,6 +32,17 @@ pub(crate) enum Outbox {
     Memory(Mutex<VecDeque<(u64, Arc<Mail>)>>),
     /// One `.eml` file a mail.
     Directory(PathBuf),
+    /// None is kept.
+    Server(Smtp),
+}
+
+/// Why a mail did not get to where it should go.
+#[derive(Debug, Error)]
+pub(crate) enum DeliveryError {
+    #[error("the mail could not be written")]
+    Write(#[from] io::Error),
+    #[error("the mail could not be sent")]
+    Send(#[from] GaveUp),
 }
 
 impl Outbox {
@@ -46,25 +61,26 @@ impl Outbox {
         Ok(Self::Directory(path))
     }
 
-    /// Takes a mail: as it is shown, and as it would go over the wire.
-    pub(crate) async fn deliver(&self, mail: Mail, message: &[u8]) -> io::Result<()> {
+    /// Takes a mail: as it is shown, and as it goes over the wire.
+    pub(crate) async fn deliver(&self, mail: Mail, message: &Message) -> Result<(), DeliveryError> {
         match self {
             Self::Memory(mails) => {
                 let mut mails = lock(mails);
                 let number = mails.front().map_or(1, |(newest, _)| newest + 1);
                 mails.truncate(KEPT - 1);
                 mails.push_front((number, Arc::new(mail)));
-                Ok(())
             }
-            Self::Directory(path) => deliver_file(path, message).await,
+            Self::Directory(path) => deliver_file(path, &message.formatted()).await?,
+            Self::Server(smtp) => smtp.send(message).await?,
         }
+        Ok(())
     }
 
     /// The mails in memory, the newest first.
     pub(crate) fn mails(&self) -> Vec<(u64, Arc<Mail>)> {
         match self {
             Self::Memory(mails) => lock(mails).iter().cloned().collect(),
-            Self::Directory(_) => Vec::new(),
+            Self::Directory(_) | Self::Server(_) => Vec::new(),
         }
     }
 
@@ -72,23 +88,22 @@ impl Outbox {
     pub(crate) fn mail(&self, number: u64) -> Option<Arc<Mail>> {
         self.mails().into_iter().find_map(|(other, mail)| (other == number).then_some(mail))
     }
+}
 
-    /// The directory with its newest files, if the mails go to one.
-    pub(crate) async fn directory(&self) -> io::Result<Option<(&Path, Vec<String>)>> {
-        let Self::Directory(path) = self else { return Ok(None) };
-        let mut names = Vec::new();
-        let mut entries = fs::read_dir(path).await?;
-        while let Some(entry) = entries.next_entry().await? {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".eml") && !name.starts_with('.') {
-                names.push(name);
-            }
+/// The newest files of a directory that mails are written to.
+pub(crate) async fn newest_files(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut entries = fs::read_dir(path).await?;
+    while let Some(entry) = entries.next_entry().await? {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".eml") && !name.starts_with('.') {
+            names.push(name);
         }
-        // The names begin with the time.
-        names.sort_unstable_by(|one, other| other.cmp(one));
-        names.truncate(KEPT);
-        Ok(Some((path, names)))
     }
+    // The names begin with the time.
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    names.truncate(KEPT);
+    Ok(names)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -146,8 +161,10 @@ mod tests {
     #[tokio::test]
     async fn memory_keeps_the_newest() {
         let outbox = Outbox::in_memory();
+        let message = Message::builder().from("demo@example.com".parse().unwrap());
+        let message = message.to("ann@example.com".parse().unwrap()).body(String::new()).unwrap();
         for count in 1..=KEPT + 5 {
-            outbox.deliver(mail(count.to_string()), b"").await.unwrap();
+            outbox.deliver(mail(count.to_string()), &message).await.unwrap();
         }
         let mails = outbox.mails();
         assert_eq!(mails.len(), KEPT);

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::asset::Asset;
 use crate::database::{PASSWORD, SEEDS, Seed};
-use crate::outbox::{Mail, Outbox};
+use crate::outbox::{self, Mail, Outbox};
+use crate::smtp::Smtp;
 
 /// Everything from here, nothing inline, and forms go nowhere by themselves: a script that failed to load must not
 /// turn a password into a query string. Scripts cannot write markup at all.
@@ -89,23 +90,32 @@ fn login() -> Response {
 #[derive(Template)]
 #[template(path = "outbox.html")]
 struct OutboxPage<'a> {
-    mails: &'a [(u64, Arc<Mail>)],
-    /// The directory that the mails are written to instead, with its newest files.
-    directory: Option<(&'a Path, &'a [String])>,
+    shown: Shown<'a>,
+}
+
+/// What there is to see of the mails.
+enum Shown<'a> {
+    Mails(Vec<(u64, Arc<Mail>)>),
+    /// The newest files in a directory.
+    Files(&'a Path, Vec<String>),
+    /// Where they are sent.
+    Server(&'a Smtp),
 }
 
 #[handler]
 async fn show_outbox(outbox: Data<&Arc<Outbox>>) -> Response {
-    match outbox.directory().await {
-        Ok(directory) => {
-            let directory = directory.as_ref().map(|(path, names)| (*path, names.as_slice()));
-            page(&OutboxPage { mails: &outbox.mails(), directory })
-        }
-        Err(error) => {
-            tracing::error!(%error, "the outbox cannot be read");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "The outbox cannot be read")
-        }
-    }
+    let shown = match outbox.as_ref() {
+        Outbox::Memory(_) => Shown::Mails(outbox.mails()),
+        Outbox::Server(smtp) => Shown::Server(smtp),
+        Outbox::Directory(path) => match outbox::newest_files(path).await {
+            Ok(names) => Shown::Files(path, names),
+            Err(error) => {
+                tracing::error!(%error, "the outbox cannot be read");
+                return problem(StatusCode::INTERNAL_SERVER_ERROR, "The outbox cannot be read");
+            }
+        },
+    };
+    page(&OutboxPage { shown })
 }
 
 /// The number of the newest mail, for the page to see that there is a new one.

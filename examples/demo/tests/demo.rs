@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion, in its helpers too")]
 
+#[path = "support/eml.rs"]
+mod eml;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod process;
@@ -16,61 +18,13 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mail_parser::{MessageParser, MimeHeaders};
 use serde_json::json;
 
+use self::eml::Eml;
 use self::process::{Answer, Demo, Directory, PASSWORD, PATIENCE, connect, head, receive, wait_for};
 
 const KEY: &str = "zJc0Tr1dVvX3cZ5nqFq0Wk2pQm9yA7sLhUuE4iB8oGM";
 const NEW_PASSWORD: &str = "seven lazy otters paint the barn";
-
-/// A mail as a mail program reads it.
-struct Eml {
-    to: String,
-    subject: String,
-    text: String,
-    html: String,
-}
-
-impl Eml {
-    fn parse(raw: &[u8]) -> Self {
-        let mail = MessageParser::default().parse(raw).expect("it is a mail");
-        assert_eq!(address(mail.from()), "no-reply@example.com");
-        assert!(mail.date().is_some() && mail.message_id().is_some(), "it has a date and an id");
-        let kind = mail.content_type().expect("it says what it is");
-        assert_eq!((kind.ctype(), kind.subtype()), ("multipart", Some("alternative")));
-        assert_eq!((mail.text_body_count(), mail.html_body_count(), mail.attachment_count()), (1, 1, 0));
-        // The plain part comes first: of alternatives the last one that can be shown is shown (RFC 2046, 5.1.4).
-        assert!(mail.text_body < mail.html_body);
-        let part = |kind: &str, part: u32| {
-            let part = mail.part(part).expect("the parts are there");
-            assert_eq!(part.content_type().and_then(|content| content.subtype()), Some(kind));
-            // Mail programs end lines with CR LF.
-            part.text_contents().expect("it is text").replace("\r\n", "\n")
-        };
-        Self {
-            to: address(mail.to()),
-            subject: mail.subject().expect("it has a subject").to_owned(),
-            text: part("plain", mail.text_body[0]),
-            html: part("html", mail.html_body[0]),
-        }
-    }
-
-    /// The token in the text; the HTML part must have the same one.
-    fn token(&self) -> &str {
-        let link = self.text.lines().find(|line| line.contains("#token=")).expect("the text has a link");
-        assert!(self.html.contains(&format!("href=\"{link}\"")), "{}", self.html);
-        let (page, token) = link.split_once("#token=").expect("that is what was looked for");
-        assert!(page.ends_with("/reset-password"));
-        token
-    }
-}
-
-fn address(header: Option<&mail_parser::Address<'_>>) -> String {
-    let addresses: Vec<_> = header.expect("it is there").iter().filter_map(|address| address.address()).collect();
-    assert_eq!(addresses.len(), 1, "{addresses:?}");
-    addresses[0].to_owned()
-}
 
 /// The mails in a directory, by the name of the file.
 fn mails(directory: &Path) -> BTreeMap<String, Eml> {
@@ -138,6 +92,13 @@ fn bad_values_end_the_start_with_a_reason() {
         (&["--database", "sqlite://x?mode=strange"], "--database"),
         (&["--database", &missing], "--database"),
         (&["--outbox", file], "--outbox"),
+        (&["--smtp", ""], "--smtp: expected smtp://"),
+        (&["--smtp", "-hunter2"], "--smtp: expected smtp://"),
+        (&["--smtp", "http://user:hunter2@localhost"], "--smtp: expected smtp://"),
+        (&["--smtp", "smtp://user:hunter2@"], "--smtp: expected smtp://"),
+        (&["--smtp", "smtps://user:hunter2@localhost:465"], "--smtp: smtps is SMTP over TLS"),
+        (&["--smtp", "smtp://user:hunter2@localhost:587?tls=required"], "--smtp: nothing may follow the port"),
+        (&["--smtp", "smtp://user:hunter2@localhost", "--outbox", "mails"], "cannot be used with"),
         (&["--key", ""], "--key"),
         (&["--key", "c2hvcnQ="], "--key: the signing key has 5 bytes"),
         (&["--key", "hunter2!"], "--key: the signing key is not base64"),

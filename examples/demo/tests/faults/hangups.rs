@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::process::PATIENCE;
-use crate::site::{Site, confirm, password};
+use crate::site::{Mails, Site, confirm, email, password, verifies};
 
 /// When and how a client goes.
 #[derive(Clone, Copy, Debug)]
@@ -66,13 +66,13 @@ async fn hang_ups(users: usize, rounds: usize) {
         let after = settled(&site, &before, &notices).await;
         for id in site.users() {
             let changed = after[id] != before[id];
-            let noticed = site.notices(id) > notices.get(&crate::site::email(id)).map_or(0, |(_, notices)| *notices);
+            let noticed = site.notices(id) > notices.get(&email(id)).map_or(0, |(_, notices)| *notices);
             let dead = !site.is_good(&tokens[id], id, &after[id]);
             let whole = changed == noticed && changed == dead;
             done += usize::from(changed);
             half_done += usize::from(!whole);
             if changed && id % 10 == 0 {
-                assert!(crate::site::verifies(&after[id], &password(id, round)), "user {id}");
+                assert!(verifies(&after[id], &password(id, round)), "user {id}");
             }
         }
     }
@@ -83,11 +83,7 @@ async fn hang_ups(users: usize, rounds: usize) {
 }
 
 /// The hashes when nothing has changed for a while and every change was noticed.
-async fn settled(
-    site: &Site,
-    before: &[String],
-    notices: &std::collections::BTreeMap<String, (usize, usize)>,
-) -> Vec<String> {
+async fn settled(site: &Site, before: &[String], notices: &Mails) -> Vec<String> {
     let mut last = Vec::new();
     let begun = std::time::Instant::now();
     let mut quiet = 0;
@@ -95,9 +91,7 @@ async fn settled(
         sleep(Duration::from_millis(200)).await;
         let now = site.hashes().await;
         let changed = now.iter().zip(before).filter(|(now, before)| now != before).count();
-        let count = |mails: &std::collections::BTreeMap<String, (usize, usize)>| {
-            mails.values().map(|(_, notices)| notices).sum::<usize>()
-        };
+        let count = |mails: &Mails| mails.values().map(|(_, notices)| notices).sum::<usize>();
         quiet = if now == last { quiet + 1 } else { 0 };
         last = now;
         // Without a notice for every change it is waited for to the end, and then judged.

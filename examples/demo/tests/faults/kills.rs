@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::process::{Demo, wait_for};
-use crate::site::{Site, confirm, password, verifies};
+use crate::site::{Site, ask, confirm, password, verifies};
 
 /// What became of a confirm, as far as its client knows.
 #[derive(Clone, Debug)]
@@ -33,20 +33,10 @@ fn confirm_until_gone(
         let password = password(id, round);
         let attempt = Tried { token: token.clone(), password: password.clone(), confirmed: false };
         tried.lock().unwrap().insert(id, attempt);
-        let confirmed = ask(demo, &confirm(demo.address, &token, &password)).is_some_and(|status| status == 200);
+        let confirmed =
+            ask(demo.address, &confirm(demo.address, &token, &password)).is_some_and(|status| status == 200);
         tried.lock().unwrap().get_mut(&id).unwrap().confirmed = confirmed;
     }
-}
-
-/// The status of the answer, if there is one.
-fn ask(demo: &Demo, request: &[u8]) -> Option<u16> {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(demo.address).ok()?;
-    stream.set_read_timeout(Some(crate::process::PATIENCE)).ok()?;
-    stream.write_all(request).ok()?;
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).ok()?;
-    std::str::from_utf8(&answer[9..12]).ok()?.parse().ok()
 }
 
 async fn kills(rounds: usize) {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::process::{PATIENCE, connect, head, wait_for};
-use crate::site::{Site, confirm, email, password, verifies};
+use crate::process::{connect, wait_for};
+use crate::site::{Site, ask, confirm, email, password, post, verifies};
 
 /// What one client was told.
 #[derive(Default)]
@@ -23,22 +23,6 @@ struct Told {
     /// Passwords of which the client knows nothing.
     cut_off: BTreeMap<usize, String>,
     answers: usize,
-}
-
-fn ask(address: SocketAddr, request: &[u8]) -> Option<u16> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.write_all(request).ok()?;
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).ok()?;
-    std::str::from_utf8(&answer[9..12]).ok()?.parse().ok()
-}
-
-fn post(address: SocketAddr, path: &str, body: &serde_json::Value) -> Option<u16> {
-    let body = body.to_string();
-    let path = format!("/api/password_reset/{path}");
-    let head = head(address, "POST", &path, &["Content-Type: application/json"], body.len());
-    ask(address, (head + &body).as_bytes())
 }
 
 /// Asks, validates and confirms for its share of the users until nobody answers any more.
@@ -61,9 +45,9 @@ fn load(address: SocketAddr, share: Vec<(usize, String)>, round: usize, answered
                 }
                 status
             }
-            2 => post(address, "validate_token/", &json!({ "token": "garbage" })),
+            2 => ask(address, &post(address, "validate_token/", &json!({ "token": "garbage" }))),
             _ => {
-                let status = post(address, "", &json!({ "email": email(*id) }));
+                let status = ask(address, &post(address, "", &json!({ "email": email(*id) })));
                 if status == Some(200) {
                     *told.accepted.entry(*id).or_default() += 1;
                 }

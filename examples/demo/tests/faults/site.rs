@@ -2,25 +2,31 @@
 //! passwords up.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::str::FromStr;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use mail_parser::MessageParser;
 use poem_password_reset::{SigningKey, StoredUser, TokenCodec};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use time::{Duration, OffsetDateTime};
 
-use crate::process::{Demo, Directory, head};
+use crate::process::{Demo, Directory, PATIENCE, head};
 
 const KEY: &str = "zJc0Tr1dVvX3cZ5nqFq0Wk2pQm9yA7sLhUuE4iB8oGM";
 
 /// The subjects of the two mails.
 const RESET: &str = "Reset your password";
 const NOTICE: &str = "Your password was changed";
+
+/// By address: how many links, and how many notices.
+pub type Mails = BTreeMap<String, (usize, usize)>;
 
 pub struct Site {
     directory: Directory,
@@ -52,10 +58,15 @@ impl Site {
     }
 
     pub fn start_with(&self, flags: &[&str]) -> Demo {
+        self.start_by(&mut Demo::command(), flags)
+    }
+
+    /// Starts the demo by a command of the test's own, which the flags are added to.
+    pub fn start_by(&self, command: &mut Command, flags: &[&str]) -> Demo {
         let database = format!("sqlite://{}?mode=rwc", self.directory.join("users.db").display());
         let outbox = self.directory.join("outbox").display().to_string();
         let always = ["--no-throttle", "--key", KEY, "--database", &database, "--outbox", &outbox];
-        Demo::start(always.iter().chain(flags))
+        Demo::spawn(command.args(["--listen", "127.0.0.1:0"]).args(always).args(flags))
     }
 
     pub fn users(&self) -> std::ops::Range<usize> {
@@ -87,14 +98,30 @@ impl Site {
         self.codec.bind(claims, Self::user(id, hash)).is_ok()
     }
 
-    /// How many mails of each kind each address got: links, and notices.
-    pub fn mails(&self) -> BTreeMap<String, (usize, usize)> {
-        let mut mails = BTreeMap::<String, (usize, usize)>::new();
-        let Ok(entries) = std::fs::read_dir(self.directory.join("outbox")) else { return mails };
+    /// The hash of this user.
+    pub async fn hash(&self, id: usize) -> String {
+        let select = sqlx::query_scalar("SELECT password_hash FROM users WHERE id = ?");
+        select.bind(id.to_string()).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// How many mails of each kind each address got.
+    pub fn mails(&self) -> Mails {
+        let mut mails = Mails::new();
+        self.count_mails(&mut mails, |_| ());
+        mails
+    }
+
+    /// Adds the mails that came since, and forgets them: for whoever asks a million times.
+    pub fn take_mails(&self, mails: &mut Mails) {
+        self.count_mails(mails, |path| std::fs::remove_file(path).unwrap());
+    }
+
+    fn count_mails(&self, mails: &mut Mails, then: impl Fn(&Path)) {
+        let Ok(entries) = std::fs::read_dir(self.directory.join("outbox")) else { return };
         for path in
             entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "eml"))
         {
-            let raw = std::fs::read(path).unwrap();
+            let raw = std::fs::read(&path).unwrap();
             let mail = MessageParser::default().parse(&raw).expect("a mail is whole");
             let to = mail.to().and_then(|to| to.first()?.address()).expect("a recipient").to_owned();
             let (links, notices) = mails.entry(to).or_default();
@@ -103,8 +130,8 @@ impl Site {
                 Some(NOTICE) => *notices += 1,
                 other => panic!("a mail with the subject {other:?}"),
             }
+            then(&path);
         }
-        mails
     }
 
     /// How many notices this user got.
@@ -128,7 +155,22 @@ pub fn verifies(hash: &str, password: &str) -> bool {
 
 /// A whole request for a confirm.
 pub fn confirm(address: SocketAddr, token: &str, password: &str) -> Vec<u8> {
-    let body = json!({ "token": token, "password": password }).to_string();
-    let head = head(address, "POST", "/api/password_reset/confirm/", &["Content-Type: application/json"], body.len());
-    (head + &body).into_bytes()
+    post(address, "confirm/", &json!({ "token": token, "password": password }))
+}
+
+/// A whole request for one of the endpoints, the last one of its connection.
+pub fn post(address: SocketAddr, endpoint: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    let path = format!("/api/password_reset/{endpoint}");
+    (head(address, "POST", &path, &["Content-Type: application/json"], body.len()) + &body).into_bytes()
+}
+
+/// Asks, and gives the status of the answer if there is one.
+pub fn ask(address: SocketAddr, request: &[u8]) -> Option<u16> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(request).ok()?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).ok()?;
+    std::str::from_utf8(&answer[9..12]).ok()?.parse().ok()
 }

@@ -1,0 +1,160 @@
+//! Which mail server: a URL, read strictly.
+
+use std::fmt;
+
+use lettre::transport::smtp::authentication::Credentials;
+use percent_encoding::percent_decode_str;
+use thiserror::Error;
+use url::{Host, Url};
+
+/// Where the mails are handed in, and who signs in there. The `Debug` of [`Credentials`] shows neither name nor password.
+#[derive(Debug)]
+pub(crate) struct Server {
+    host: Host<String>,
+    port: u16,
+    credentials: Option<Credentials>,
+}
+
+/// Why a URL is not one of a mail server. None repeats the URL: there may be a password in it.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum ServerError {
+    #[error(
+        "expected smtp://[USER:PASSWORD@]HOST[:PORT], in which USER and PASSWORD are percent-encoded where they are not \
+         letters and digits"
+    )]
+    NotOne,
+    #[error("smtps is SMTP over TLS, which the demo does not speak; it sends to smtp:// only, in the clear")]
+    Tls,
+    #[error("a user without a password, or a password without a user")]
+    HalfCredentials,
+    #[error("nothing may follow the port: TLS and other options are not supported")]
+    Options,
+}
+
+impl Server {
+    pub(crate) fn parse(url: &str) -> Result<Self, ServerError> {
+        let url = Url::parse(url).map_err(|_| ServerError::NotOne)?;
+        match url.scheme() {
+            "smtp" => {}
+            "smtps" => return Err(ServerError::Tls),
+            _ => return Err(ServerError::NotOne),
+        }
+        let host = url.host().map(|host| host.to_owned()).filter(is_host).ok_or(ServerError::NotOne)?;
+        let port = url.port().unwrap_or(25);
+        // An option that was ignored could be the one that asks for encryption.
+        if port == 0 || !matches!(url.path(), "" | "/") {
+            return Err(if port == 0 { ServerError::NotOne } else { ServerError::Options });
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(ServerError::Options);
+        }
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            ("", Some(_)) | (_, None | Some("")) => return Err(ServerError::HalfCredentials),
+            (user, Some(password)) => Some(Credentials::new(decode(user)?, decode(password)?)),
+        };
+        Ok(Self { host, port, credentials })
+    }
+
+    /// A name, or an address without brackets.
+    pub(super) fn host(&self) -> String {
+        match &self.host {
+            Host::Domain(name) => name.clone(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+}
+
+/// For the page and the log.
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Of a scheme that it does not know, the parser takes nearly anything for a host.
+fn is_host(host: &Host<String>) -> bool {
+    let Host::Domain(name) = host else { return true };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(is_name)
+}
+
+/// Without control characters: NUL separates the user from the password in AUTH PLAIN.
+fn decode(text: &str) -> Result<String, ServerError> {
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| ServerError::NotOne)?;
+    if text.chars().any(char::is_control) { Err(ServerError::NotOne) } else { Ok(text.into_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_and_who() {
+        for (url, host, shown) in [
+            ("smtp://localhost", "localhost", "localhost:25"),
+            ("smtp://localhost/", "localhost", "localhost:25"),
+            ("SMTP://mail.example.com:587", "mail.example.com", "mail.example.com:587"),
+            ("smtp://127.0.0.1:2525", "127.0.0.1", "127.0.0.1:2525"),
+            ("smtp://[::1]:2525", "::1", "[::1]:2525"),
+        ] {
+            let server = Server::parse(url).unwrap();
+            assert_eq!((server.host().as_str(), server.to_string().as_str()), (host, shown));
+            assert!(server.credentials().is_none());
+        }
+        let server = Server::parse("smtp://ann%40example.com:p%3Aw%2Fd@localhost:2525").unwrap();
+        let expected = Credentials::new("ann@example.com".to_owned(), "p:w/d".to_owned());
+        assert!(server.credentials() == Some(&expected));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for (url, expected) in [
+            ("", ServerError::NotOne),
+            ("localhost:25", ServerError::NotOne),
+            ("http://localhost", ServerError::NotOne),
+            ("smtps://localhost", ServerError::Tls),
+            ("smtp:localhost", ServerError::NotOne),
+            ("smtp://", ServerError::NotOne),
+            ("smtp://:25", ServerError::NotOne),
+            ("smtp://user:hunter2@", ServerError::NotOne),
+            ("smtp://user:hunter2@:25", ServerError::NotOne),
+            ("smtp://local host", ServerError::NotOne),
+            ("smtp://local%20host", ServerError::NotOne),
+            ("smtp://-localhost", ServerError::NotOne),
+            ("smtp://localhost:0", ServerError::NotOne),
+            ("smtp://localhost:65536", ServerError::NotOne),
+            ("smtp://localhost:port", ServerError::NotOne),
+            ("smtp://user:hunter#2@localhost", ServerError::NotOne),
+            ("smtp://user:hunter2%00@localhost", ServerError::NotOne),
+            ("smtp://user:hunter2%FF@localhost", ServerError::NotOne),
+            ("smtp://user@localhost", ServerError::HalfCredentials),
+            ("smtp://user:@localhost", ServerError::HalfCredentials),
+            ("smtp://:hunter2@localhost", ServerError::HalfCredentials),
+            ("smtp://localhost:25/mail", ServerError::Options),
+            ("smtp://localhost:25?tls=required", ServerError::Options),
+            ("smtp://localhost:25#x", ServerError::Options),
+        ] {
+            let error = Server::parse(url).map(|server| server.to_string()).unwrap_err();
+            assert_eq!(error, expected, "{url}");
+            assert!(!error.to_string().contains("hunter"));
+        }
+    }
+
+    #[test]
+    fn debug_and_display_keep_the_password() {
+        let server = Server::parse("smtp://theuser:hunter2@localhost:2525").unwrap();
+        for shown in [format!("{server:?}"), format!("{server:#?}"), server.to_string()] {
+            assert!(shown.contains("localhost") && !shown.contains("hunter2") && !shown.contains("theuser"), "{shown}");
+        }
+    }
+}

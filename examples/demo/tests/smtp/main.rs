@@ -1,0 +1,319 @@
+//! The demo with mail servers of every kind: those that do as they should, refuse, are not there, say nothing, or say
+//! what they should not. Of none of this a client notices anything, and none of it gets into the log but numbers.
+//!
+//! `cargo test -p demo --test smtp -- --ignored` waits for real time-outs.
+
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion, in its helpers too")]
+
+#[path = "../support/eml.rs"]
+mod eml;
+#[path = "../support/process.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod process;
+mod sink;
+
+use mail_parser::decoders::base64::base64_decode;
+use serde_json::{Value, json};
+use tokio::net::TcpSocket;
+
+use self::process::{Demo, PASSWORD, wait_for};
+use self::sink::{Reply, Script, Session, Sink};
+
+const NEW_PASSWORD: &str = "seven lazy otters paint the barn";
+
+/// A demo that sends through a mail server, and what it said at its start.
+struct Site {
+    demo: Demo,
+    said: String,
+}
+
+impl Site {
+    fn start(url: &str) -> Self {
+        Self::start_with_log(url, "info")
+    }
+
+    fn start_with_log(url: &str, level: &str) -> Self {
+        let command = &mut Demo::command();
+        let command = command.args(["--listen", "127.0.0.1:0", "--no-throttle", "--smtp", url]);
+        let demo = Demo::spawn(command.env("RUST_LOG", level));
+        Self { said: demo.output(), demo }
+    }
+
+    /// Asks for a user and for nobody: what is answered must be the same, byte for byte. One mail comes of it.
+    fn ask(&self) {
+        let [known, unknown] = ["ann@example.com", "eve@example.com"].map(|email| {
+            let mut answer = self.demo.post("/api/password_reset/", &json!({ "email": email }));
+            answer.headers.retain(|(name, _)| name != "date");
+            (answer.status, answer.headers, answer.body)
+        });
+        assert_eq!(known, unknown);
+        assert_eq!((known.0, known.2.as_str()), (200, r#"{"status":"OK"}"#));
+    }
+
+    /// The log since the start; each line of it must be one event.
+    fn log(&self) -> Vec<Value> {
+        let all = self.demo.output();
+        let log = all.strip_prefix(&self.said).expect("it goes on where it was");
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    /// What the log says of events with this message.
+    fn logged(&self, message: &str) -> Vec<Value> {
+        let fields = self.log().into_iter().map(|event| event["fields"].clone());
+        fields.filter(|fields| fields["message"] == message).collect()
+    }
+
+    /// Asks, and waits for the handler to fail: that is why.
+    fn failure(&self) -> String {
+        let known = self.failures().len();
+        self.ask();
+        wait_for("the handler to fail", || self.failures().into_iter().nth(known))
+    }
+
+    fn failures(&self) -> Vec<String> {
+        self.logged("a handler failed").iter().map(|fields| fields["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// It serves, and said nothing that is nobody's business.
+    fn is_well(&self, secrets: &[&str]) {
+        assert_eq!(self.demo.login("ann@example.com", PASSWORD), 200);
+        let log = self.log().iter().map(|event| event.to_string() + "\n").collect::<String>();
+        for secret in ["ann@example.com", "eve@example.com", "#token="].iter().chain(secrets) {
+            assert!(!log.contains(secret), "{secret} is in the log: {log}");
+        }
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+/// Waits for the mail of the connection with this number.
+fn mail(sink: &Sink, number: usize) -> Session {
+    wait_for("a mail", || sink.sessions().get(number).filter(|session| session.mail.is_some()).cloned())
+}
+
+#[test]
+fn mails_arrive_and_their_link_works() {
+    let sink = Sink::start();
+    let site = Site::start(&sink.url());
+    site.ask();
+    let session = mail(&sink, 0);
+    assert_eq!(session.commands[0], "EHLO [127.0.0.1]");
+    assert_eq!(session.commands[1..4], ["MAIL FROM:<no-reply@example.com>", "RCPT TO:<ann@example.com>", "DATA"]);
+    // Parsed with both parts, From, date and id.
+    let reset = session.eml();
+    assert_eq!((reset.to.as_str(), reset.subject.as_str()), ("ann@example.com", "Reset your password"));
+    let token = reset.token();
+    assert!(reset.text.contains(&format!("{}/reset-password#token={token}\n", site.demo.site)));
+    assert_eq!(site.demo.post("/api/password_reset/validate_token/", &json!({ "token": token })).status, 200);
+    site.is_well(&[token]);
+
+    assert_eq!(site.demo.confirm(token, NEW_PASSWORD).body, r#"{"status":"OK"}"#);
+    assert_eq!(site.demo.login("ann@example.com", NEW_PASSWORD), 200);
+    let session = mail(&sink, 1);
+    assert_eq!(session.commands[2], "RCPT TO:<ann@example.com>");
+    let notice = session.eml();
+    assert_eq!((notice.to.as_str(), notice.subject.as_str()), ("ann@example.com", "Your password was changed"));
+    assert!(notice.text.contains("from the address 127.0.0.1") && notice.html.contains("from the address 127.0.0.1"));
+    wait_for("the log to tell", || (site.logged("mail sent").len() == 2).then_some(()));
+    assert!(site.failures().is_empty() && site.logged("a mail is tried again").is_empty());
+
+    let page = site.demo.get("/outbox").body;
+    assert!(page.contains(&format!("the mail server <code>{}</code>", sink.address)), "{page}");
+    assert!(!page.contains("outbox.js") && !page.contains(token));
+}
+
+#[test]
+fn who_has_a_password_signs_in_and_nobody_else_hears_it() {
+    let sink = Sink::start();
+    let site = Site::start_with_log(&format!("smtp://the%40user:hunter%3A2@{}", sink.address), "trace");
+    assert!(site.said.contains(&format!("mails            sent through {}\n", sink.address)), "{}", site.said);
+    site.ask();
+    let session = mail(&sink, 0);
+    let signed_in = session.commands[1].strip_prefix("AUTH PLAIN ").expect("it signs in first");
+    assert_eq!(base64_decode(signed_in.as_bytes()).unwrap(), b"\0the@user\0hunter:2");
+
+    // A server that repeats what it was told, and one at which there is no way to sign in.
+    for (script, reason) in [
+        (
+            Script::default().say("AUTH", b"535 5.7.8 hunter:2 AHRoZUB1c2VyAGh1bnRlcjoy\r\n"),
+            "answered 535 5.7.8 to AUTH",
+        ),
+        (Script::default().say("EHLO", b"250-sink\r\n250 AUTH GSSAPI\r\n"), "has no way to sign in"),
+    ] {
+        let known = sink.sessions().len();
+        sink.play([script]);
+        let said = site.failure();
+        assert!(said.contains(reason) && said.ends_with("(tries: 1)"), "{said}");
+        assert_eq!(sink.sessions().len(), known + 1);
+    }
+    site.is_well(&["hunter", "the@user", signed_in]);
+    let all = site.demo.output() + &site.demo.get("/outbox").body + &site.demo.get("/").body;
+    assert!(!all.contains("hunter") && !all.contains("the@user") && !all.contains("the%40user"));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_tried_three_times() {
+    // Taken, so that nobody else listens there; but not listened at.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let site = Site::start(&format!("smtp://{}", socket.local_addr().unwrap()));
+    let said = site.failure();
+    assert!(said.starts_with("the mail could not be sent: the mail server cannot be reached: "), "{said}");
+    assert!(said.ends_with("(tries: 3)"), "{said}");
+    assert_eq!(site.logged("a mail is tried again").len(), 2);
+    site.is_well(&[]);
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_not_for_long() {
+    let sink = Sink::start();
+    let site = Site::start(&sink.url());
+    for (script, reason) in [
+        (Script::default().say("", b"421 4.3.2 come back later\r\n"), "answered 421 4.3.2 to the greeting"),
+        (Script::default().say("RCPT", b"451 greylisted\r\n"), "answered 451 to RCPT TO"),
+        (Script::default().say(".", b"452 4.3.1 full\r\n"), "answered 452 4.3.1 to the mail"),
+    ] {
+        let known = sink.sessions().len();
+        sink.play([script]);
+        let said = site.failure();
+        assert!(said.contains(reason) && said.ends_with("(tries: 3)"), "{said}");
+        assert_eq!(sink.sessions().len(), known + 3, "{reason}");
+    }
+
+    let known = sink.sessions().len();
+    sink.play([Script::default().say("RCPT", b"450 not now\r\n"), Script::default()]);
+    site.ask();
+    assert_eq!(mail(&sink, known + 1).eml().to, "ann@example.com");
+    wait_for("the log to tell", || (site.logged("mail sent").len() == 1).then_some(()));
+    assert_eq!((sink.sessions().len(), site.failures().len()), (known + 2, 3));
+    site.is_well(&[]);
+}
+
+#[test]
+fn what_is_refused_for_good_is_tried_once() {
+    let sink = Sink::start();
+    let site = Site::start(&sink.url());
+    for (script, reason) in [
+        (Script::default().say("", b"554 go away\r\n"), "answered 554 to the greeting"),
+        (Script::default().say("EHLO", b"502 no\r\n"), "answered 502 to the greeting"),
+        (Script::default().say("MAIL", b"553 5.1.8 you\r\n"), "answered 553 5.1.8 to MAIL FROM"),
+        (Script::default().say("RCPT", b"550 5.1.1 who?\r\n"), "answered 550 5.1.1 to RCPT TO"),
+        (Script::default().say("DATA", b"554 no\r\n"), "answered 554 to DATA"),
+        (Script::default().say(".", b"554 5.7.1 spam\r\n"), "answered 554 5.7.1 to the mail"),
+        // The refusal is not forgotten over a QUIT that is not answered.
+        (Script::default().say("RCPT", b"550 who?\r\n").at("QUIT", Reply::Silence), "answered 550 to RCPT TO"),
+    ] {
+        let known = sink.sessions().len();
+        sink.play([script]);
+        let said = site.failure();
+        assert!(said.contains(reason) && said.ends_with("(tries: 1)"), "{said}");
+        assert_eq!(sink.sessions().len(), known + 1, "{reason}");
+    }
+    assert!(site.logged("a mail is tried again").is_empty());
+    site.is_well(&[]);
+}
+
+#[test]
+fn a_reset_stands_when_the_notice_cannot_be_sent() {
+    let sink = Sink::start();
+    let site = Site::start(&sink.url());
+    sink.play([Script::default(), Script::default().say("RCPT", b"550 who?\r\n")]);
+    site.ask();
+    let token = mail(&sink, 0).eml().token().to_owned();
+    assert_eq!(site.demo.confirm(&token, NEW_PASSWORD).status, 200);
+    wait_for("the handler to fail", || (site.failures().len() == 1).then_some(()));
+    assert_eq!(site.logged("a handler failed")[0]["event"], "PostPasswordReset");
+    assert_eq!(site.demo.login("ann@example.com", NEW_PASSWORD), 200);
+}
+
+#[test]
+fn a_mail_that_was_taken_is_not_sent_again() {
+    let sink = Sink::start();
+    let site = Site::start(&sink.url());
+    sink.play([Script::default().at("QUIT", Reply::Silence)]);
+    site.ask();
+    wait_for("the log to tell", || (site.logged("mail sent").len() == 1).then_some(()));
+    assert!(site.logged("a mail is tried again").is_empty());
+    assert_eq!(sink.sessions().len(), 1);
+}
+
+#[test]
+fn a_stop_waits_for_the_tries() {
+    let sink = Sink::start();
+    let site = Site::start(&sink.url());
+    sink.play([Script::default().say("RCPT", b"450 not now\r\n"), Script::default()]);
+    site.ask();
+    site.demo.terminate();
+    let (status, _) = site.demo.ended();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(mail(&sink, 1).eml().to, "ann@example.com");
+}
+
+#[test]
+fn a_server_that_says_nothing_is_invisible() {
+    for silent_at in ["", "RCPT", "."] {
+        let sink = Sink::start();
+        let site = Site::start(&sink.url());
+        sink.play([Script::default().at(silent_at, Reply::Silence)]);
+        site.ask();
+        wait_for("a connection", || sink.sessions().first().cloned());
+        site.ask();
+        // The tries take more than twenty seconds, and nobody has waited for their end.
+        assert!(site.failures().is_empty(), "{:?}", site.failures());
+        site.is_well(&[]);
+    }
+}
+
+#[test]
+#[ignore = "waits for three time-outs of eight seconds"]
+fn a_server_that_says_nothing_is_given_up_before_the_handler_is() {
+    let sink = Sink::start();
+    let site = Site::start(&sink.url());
+    sink.play([Script::default().at("", Reply::Silence)]);
+    let said = site.failure();
+    assert_eq!(said, "the mail could not be sent: the mail server was not done within 8s (tries: 3)");
+    assert_eq!(sink.sessions().len(), 3);
+    site.is_well(&[]);
+}
+
+#[test]
+fn what_a_server_says_does_no_harm() {
+    const LONG: &[u8] = &{
+        let mut line = [b'x'; 5000];
+        (line[0], line[1], line[2], line[3]) = (b'2', b'5', b'0', b' ');
+        (line[4998], line[4999]) = (b'\r', b'\n');
+        line
+    };
+    let sink = Sink::start();
+    let site = Site::start(&sink.url());
+    let junk = b"550 \x1b[31m\x07\x00\xff\xfe\t{\"level\":\"ERROR\"}\r\n";
+    for (script, reason) in [
+        (Script::default().say("", b"220 hello\n"), "what the mail server answered to the greeting is not SMTP"),
+        (Script::default().say("", b"HTTP/1.1 400 Bad Request\r\n\r\n"), "to the greeting is not SMTP"),
+        (Script::default().say("", b"\r\n\r\n\r\n"), "to the greeting is not SMTP"),
+        (Script::default().say("RCPT", b"250 o\rERROR forged\r\n"), "to RCPT TO is not SMTP"),
+        (Script::default().say("RCPT", b"250-x\r\n550 y\r\n"), "to RCPT TO is not SMTP"),
+        (Script::default().say("RCPT", junk), "answered 550 to RCPT TO"),
+        (Script::default().say("RCPT", LONG), "to RCPT TO is not SMTP"),
+        (Script::default().at("", Reply::Flood), "to the greeting is not SMTP"),
+        (Script::default().at(".", Reply::Quote), "answered 550 5.7.1 to the mail"),
+        (Script::default().at("RCPT", Reply::Quote), "answered 550 5.7.1 to RCPT TO"),
+    ] {
+        let known = sink.sessions().len();
+        sink.play([script]);
+        let said = site.failure();
+        assert!(said.contains(reason) && said.ends_with("(tries: 1)"), "{said}");
+        assert_eq!(sink.sessions().len(), known + 1, "{reason}");
+    }
+    let flooded = sink.sessions().iter().map(|session| session.flooded).max();
+    assert!(flooded < Some(32 << 20), "a line without an end is read to its end: {flooded:?}");
+
+    // A line of white space in the reply to EHLO, and refusals of another kind.
+    let known = sink.sessions().len();
+    sink.play([Script::default().say("EHLO", b"250-sink\r\n250-\r\n250-  \r\n250-\t\r\n250-\xc2\xa0\r\n250 ok\r\n")]);
+    site.ask();
+    let token = mail(&sink, known).eml().token().to_owned();
+    let quoted = sink.sessions().iter().find(|session| session.mail.is_some()).unwrap().eml().token().to_owned();
+    site.is_well(&[&token, &quoted, "forged", "x1b", "[31m"]);
+    let all = site.demo.output();
+    assert!(!all.contains('\u{1b}') && !all.contains('\u{2028}') && !all.contains("u001b"));
+}
