@@ -69,6 +69,10 @@ impl fmt::Debug for EmailAddress {
 
 /// NFKC and full case folding: by way of upper case, so that `ß` and `SS` meet, as they do in some stores.
 fn fold(text: &str) -> String {
+    // Of ASCII nothing changes but the case, and nearly every address is ASCII.
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     let folded = text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     folded.nfkc().collect()
 }

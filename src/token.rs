@@ -152,7 +152,9 @@ impl TokenCodec {
         // Claims that another codec verified name a key that may not exist here.
         let key = self.bindings.get(claims.key).ok_or(stale)?;
         // Constant time, although the MAC is keyed: no one should have to prove that it need not be.
-        if bool::from(binding(key, &user).ct_eq(&claims.binding)) { Ok(BoundUser { user }) } else { Err(stale) }
+        // As one number: byte by byte takes as long as a tenth of the MAC.
+        let [bound, claimed] = [binding(key, &user), claims.binding].map(u128::from_ne_bytes);
+        if bool::from(bound.ct_eq(&claimed)) { Ok(BoundUser { user }) } else { Err(stale) }
     }
 }
 

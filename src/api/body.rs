@@ -3,7 +3,7 @@
 //! The order of the checks is a promise: 406, 415, 413 and 408, 400. What fails is answered here, and no answer quotes
 //! what was sent.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use percent_encoding::percent_decode;
@@ -65,8 +65,8 @@ pub(super) enum Value {
     Other,
 }
 
-/// The fields of a body, by name. Of several with one name, the last.
-pub(super) type Fields = HashMap<String, Value>;
+/// The fields of a body, by name. Of several with one name, the last. A tree, because a body has one or two.
+pub(super) type Fields = BTreeMap<String, Value>;
 
 /// What an operation reads from the fields of a body.
 pub(super) trait FromFields: Sized + Send {
@@ -153,8 +153,9 @@ async fn read_limited(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Ans
         return Err(Answer::BodyTooLarge);
     }
     // One byte more than fits tells a body that is too large, and nothing beyond it is kept.
-    let mut bytes = Vec::new();
     let limit = MAX_BODY_BYTES as u64 + 1;
+    // Room for all of it at once, and for the reader, which wants some to find the end.
+    let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(limit) as usize + 32);
     body.into_async_read().take(limit).read_to_end(&mut bytes).await.map_err(|_| Answer::ParseError)?;
     if bytes.len() > MAX_BODY_BYTES { Err(Answer::BodyTooLarge) } else { Ok(bytes) }
 }
@@ -173,11 +174,11 @@ async fn read_nothing(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Ans
 /// Reads a JSON object. A member is kept as it was written until it is known whether anybody wants it: so a number
 /// keeps its digits, and an unknown member costs nothing.
 fn read_json(bytes: &[u8]) -> Result<Fields, Answer> {
-    let document: &RawValue = serde_json::from_slice(bytes).map_err(|_| Answer::ParseError)?;
-    if !document.get().starts_with('{') {
-        return Err(Answer::NotAnObject);
-    }
-    let members: HashMap<String, &RawValue> = serde_json::from_str(document.get()).map_err(|_| Answer::ParseError)?;
+    let members: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).map_err(|_| {
+        let document = serde_json::from_slice::<&RawValue>(bytes);
+        let is_other = document.is_ok_and(|document| !document.get().starts_with('{'));
+        if is_other { Answer::NotAnObject } else { Answer::ParseError }
+    })?;
     let value = |raw: &RawValue| match raw.get().as_bytes().first() {
         // Text with half of a surrogate pair is JSON and no text (RFC 8259, section 8.2).
         Some(b'"') => serde_json::from_str(raw.get()).map_or(Value::Other, Value::Text),

@@ -4,8 +4,9 @@ use std::any::Any;
 
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use poem::http::{Method, StatusCode};
-use poem::middleware::{CatchPanic, NormalizePath, TrailingSlash};
+use poem::http::uri::PathAndQuery;
+use poem::http::{Method, StatusCode, Uri};
+use poem::middleware::CatchPanic;
 use poem::{Endpoint, EndpointExt as _, IntoResponse as _, Middleware, Request, Response};
 
 use super::schema::{ALLOW, Answer};
@@ -25,6 +26,10 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
 /// * Every answer has `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and `X-Content-Type-Options: nosniff`.
 ///   There is no cookie and no CORS header.
 ///
+/// What a middleware cannot do is close a connection whose headers do not arrive: it sees requests, and there is none yet.
+/// A body has ten seconds; for the headers use hyper's `header_read_timeout` in an accept loop of your own, as the demo
+/// does, or a proxy in front.
+///
 /// Another API in the same service keeps its own methods, its own errors and, where it sets them, its own headers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HttpContract;
@@ -33,9 +38,8 @@ impl<E: Endpoint + 'static> Middleware<E> for HttpContract {
     type Output = HttpContractEndpoint;
 
     fn transform(&self, endpoint: E) -> HttpContractEndpoint {
-        let endpoint = endpoint
-            .with(NormalizePath::new(TrailingSlash::Trim))
-            .with(CatchPanic::new().with_handler(|_: Box<dyn Any + Send>| Answer::Failed.into_response()));
+        let endpoint =
+            endpoint.with(CatchPanic::new().with_handler(|_: Box<dyn Any + Send>| Answer::Failed.into_response()));
         HttpContractEndpoint { endpoint: endpoint.map_to_response().boxed() }
     }
 }
@@ -48,7 +52,10 @@ pub struct HttpContractEndpoint {
 impl Endpoint for HttpContractEndpoint {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        if let Some(uri) = normal(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         let is_options = request.method() == Method::OPTIONS;
         let is_ours = is_ours(request.uri().path());
         let mut response = match self.endpoint.call(request).await {
@@ -71,7 +78,50 @@ impl Endpoint for HttpContractEndpoint {
     }
 }
 
+/// The same without a last slash, and with one slash for several; `None` if it is so already, as it mostly is.
+fn normal(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let is_normal = path.len() < 2 || !(path.ends_with('/') || path.contains("//"));
+    if is_normal {
+        return None;
+    }
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    let mut normal = segments.fold(String::with_capacity(path.len()), |normal, segment| normal + "/" + segment);
+    if normal.is_empty() {
+        normal.push('/');
+    }
+    if let Some(query) = uri.query() {
+        normal = normal + "?" + query;
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(normal).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
 /// Whether one of the endpoints of [`ResetApi`](crate::ResetApi) is at this path, however its slashes are written.
 fn is_ours(path: &str) -> bool {
     matches!(path.trim_matches('/'), "" | "validate_token" | "confirm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes() {
+        for (path, expected) in [
+            ("/confirm/", "/confirm"),
+            ("//confirm", "/confirm"),
+            ("///a//b///", "/a/b"),
+            ("//", "/"),
+            ("/confirm/?a=/b//c/", "/confirm?a=/b//c/"),
+            ("http://example.com/confirm/?a", "http://example.com/confirm?a"),
+        ] {
+            let normal = normal(&path.parse().unwrap()).expect("it changes");
+            assert_eq!(normal.to_string(), expected);
+        }
+        for path in ["/", "/confirm", "/a/b", "/?a=//", "*", "http://example.com", "http://example.com/a"] {
+            assert_eq!(normal(&path.parse().unwrap()), None, "{path}");
+        }
+    }
 }

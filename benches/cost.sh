@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# What it costs to have the library: how many crates it adds to those of poem and poem-openapi, which has a limit here;
+# and, with --build, how much longer a clean release build of a small program takes and how much larger its file gets.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+crates() { cargo tree --locked --prefix none --edges normal,build "$@" | sed 's/ (.*//' | sort -u; }
+
+# The bare program has what any program with documented endpoints has.
+bare=$( (crates --package poem; crates --package poem-openapi) | sort -u)
+fail=0
+while read -r name features limit; do
+    ours=$(crates --package poem-password-reset --no-default-features --features "${features#-}")
+    added=$(comm -13 <(printf '%s\n' "$bare") <(printf '%s\n' "$ours") | wc -l)
+    printf '%-18s  %4d crates, %3d beyond those of poem and poem-openapi (at most %d)\n' \
+        "$name" "$(wc -l <<<"$ours")" "$added" "$limit"
+    [ "$added" -le "$limit" ] || fail=1
+done <<'LIMITS'
+token-layer     -             20
+default         poem          35
+sqlite          poem,sqlite   86
+metrics         poem,metrics  37
+LIMITS
+[ "${1-}" = --build ] || exit "$fail"
+
+# Two programs that differ in this library alone: each endpoint of the bare one looks at its body and says "OK".
+library=$PWD
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+program() { # program NAME DEPENDENCY < main.rs
+    mkdir -p "$work/$1/src"
+    cat >"$work/$1/src/main.rs"
+    cp Cargo.lock "$work/$1/"
+    cat >"$work/$1/Cargo.toml" <<TOML
+[package]
+name = "$1"
+version = "0.0.0"
+edition = "2024"
+[dependencies]
+poem = "3.1.12"
+poem-openapi = "5.1.16"
+tokio = { version = "1.54.1", features = ["macros", "rt-multi-thread"] }
+$2
+[profile.release]
+strip = true
+[workspace]
+TOML
+}
+program bare '' <<'RUST'
+use poem::{Route, Server, listener::TcpListener};
+use poem_openapi::{Object, OpenApi, OpenApiService, payload::Json};
+
+struct Api;
+
+#[derive(Object)]
+struct Message {
+    text: String,
+}
+
+#[OpenApi]
+impl Api {
+    #[oai(path = "/", method = "post")]
+    async fn request(&self, body: Json<Message>) -> Json<Message> {
+        body
+    }
+
+    #[oai(path = "/validate_token", method = "post")]
+    async fn validate(&self, body: Json<Message>) -> Json<Message> {
+        body
+    }
+
+    #[oai(path = "/confirm", method = "post")]
+    async fn confirm(&self, body: Json<Message>) -> Json<Message> {
+        body
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let app = Route::new().nest("/api", OpenApiService::new(Api, "Accounts", "1.0"));
+    Ok(Server::new(TcpListener::bind("127.0.0.1:3000")).run(app).await?)
+}
+RUST
+program ours "poem-password-reset = { path = \"$library\" }" <<'RUST'
+use std::convert::Infallible;
+
+use poem::{EndpointExt, Route, Server, listener::TcpListener};
+use poem_openapi::OpenApiService;
+use poem_password_reset::{HttpContract, PasswordHash, PasswordReset, ResetApi, SigningKey, StoredUser, Swap, UserStore};
+
+/// Where the application's own store would be.
+struct Nobody;
+
+impl UserStore for Nobody {
+    type Error = Infallible;
+
+    async fn find_by_email(&self, _email: &str) -> Result<Vec<StoredUser>, Infallible> {
+        Ok(Vec::new())
+    }
+
+    async fn find_by_id(&self, _id: &str) -> Result<Option<StoredUser>, Infallible> {
+        Ok(None)
+    }
+
+    async fn replace_password(&self, _user: &StoredUser, _hash: &PasswordHash) -> Result<Swap, Infallible> {
+        Ok(Swap::Stale)
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let reset = PasswordReset::builder(Nobody, SigningKey::generate()?)
+        .link("https://app.example.com/reset-password#token={token}")
+        .on_reset_token_created(async |event| println!("{}", event.link()))
+        .build()?;
+    let app = Route::new().nest("/api", OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0").with(HttpContract));
+    Ok(Server::new(TcpListener::bind("127.0.0.1:3000")).run(app).await?)
+}
+RUST
+for name in bare ours; do
+    cd "$work/$name"
+    cargo fetch --quiet
+    begun=$(date +%s%N)
+    cargo build --quiet --offline --release --target-dir "$work/target-$name"
+    seconds=$((($(date +%s%N) - begun) / 100000000))
+    printf '%-18s  a clean release build: %d.%d s; the program, stripped: %d KiB\n' \
+        "$name" $((seconds / 10)) $((seconds % 10)) $(($(stat -c %s "$work/target-$name/release/$name") / 1024))
+done
+exit "$fail"

@@ -1,0 +1,115 @@
+//! A store that costs what a map costs, and a password reset for it.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use poem_password_reset::throttle::{Quota, Quotas};
+use poem_password_reset::{PasswordHash, PasswordReset, PasswordResetBuilder, SigningKey, StoredUser, Swap, UserStore};
+
+use super::tokens::{MASTER, ann};
+
+/// The old password hash of everybody.
+fn hash() -> Option<String> {
+    ann().password_hash().map(|hash| hash.expose().to_owned())
+}
+
+/// The address of a user.
+pub fn address(number: usize) -> String {
+    format!("user-{number}@example.com")
+}
+
+/// Users by id and by address. Clones share them.
+#[derive(Clone, Default)]
+pub struct Users(Arc<Rows>);
+
+#[derive(Default)]
+struct Rows {
+    by_id: RwLock<HashMap<String, StoredUser>>,
+    by_email: RwLock<HashMap<String, Vec<String>>>,
+    calls: AtomicUsize,
+}
+
+impl Users {
+    /// Users 0, 1, 2, and so on, each with an address of their own.
+    pub fn new(users: usize) -> Self {
+        Self::with_addresses((0..users).map(address))
+    }
+
+    /// A user for each of these addresses, among which there may be equal ones.
+    pub fn with_addresses(addresses: impl Iterator<Item = String>) -> Self {
+        let users = Self::default();
+        for (id, email) in addresses.enumerate() {
+            users.put(StoredUser::new(id, email.as_str(), hash()));
+            users.0.by_email.write().unwrap().entry(email).or_default().push(id.to_string());
+        }
+        users
+    }
+
+    pub fn get(&self, id: &str) -> Option<StoredUser> {
+        self.0.by_id.read().unwrap().get(id).cloned()
+    }
+
+    /// How often anybody asked.
+    pub fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::Relaxed)
+    }
+
+    fn put(&self, user: StoredUser) {
+        self.0.by_id.write().unwrap().insert(user.id().to_owned(), user);
+    }
+
+    fn called(&self) {
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl UserStore for Users {
+    type Error = Infallible;
+
+    async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, Infallible> {
+        self.called();
+        let ids = self.0.by_email.read().unwrap().get(&email.to_lowercase()).cloned().unwrap_or_default();
+        Ok(ids.iter().filter_map(|id| self.get(id)).collect())
+    }
+
+    async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, Infallible> {
+        self.called();
+        Ok(self.get(id))
+    }
+
+    async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, Infallible> {
+        self.called();
+        let mut rows = self.0.by_id.write().unwrap();
+        let same = |row: &StoredUser| {
+            row.password_hash().map(PasswordHash::expose) == user.password_hash().map(PasswordHash::expose)
+                && row.email() == user.email()
+        };
+        let Some(row) = rows.get_mut(user.id()).filter(|row| same(row)) else { return Ok(Swap::Stale) };
+        *row = StoredUser::new(row.id(), row.email(), Some(new_hash.expose().to_owned()));
+        Ok(Swap::Done)
+    }
+}
+
+/// All that a password reset needs but a handler of the mail. Quotas are on, so that what they cost is measured, and so
+/// generous that no client here meets one.
+pub fn builder(users: &Users) -> PasswordResetBuilder {
+    let quota = Quota::per(u16::MAX, Duration::from_secs(1));
+    PasswordReset::builder(users.clone(), SigningKey::from_bytes(MASTER).unwrap())
+        .link("https://app.example.com/reset-password#token={token}")
+        .linked_handlers(false)
+        .quotas(
+            Quotas::default()
+                .request_per_client(quota)
+                .mails_per_address(quota)
+                .validate_per_client(quota)
+                .confirm_per_client(quota),
+        )
+}
+
+/// A password reset whose mails go nowhere, at once.
+pub fn reset(users: &Users) -> PasswordReset {
+    builder(users).on_reset_token_created(async |_| {}).build().unwrap()
+}
