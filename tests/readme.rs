@@ -1,8 +1,10 @@
-//! The README tells the truth: its quickstart is the example, and every test that it names exists.
+//! README and SECURITY tell the truth: the quickstart is the example, and every test that they name exists.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const README: &str = include_str!("../README.md");
+const SECURITY: &str = include_str!("../SECURITY.md");
 
 #[test]
 fn the_quickstart_is_the_example() {
@@ -37,6 +39,65 @@ fn every_test_that_it_names_exists() {
         }
     }
     assert!(named > 10, "{named} tests are named");
+}
+
+/// The promises and the faults, by their names in the first column of a table.
+fn expected_rows() -> BTreeSet<String> {
+    let counts = [("R", 12), ("T", 18), ("C", 12), ("P", 6), ("L", 10), ("H", 10), ("S", 8), ("F", 24)];
+    let numbered =
+        counts.iter().flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}")));
+    numbered.chain(["R4b".to_owned()]).collect()
+}
+
+#[test]
+fn every_promise_of_security_has_its_row() {
+    let first = |line: &'static str| Some(line.strip_prefix("| ")?.split_once(" |")?.0.trim());
+    let rows: Vec<&str> =
+        SECURITY.lines().filter_map(first).filter(|name| name.starts_with(char::is_uppercase)).collect();
+    assert_eq!(rows.iter().map(|row| (*row).to_owned()).collect::<BTreeSet<_>>(), expected_rows());
+    assert_eq!(rows.len(), 77 + 24, "each of them once");
+}
+
+/// A test as SECURITY names it: where it is, and its name.
+fn test_exists(root: &Path, path: &str) -> bool {
+    let parts: Vec<&str> = path.split("::").collect();
+    let [place @ .., name] = &parts[..] else { return false };
+    let (folder, modules) = match place {
+        ["lib", modules @ ..] => ("src", modules),
+        ["demo", modules @ ..] => ("examples/demo/tests", modules),
+        ["interop"] => ("tests/interop/src", &["lib"][..]),
+        modules => ("tests", modules),
+    };
+    let file = root.join(folder).join(modules.join("/"));
+    let source = [file.with_extension("rs"), file.join("main.rs")]
+        .into_iter()
+        .find_map(|file| std::fs::read_to_string(file).ok());
+    let source = source.unwrap_or_default();
+    let Some((before, _)) = source.split_once(&format!("fn {name}(")) else { return false };
+    // The attributes stand right before it.
+    before
+        .rsplit("\n\n")
+        .next()
+        .is_some_and(|attributes| attributes.contains("#[test") || attributes.contains("#[tokio::test"))
+}
+
+#[test]
+fn every_test_that_security_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for path in SECURITY
+        .split('`')
+        .filter(|code| code.contains("::") && code.starts_with(|letter: char| letter.is_ascii_lowercase()))
+    {
+        // Of the library itself SECURITY names a function, too.
+        if path == "jsonwebtoken::decode" {
+            continue;
+        }
+        assert!(test_exists(root, path), "SECURITY names `{path}`, and there is no such test");
+        named += 1;
+    }
+    assert!(named > 100, "{named} tests are named");
+    assert!(!test_exists(root, "request::no_such_test") && !test_exists(root, "request::settled"));
 }
 
 #[test]
