@@ -3,10 +3,12 @@
 //! Both are work for the processor, so both run on tokio's blocking threads, and no more of it at once than there are
 //! cores.
 
+mod argon2id;
 mod hasher;
 mod policy;
 mod workers;
 
-pub use self::hasher::{Argon2id, PasswordHasher};
+pub use self::argon2id::Argon2id;
+pub use self::hasher::PasswordHasher;
 pub use self::policy::{PasswordPolicy, Strength};
 pub(crate) use self::workers::{Place, Workers};

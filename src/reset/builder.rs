@@ -72,7 +72,7 @@ impl PasswordResetBuilder {
             link: None,
             lifetime: DEFAULT_LIFETIME,
             handlers: HandlersBuilder::default(),
-            hasher: Arc::new(Argon2id),
+            hasher: Arc::new(Argon2id::default()),
             policy: PasswordPolicy::default(),
             queue: 4096,
             handled_at_once: 64,

@@ -3,8 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use argon2::Argon2;
-use argon2::password_hash::{self, PasswordHasher, phc::PasswordHash};
+use poem_password_reset::{Argon2id, BoxError, PasswordHasher as _};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use thiserror::Error;
 
@@ -48,11 +47,11 @@ pub(crate) enum DatabaseError {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error("the passwords of the first users could not be hashed: {0}")]
-    Hash(#[from] password_hash::Error),
+    Hash(BoxError),
 }
 
 /// Opens the database, creates the table if there is none, and fills it if it is empty.
-pub(crate) async fn open(url: &str) -> Result<SqlitePool, DatabaseError> {
+pub(crate) async fn open(url: &str, argon2id: &Argon2id) -> Result<SqlitePool, DatabaseError> {
     if !url.starts_with("sqlite:") {
         return Err(DatabaseError::OtherScheme);
     }
@@ -67,12 +66,12 @@ pub(crate) async fn open(url: &str) -> Result<SqlitePool, DatabaseError> {
         let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
         pool.max_connections(4).connect_with(options).await?
     };
-    create(&pool).await?;
+    create(&pool, argon2id).await?;
     Ok(pool)
 }
 
 /// All in one transaction that takes the write lock first: of several instances that start on one new file, one seeds.
-async fn create(pool: &SqlitePool) -> Result<(), DatabaseError> {
+async fn create(pool: &SqlitePool, argon2id: &Argon2id) -> Result<(), DatabaseError> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::query(
         "CREATE TABLE IF NOT EXISTS users (
@@ -89,7 +88,7 @@ async fn create(pool: &SqlitePool) -> Result<(), DatabaseError> {
     let seeded: bool = sqlx::query_scalar("SELECT EXISTS (SELECT * FROM users)").fetch_one(&mut *transaction).await?;
     if !seeded {
         for seed in &SEEDS {
-            let hash = if seed.has_password { Some(hash(PASSWORD)?) } else { None };
+            let hash = seed.has_password.then(|| argon2id.hash(PASSWORD)).transpose().map_err(DatabaseError::Hash)?;
             sqlx::query("INSERT INTO users (id, email, username, active, password_hash) VALUES (?, ?, ?, ?, ?)")
                 .bind(seed.id)
                 .bind(seed.email)
@@ -102,10 +101,4 @@ async fn create(pool: &SqlitePool) -> Result<(), DatabaseError> {
     }
     transaction.commit().await?;
     Ok(())
-}
-
-/// Argon2id with the crate's defaults, which are those that OWASP recommends and the library uses.
-pub(crate) fn hash(password: &str) -> Result<String, password_hash::Error> {
-    let hash: PasswordHash = Argon2::default().hash_password(password.as_bytes())?;
-    Ok(hash.to_string())
 }

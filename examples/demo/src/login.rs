@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use argon2::Argon2;
-use argon2::password_hash::{self, PasswordVerifier};
 use poem::error::ReadBodyError;
 use poem::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use poem::http::{HeaderValue, Method, StatusCode};
@@ -15,12 +13,10 @@ use poem::web::headers::{ContentType, HeaderMapExt};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_password_reset::store::{SqliteUsers, UserStore};
 use poem_password_reset::throttle::{MemoryThrottle, Quota, ThrottleKey, Verdict};
-use poem_password_reset::{Client, PasswordHash, PasswordReset, StoredUser};
+use poem_password_reset::{Argon2id, BoxError, Client, PasswordHash, PasswordHasher, PasswordReset, StoredUser};
 use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-
-use crate::database;
 
 /// How large a body may be.
 const MAX_BODY: usize = 16 * 1024;
@@ -36,6 +32,7 @@ pub(crate) struct Login {
     users: SqliteUsers,
     /// The hash of nothing in particular, checked where there is no user, so that this takes as long.
     decoy: Arc<str>,
+    argon2id: Argon2id,
     /// One check a core: each takes 19 MiB.
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -48,13 +45,15 @@ pub(crate) struct Login {
 impl Login {
     pub(crate) fn new(
         users: SqliteUsers,
+        argon2id: Argon2id,
         reset: PasswordReset,
         quota: Option<Quota>,
-    ) -> Result<Self, password_hash::Error> {
+    ) -> Result<Self, BoxError> {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(Self {
             users,
-            decoy: database::hash("decoy")?.into(),
+            decoy: argon2id.hash("decoy")?.into(),
+            argon2id,
             running: Arc::new(Semaphore::new(cores)),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             reset,
@@ -108,14 +107,14 @@ impl Login {
     async fn check(&self, password: String, hash: Option<&PasswordHash>, place: OwnedSemaphorePermit) -> bool {
         let hash = hash.map_or_else(|| self.decoy.clone(), |hash| hash.expose().into());
         let permit = self.running.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let argon2id = self.argon2id.clone();
         let check = move || {
             // Given back when the work is done, not when the client hangs up: the thread would be busy all the same.
             let _held = (place, permit);
-            Argon2::default().verify_password(password.as_bytes(), &*hash)
+            argon2id.verify(&password, &hash)
         };
         match tokio::task::spawn_blocking(check).await {
-            Ok(Ok(())) => true,
-            Ok(Err(password_hash::Error::PasswordInvalid)) => false,
+            Ok(Ok(matches)) => matches,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a stored password hash cannot be read");
                 false
@@ -254,13 +253,13 @@ mod tests {
     use super::*;
 
     async fn login() -> Login {
-        let users = SqliteUsers::new(database::open("sqlite::memory:").await.unwrap());
+        let users = SqliteUsers::new(crate::database::open("sqlite::memory:", &Argon2id::default()).await.unwrap());
         let reset = PasswordReset::builder(users.clone(), SigningKey::generate().unwrap())
             .link("https://example.com/#{token}")
             .linked_handlers(false)
             .on_reset_token_created(async |_| {})
             .build();
-        Login::new(users, reset.unwrap(), QUOTA).unwrap()
+        Login::new(users, Argon2id::default(), reset.unwrap(), QUOTA).unwrap()
     }
 
     async fn status(login: &Login) -> u16 {

@@ -30,7 +30,7 @@ use poem::{EndpointExt, get};
 use poem_openapi::OpenApiService;
 use poem_password_reset::store::SqliteUsers;
 use poem_password_reset::throttle::Quotas;
-use poem_password_reset::{BuildError, HttpContract, KeyError, PasswordReset, ResetApi};
+use poem_password_reset::{Argon2id, BuildError, HttpContract, KeyError, PasswordReset, ResetApi};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -83,7 +83,9 @@ enum StartError {
 /// Starts everything, serves until told to stop, and finishes what was begun.
 async fn run(options: Options) -> Result<(), StartError> {
     let key = options.signing_key()?;
-    let pool = database::open(&options.database).await?;
+    // One for all: clones share the memory that hashing takes.
+    let argon2id = Argon2id::default();
+    let pool = database::open(&options.database, &argon2id).await?;
     let outbox = Arc::new(outbox(&options).await?);
     let cannot_listen = |error| StartError::Listen { address: options.listen, error };
     let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
@@ -97,11 +99,12 @@ async fn run(options: Options) -> Result<(), StartError> {
         // Behind the `#` the token stays in the browser: it is in no request, and in no log of one.
         .link(format!("{site}/reset-password#token={{token}}"))
         .data(mailer)
+        .hasher(argon2id.clone())
         .trusted_proxies(options.trusted_proxies.iter().cloned())
         .quotas(if options.no_throttle { Quotas::off() } else { Quotas::default() })
         .build()?;
     let quota = if options.no_throttle { None } else { login::QUOTA };
-    let login = Login::new(users, reset.clone(), quota).map_err(DatabaseError::from)?;
+    let login = Login::new(users, argon2id, reset.clone(), quota).map_err(DatabaseError::Hash)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");
     let swagger_ui = docs::swagger_ui(&api);
     let routes = pages::routes(outbox.clone())

@@ -1,5 +1,6 @@
-//! F12, F14: connections that send their heads or bodies slowly or not at all disturb nobody, and are closed.
+//! F12, F14, F23: connections that send their heads or bodies slowly or not at all disturb nobody, and are closed.
 
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -132,13 +133,26 @@ async fn at_once(clients: usize) {
     let mut times = asking.join_all().await;
     times.sort();
     let memory = resident(demo.id());
-    println!("{clients} clients at once: p99 {:?}, {memory} MiB", times[clients * 99 / 100]);
+    let p99 = times[clients * 99 / 100];
+    println!("{clients} clients at once: p99 {p99:?}, {memory} MiB");
+    // A second on a machine that does nothing else, three beside a busy core; tests share theirs with other tests.
+    assert!(p99 < Duration::from_secs(10), "{p99:?}");
     assert!(memory < 300, "{memory} MiB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_clients_at_once_are_all_answered() {
     at_once(900).await;
+}
+
+/// F23: one core is busy with something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_a_busy_core_all_are_answered_too() {
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let busy = std::thread::spawn(move || while is_done.try_recv() == Err(TryRecvError::Empty) {});
+    at_once(900).await;
+    drop(done);
+    busy.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,6 +32,12 @@ const WARM_UP: Duration = Duration::from_secs(6);
 /// What allocators, pages of a database and a busy moment may add, in KiB, however short the soak.
 const NOISE: i64 = 6 * 1024;
 
+/// What it may take up at all, in KiB, of which hashing takes 76 MiB on two cores: confirms and sign-ins have a line each.
+const MOST: i64 = 256 * 1024;
+
+/// Two for each connection to the database, of which there are at most four, made when they are needed.
+const MORE_FILES: usize = 8;
+
 /// What one client knows of one of its users.
 #[derive(Default)]
 struct Known {
@@ -66,6 +72,17 @@ impl Client<'_> {
             self.asked += 1;
             thread::sleep((pause * turn).saturating_sub(begun.elapsed()));
         }
+    }
+
+    /// Hashes as much as it can: all clients together make all threads hash at once.
+    fn warm_up(&mut self) {
+        for _ in 0..3 {
+            for which in 0..USERS_EACH {
+                self.confirm(which);
+                self.sign_in(which);
+            }
+        }
+        self.run(WARM_UP);
     }
 
     /// The users of this client, by id.
@@ -200,9 +217,15 @@ impl Size {
 }
 
 /// All clients at once, and then a look at what they left behind.
-fn phase(site: &Site, demo: &Demo, clients: &mut [Client<'_>], mails: &mut Mails, duration: Duration) -> Size {
+fn phase<'s>(
+    site: &Site,
+    demo: &Demo,
+    clients: &mut [Client<'s>],
+    mails: &mut Mails,
+    run: impl Fn(&mut Client<'s>) + Sync,
+) -> Size {
     thread::scope(|scope| {
-        let running: Vec<_> = clients.iter_mut().map(|client| scope.spawn(|| client.run(duration))).collect();
+        let running: Vec<_> = clients.iter_mut().map(|client| scope.spawn(|| run(client))).collect();
         for client in running {
             client.join().expect("every answer is as it should be");
         }
@@ -259,12 +282,13 @@ async fn soak(phases: u32, each: Duration) {
     let mut clients: Vec<_> = (0..CLIENTS).map(|number| client(number, random.fork())).collect();
     let mut mails = Mails::new();
     let (begun, before) = tokio::task::block_in_place(|| {
-        let before = phase(&site, &demo, &mut clients, &mut mails, WARM_UP);
+        let before = phase(&site, &demo, &mut clients, &mut mails, Client::warm_up);
         (Instant::now(), before)
     });
     let mut after = before;
     for number in 1..=phases {
-        after = tokio::task::block_in_place(|| phase(&site, &demo, &mut clients, &mut mails, each));
+        after =
+            tokio::task::block_in_place(|| phase(&site, &demo, &mut clients, &mut mails, |client| client.run(each)));
         judge(&clients, &mails);
         let asked: usize = clients.iter().map(|client| client.asked).sum();
         println!("{number}: {asked} requests in {:?}, {before:?}, now {after:?}", begun.elapsed());
@@ -272,7 +296,8 @@ async fn soak(phases: u32, each: Duration) {
     let hours = begun.elapsed().as_secs_f64() / 3600.0;
     let grown = after.memory - before.memory;
     assert!(grown <= NOISE + (1024.0 * hours) as i64, "{grown} KiB more after {hours:.2} hours");
-    assert!(after.files <= before.files, "{} files open, and {} before", after.files, before.files);
+    assert!(after.memory <= MOST, "{} KiB", after.memory);
+    assert!(after.files <= before.files + MORE_FILES, "{} files open, and {} before", after.files, before.files);
     demo.terminate();
     let (status, output) = tokio::task::block_in_place(|| demo.ended());
     assert!(status.success(), "{status}");
