@@ -1,10 +1,13 @@
 //! [`Workers`]: the bound on work for the processor.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 
 /// How many confirms may be under way or waiting at once. A hash takes 20 ms a core: on two cores the last in line
 /// waits some ten seconds.
@@ -16,32 +19,39 @@ const LINE: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Workers {
     line: Arc<Semaphore>,
-    permits: Arc<Semaphore>,
+    queue: Arc<Queue>,
 }
 
 /// A place in the line. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    permits: Arc<Semaphore>,
+    queue: Arc<Queue>,
     _place: OwnedSemaphorePermit,
 }
+
+/// The work panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Panicked;
 
 impl Workers {
     /// As many workers as the machine has cores.
     pub(crate) fn new() -> Self {
-        let cores = available_parallelism().map_or(1, usize::from);
-        Self { line: Arc::new(Semaphore::new(LINE)), permits: Arc::new(Semaphore::new(cores)) }
+        let most = available_parallelism().map_or(1, usize::from);
+        Self { line: Arc::new(Semaphore::new(LINE)), queue: Arc::new(Queue { most, state: Mutex::default() }) }
     }
 
     /// Takes a place in the line; `None` if it is full.
     pub(crate) fn enter(&self) -> Option<Place> {
         let place = Arc::clone(&self.line).try_acquire_owned().ok()?;
-        Some(Place { permits: Arc::clone(&self.permits), _place: place })
+        Some(Place { queue: Arc::clone(&self.queue), _place: place })
     }
 }
 
 impl Place {
     /// Runs `work` on a blocking thread when it is its turn.
+    ///
+    /// Work that nobody waits for any more when its turn comes is not begun. Once it runs it counts among those that run
+    /// until it is done, whoever waits: the thread is busy all the same.
     ///
     /// # Errors
     ///
@@ -49,24 +59,114 @@ impl Place {
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, JoinError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        spawn_blocking(move || {
-            // The permit stays with the work: were it the caller's, it would be free again when a caller gives up,
-            // while the work runs on.
-            let _permit = permit;
-            work()
-        })
-        .await
+    ) -> Result<T, Panicked> {
+        let (tell, told) = oneshot::channel();
+        self.queue.push(Box::new(move || {
+            if !tell.is_closed() {
+                let _ = tell.send(work());
+            }
+        }));
+        told.await.map_err(|_| Panicked)
+    }
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Work in the order in which it came.
+///
+/// Threads take the next piece themselves. Were each piece handed to a thread by an async task, a core would idle for as
+/// long as it takes to wake two threads one after the other: among threads that hash, a millisecond.
+#[derive(Debug)]
+struct Queue {
+    /// How many threads there may be.
+    most: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Work>,
+    threads: usize,
+}
+
+impl Queue {
+    fn push(self: &Arc<Self>, work: Work) {
+        let mut state = self.state();
+        state.waiting.push_back(work);
+        if state.threads < self.most {
+            state.threads += 1;
+            drop(state);
+            let thread = Thread { queue: Arc::clone(self), is_counted: true };
+            spawn_blocking(move || thread.work());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What is behind it is whole at any moment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("waiting", &self.waiting.len()).field("threads", &self.threads).finish()
+    }
+}
+
+/// A thread that works until nothing waits.
+struct Thread {
+    queue: Arc<Queue>,
+    is_counted: bool,
+}
+
+impl Thread {
+    fn work(mut self) {
+        while let Some(work) = self.next() {
+            // The payload is leaked: dropping it could panic again.
+            let _ = catch_unwind(AssertUnwindSafe(work)).map_err(std::mem::forget);
+        }
+    }
+
+    fn next(&mut self) -> Option<Work> {
+        let mut state = self.queue.state();
+        let work = state.waiting.pop_front();
+        if work.is_none() {
+            // Under the same lock: whoever pushes next starts another thread.
+            state.threads -= 1;
+            self.is_counted = false;
+        }
+        work
+    }
+}
+
+impl Drop for Thread {
+    /// When the runtime is shut down before the thread began.
+    fn drop(&mut self) {
+        if self.is_counted {
+            self.queue.state().threads -= 1;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use super::*;
+
+    impl Workers {
+        fn threads(&self) -> usize {
+            self.queue.state().threads
+        }
+    }
+
+    async fn quiet(workers: &Workers) {
+        while workers.threads() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
 
     #[tokio::test]
     async fn no_more_work_at_once_than_cores_and_no_more_waiting_than_the_line() {
@@ -95,15 +195,15 @@ mod tests {
         }
         assert_eq!(peak.load(Ordering::SeqCst), cores);
         assert!(workers.enter().is_some(), "places come back");
+        quiet(&workers).await;
     }
 
     #[tokio::test]
-    async fn a_caller_that_gives_up_keeps_the_permit_with_the_work() {
+    async fn a_caller_that_gives_up_frees_no_thread_while_the_work_runs() {
         let workers = Workers::new();
-        let (started, has_started) = std::sync::mpsc::channel();
-        let (finish, may_finish) = std::sync::mpsc::channel::<()>();
+        let (started, has_started) = mpsc::channel();
+        let (finish, may_finish) = mpsc::channel::<()>();
         let place = workers.enter().unwrap();
-        let before = workers.permits.available_permits();
         let caller = tokio::spawn(async move {
             place
                 .run(move || {
@@ -117,18 +217,68 @@ mod tests {
         }
         caller.abort();
         assert!(caller.await.unwrap_err().is_cancelled());
-        assert_eq!(workers.permits.available_permits(), before - 1, "the work still runs");
+        assert_eq!(workers.threads(), 1, "the work still runs");
         finish.send(()).unwrap();
-        while workers.permits.available_permits() < before {
-            tokio::task::yield_now().await;
-        }
+        quiet(&workers).await;
     }
 
     #[tokio::test]
-    async fn work_that_panics_is_an_error_and_frees_its_permit() {
+    async fn work_that_nobody_waits_for_is_not_begun() {
         let workers = Workers::new();
-        let before = workers.permits.available_permits();
-        assert!(workers.enter().unwrap().run(|| panic!("as planned")).await.unwrap_err().is_panic());
-        assert_eq!(workers.permits.available_permits(), before);
+        let (finish, may_finish) = mpsc::channel::<()>();
+        let may_finish = Arc::new(Mutex::new(may_finish));
+        let busy = (0..workers.queue.most).map(|_| {
+            let (place, may_finish) = (workers.enter().unwrap(), Arc::clone(&may_finish));
+            tokio::spawn(async move { place.run(move || may_finish.lock().unwrap().recv()).await })
+        });
+        let busy: Vec<_> = busy.collect();
+        while workers.threads() < workers.queue.most {
+            tokio::task::yield_now().await;
+        }
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (place, count) = (workers.enter().unwrap(), Arc::clone(&begun));
+        let gives_up = place.run(move || count.fetch_add(1, Ordering::SeqCst));
+        assert!(tokio::time::timeout(Duration::from_millis(10), gives_up).await.is_err());
+        for task in busy {
+            finish.send(()).unwrap();
+            task.await.unwrap().unwrap().unwrap();
+        }
+        quiet(&workers).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_an_error_and_keeps_no_thread() {
+        let workers = Workers::new();
+        for _ in 0..2 * workers.queue.most {
+            let place = workers.enter().unwrap();
+            assert_eq!(place.run(|| panic!("as planned")).await, Err::<(), _>(Panicked));
+            assert_eq!(place.run(|| 1).await, Ok(1));
+        }
+        quiet(&workers).await;
+    }
+
+    /// A runtime that is shut down takes its threads along; the next one starts others.
+    #[test]
+    fn threads_that_never_began_do_not_count() {
+        let workers = Workers::new();
+        for _ in 0..2 * workers.queue.most {
+            let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+            let (finish, may_finish) = mpsc::channel::<()>();
+            runtime.spawn_blocking(move || may_finish.recv());
+            let place = workers.enter().unwrap();
+            runtime.spawn(async move { place.run(|| ()).await });
+            runtime.block_on(tokio::task::yield_now());
+            runtime.shutdown_background();
+            drop(finish);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let place = workers.enter().unwrap();
+        assert_eq!(runtime.block_on(place.run(|| 1)), Ok(1));
+        runtime.block_on(async {
+            while workers.threads() > 0 {
+                tokio::task::yield_now().await
+            }
+        });
     }
 }
