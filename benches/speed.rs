@@ -29,7 +29,7 @@ use support::allocations::allocations;
 use support::http::{Effort, Endpoint, confirms, runtime, throughput};
 use support::peers::JsonWebToken;
 use support::report::{Reach, Report, count, mebibytes, milliseconds, nanoseconds as ns, per_core, per_second};
-use support::rounds::{Comparison, in_turns, nanoseconds};
+use support::rounds::{Comparison, in_turns, nanoseconds, nanoseconds_with};
 use support::tokens::{Floor, Tokens, ann, codec, verify_and_bind};
 use support::users::{Users, reset};
 use support::{args, memory, probe};
@@ -54,11 +54,8 @@ fn tokens(report: &mut Report) {
     let (tokens, codec, jsonwebtoken, user) = (Tokens::new(), codec(1), JsonWebToken::new(), ann());
     let floor = Floor::new(&tokens.good);
     let mut held = Some(ann());
-    let mut good = || {
-        nanoseconds(|| {
-            held = held.take().map(|user| verify_and_bind(&codec, black_box(&tokens.good), user, tokens.now))
-        })
-    };
+    let mut good =
+        || nanoseconds_with(&mut held, |user| verify_and_bind(&codec, black_box(&tokens.good), user, tokens.now));
 
     let two_macs = in_turns(rounds, &mut good, || nanoseconds(|| black_box(&floor).sign_and_bind()));
     report.ratio("verify and bind a good token / two HMACs", two_macs, ns, Reach::AtMost(1.35));

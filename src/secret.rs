@@ -166,16 +166,20 @@ impl fmt::Debug for SigningKey {
 pub(crate) struct FieldMac(Hmac<Sha256>);
 
 impl FieldMac {
-    /// The MAC of these fields. A field that is missing is not the same as one that is empty.
+    /// The MAC of these fields, and then of some more. A field that is missing is not the same as one that is empty.
     #[inline]
-    pub(crate) fn of<'f>(&self, fields: impl IntoIterator<Item = Option<&'f [u8]>>) -> [u8; 32] {
+    pub(crate) fn of<const N: usize>(&self, fields: [Option<&[u8]>; N], more: &[Vec<u8>]) -> [u8; 32] {
         let mut mac = self.0.clone();
-        fields.into_iter().for_each(|field| {
+        for field in fields {
             // No field has the length that stands for a missing one.
             let length = field.map_or(u64::MAX, |field| field.len() as u64);
             mac.update(&length.to_be_bytes());
             mac.update(field.unwrap_or_default());
-        });
+        }
+        for field in more {
+            mac.update(&(field.len() as u64).to_be_bytes());
+            mac.update(field);
+        }
         mac.finalize().into_bytes().into()
     }
 }

@@ -34,6 +34,7 @@
 
 mod base64url;
 mod claims;
+mod id;
 mod jws;
 
 use std::fmt;
@@ -44,7 +45,8 @@ use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime};
 
 use self::claims::{BINDING_BYTES, Claims};
-use self::jws::{JwsKey, MAX_CLAIMS_BYTES};
+use self::id::UserId;
+use self::jws::JwsKey;
 use crate::error::{InvalidToken, IssueError, Refusal};
 use crate::secret::{FieldMac, KeyRing, Purpose, ResetToken, SigningKey};
 use crate::user::StoredUser;
@@ -94,15 +96,13 @@ impl TokenCodec {
     /// [`IssueError::Id`] if the id is empty, over [`MAX_ID_BYTES`] or has control characters; [`IssueError::Lifetime`]
     /// if the lifetime is under a second or over [`MAX_LIFETIME`].
     pub fn issue(&self, user: &StoredUser, now: OffsetDateTime, lifetime: Duration) -> Result<ResetToken, IssueError> {
-        if !is_id(user.id()) {
-            return Err(IssueError::Id);
-        }
+        let user_id = UserId::new(user.id()).ok_or(IssueError::Id)?;
         if !is_lifetime(lifetime) {
             return Err(IssueError::Lifetime);
         }
         let iat = now.unix_timestamp();
         let claims = Claims {
-            user_id: user.id().into(),
+            user_id,
             issued_at: iat,
             expires_at: iat + lifetime.whole_seconds(),
             binding: binding(&self.bindings[0], user),
@@ -118,25 +118,21 @@ impl TokenCodec {
     ///
     /// [`InvalidToken`], whose [`refusal`](InvalidToken::refusal) says why, for the log.
     pub fn verify(&self, token: &str, now: OffsetDateTime) -> Result<SignedClaims, InvalidToken> {
-        self.read(token, now.unix_timestamp()).map_err(InvalidToken::because)
-    }
-
-    fn read(&self, token: &str, now: i64) -> Result<SignedClaims, Refusal> {
-        let opened = jws::open(&self.jws, token)?;
-        let mut room = [0; MAX_CLAIMS_BYTES];
-        let json = opened.decode(&mut room)?;
-        let Claims { user_id, issued_at, expires_at, binding } = Claims::from_json(json).ok_or(Refusal::Claims)?;
-        let lifetime = expires_at.checked_sub(issued_at).ok_or(Refusal::Claims)?;
-        if !is_id(&user_id) || !is_lifetime(Duration::seconds(lifetime)) {
-            return Err(Refusal::Claims);
+        let now = now.unix_timestamp();
+        let refused = InvalidToken::because;
+        let opened = jws::open(&self.jws, token).map_err(refused)?;
+        let claims = opened.decoded(Claims::from_json).ok_or(refused(Refusal::Claims))?;
+        let lifetime = claims.expires_at.checked_sub(claims.issued_at).ok_or(refused(Refusal::Claims))?;
+        if !is_lifetime(Duration::seconds(lifetime)) {
+            return Err(refused(Refusal::Claims));
         }
-        if issued_at > now.saturating_add(MAX_CLOCK_SKEW.whole_seconds()) {
-            return Err(Refusal::NotYetIssued);
+        if claims.issued_at > now.saturating_add(MAX_CLOCK_SKEW.whole_seconds()) {
+            return Err(refused(Refusal::NotYetIssued));
         }
-        if now >= expires_at {
-            return Err(Refusal::Expired);
+        if now >= claims.expires_at {
+            return Err(refused(Refusal::Expired));
         }
-        Ok(SignedClaims { user_id: user_id.into_owned(), expires_at, binding, key: opened.key })
+        Ok(SignedClaims { claims, key: opened.key })
     }
 
     /// Checks that `user` is still what the token was issued to: same id, address, password, and all that
@@ -153,7 +149,7 @@ impl TokenCodec {
         let key = self.bindings.get(claims.key).ok_or(stale)?;
         // Constant time, although the MAC is keyed: no one should have to prove that it need not be.
         // As one number: byte by byte takes as long as a tenth of the MAC.
-        let [bound, claimed] = [binding(key, &user), claims.binding].map(u128::from_ne_bytes);
+        let [bound, claimed] = [binding(key, &user), claims.claims.binding].map(u128::from_ne_bytes);
         if bool::from(bound.ct_eq(&claimed)) { Ok(BoundUser { user }) } else { Err(stale) }
     }
 }
@@ -169,30 +165,28 @@ impl fmt::Debug for TokenCodec {
 /// Made by [`TokenCodec::verify`] only.
 #[must_use]
 pub struct SignedClaims {
-    user_id: String,
-    expires_at: i64,
-    binding: [u8; BINDING_BYTES],
+    claims: Claims,
     key: usize,
 }
 
 impl SignedClaims {
     /// The id of the user it was issued to.
     pub fn user_id(&self) -> &str {
-        &self.user_id
+        self.claims.user_id.as_str()
     }
 
     /// When it expires.
     pub fn expires_at(&self) -> OffsetDateTime {
         // A verified expiry is within a day of a clock that `time` can represent.
-        OffsetDateTime::from_unix_timestamp(self.expires_at).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        OffsetDateTime::from_unix_timestamp(self.claims.expires_at).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 }
 
 impl fmt::Debug for SignedClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignedClaims")
-            .field("user_id", &self.user_id)
-            .field("expires_at", &self.expires_at)
+            .field("user_id", &self.claims.user_id)
+            .field("expires_at", &self.claims.expires_at)
             .finish_non_exhaustive()
     }
 }
@@ -234,17 +228,10 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 /// The binding of a user: what must not change for a token to stay good.
 fn binding(key: &FieldMac, user: &StoredUser) -> [u8; BINDING_BYTES] {
     let hash = user.password_hash().map(|hash| hash.expose().as_bytes());
-    let fields = [Some(user.id().as_bytes()), Some(user.email().as_bytes()), hash];
-    let full = key.of(fields.into_iter().chain(user.bound().iter().map(|state| Some(state.as_slice()))));
+    let full = key.of([Some(user.id().as_bytes()), Some(user.email().as_bytes()), hash], user.bound());
     let mut cut = [0; BINDING_BYTES];
     cut.copy_from_slice(&full[..BINDING_BYTES]);
     cut
-}
-
-fn is_id(id: &str) -> bool {
-    // Most ids are printable ASCII, which takes no look at each character.
-    let plain = id.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte));
-    (1..=MAX_ID_BYTES).contains(&id.len()) && (plain || !id.chars().any(char::is_control))
 }
 
 /// Whether a token may live that long: a second to a day.

@@ -34,17 +34,25 @@ pub fn in_turns(rounds: usize, mut ours: impl FnMut() -> f64, mut reference: imp
 
 /// How many nanoseconds one call takes, on average over a stretch short enough to be seldom interrupted.
 pub fn nanoseconds<T>(mut work: impl FnMut() -> T) -> f64 {
+    nanoseconds_with(&mut Some(()), |()| drop(black_box(work())))
+}
+
+/// The same for work that takes something away and gives it back: what is measured is no copy of it.
+pub fn nanoseconds_with<T>(held: &mut Option<T>, mut work: impl FnMut(T) -> T) -> f64 {
     const STRETCH: Duration = Duration::from_micros(500);
     const CALLS: u32 = 32;
+    let mut value = held.take().expect("it was given back");
     let started = Instant::now();
     let mut calls = 0;
     while started.elapsed() < STRETCH {
         for _ in 0..CALLS {
-            black_box(work());
+            value = work(value);
         }
         calls += CALLS;
     }
-    started.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
+    let taken = started.elapsed();
+    *held = Some(value);
+    taken.as_secs_f64() * 1e9 / f64::from(calls)
 }
 
 /// The one in the middle.

@@ -111,7 +111,7 @@ impl Inner {
         let Ok(users) = self.find(address).await else { return Outcome::Lost };
         let eligible: Vec<StoredUser> = users.into_iter().filter(|user| self.is_eligible(user)).collect();
         // Counted once a request and for every address, whether or not anybody has it: so the counters tell nothing.
-        let key = || ThrottleKey::of_address(&self.address_mac.of([Some(address.folded().as_bytes())]));
+        let key = || ThrottleKey::of_address(&self.address_mac.of([Some(address.folded().as_bytes())], &[]));
         let verdict = self.throttles.count(Scope::Mail, key).await;
         if eligible.is_empty() {
             return Outcome::Ineligible;

@@ -41,6 +41,9 @@ pub(super) fn decode(text: &[u8], room: &mut [u8]) -> Option<()> {
         bytes.copy_from_slice(&value.to_be_bytes()[2..]);
     }
     // The letter that stands for zero fills up what is missing: what was not sent, sets no bit.
+    if rest.is_empty() {
+        return (faults & FAULT == 0).then_some(());
+    }
     let mut letters = [b'A'; 8];
     letters[..rest.len()].copy_from_slice(rest);
     let (value, fault) = group(&letters);

@@ -20,8 +20,8 @@ const TAG_BYTES: usize = 32;
 /// How many letters of base64url that makes.
 const TAG_LETTERS: usize = 43;
 
-/// How many bytes a claims object of a token that is not too long can have, decoded.
-pub(crate) const MAX_CLAIMS_BYTES: usize = MAX_TOKEN_BYTES / 4 * 3;
+/// How many bytes of claims are decoded without an allocation: enough for every id that needs no escapes.
+const USUAL_CLAIMS_BYTES: usize = 256;
 
 /// A key in the form that work is done with: its one header, encoded, and its MAC, which has seen the header already.
 pub(crate) struct JwsKey {
@@ -61,12 +61,21 @@ pub(crate) struct Opened<'t> {
 }
 
 impl Opened<'_> {
-    /// Decodes the claims into `room`. Only the one spelling without padding and stray bits is accepted (RFC 4648,
-    /// sections 3.2 and 3.5; RFC 7515, section 2).
-    pub(crate) fn decode<'r>(&self, room: &'r mut [u8; MAX_CLAIMS_BYTES]) -> Result<&'r [u8], Refusal> {
-        let room = room.get_mut(..decoded_len(self.claims.len())).ok_or(Refusal::Claims)?;
-        decode(self.claims.as_bytes(), room).ok_or(Refusal::Claims)?;
-        Ok(room)
+    /// What `read` makes of the decoded claims. `None` unless they are in the one spelling without padding and stray bits (RFC 4648, sections
+    /// 3.2 and 3.5; RFC 7515, section 2).
+    #[inline]
+    pub(crate) fn decoded<T>(&self, read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        let (mut short, mut long) = ([0; USUAL_CLAIMS_BYTES], Vec::new());
+        let length = decoded_len(self.claims.len());
+        let room = match short.get_mut(..length) {
+            Some(room) => room,
+            None => {
+                long.resize(length, 0);
+                &mut long
+            }
+        };
+        decode(self.claims.as_bytes(), room)?;
+        read(room)
     }
 }
 
@@ -114,8 +123,7 @@ mod tests {
         let key = BASE64_URL_SAFE_NO_PAD.decode(KEY).unwrap();
         let keys = [JwsKey::new(HEADER, Hmac::new_from_slice(&key).unwrap())];
         assert_eq!(keys[0].seal(CLAIMS), TOKEN);
-        let mut room = [0; MAX_CLAIMS_BYTES];
-        assert_eq!(open(&keys, TOKEN).unwrap().decode(&mut room).unwrap(), CLAIMS);
+        assert_eq!(open(&keys, TOKEN).unwrap().decoded(|claims| Some(claims.to_vec())).as_deref(), Some(CLAIMS));
     }
 
     /// Every vector of Wycheproof for HMAC-SHA256 whose tag is not cut, at the layer of MAC and base64: the tag is

@@ -1,4 +1,4 @@
-//! Refusing a forged token allocates nothing: garbage cannot be made expensive.
+//! Refusing a forged token allocates nothing: garbage cannot be made expensive. Nor does taking a good one.
 //!
 //! In a binary of its own, because its allocator counts.
 
@@ -106,13 +106,26 @@ fn a_refusal_allocates_nothing() {
     // Nor do tokens of ours that are refused: old, and used.
     let (count, verdict) = allocations(|| codec.verify(good, now + Duration::HOUR));
     assert_eq!((count, verdict.unwrap_err().refusal()), (0, Refusal::Expired));
-    // A good one costs the text of the id, and no more.
-    let (count, claims) = allocations(|| codec.verify(good, now).unwrap());
-    assert_eq!(count, 1);
-    let used = ann().bind_also("used");
+    let (claims, used) = (codec.verify(good, now).unwrap(), ann().bind_also("used"));
     let (count, verdict) = allocations(|| codec.bind(claims, used));
     assert_eq!((count, verdict.unwrap_err().refusal()), (0, Refusal::Stale));
-    let (claims, user) = (codec.verify(good, now).unwrap(), ann());
-    let (count, bound) = allocations(|| codec.bind(claims, user));
-    assert_eq!((count, bound.unwrap().user().id()), (0, "7"));
+}
+
+#[test]
+fn nor_does_a_good_token_unless_its_id_is_long() {
+    let codec = TokenCodec::new(SigningKey::generate().unwrap());
+    let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+    let (long, longest) = ("x".repeat(39), "x".repeat(128));
+    for (id, expected) in [("7", 0), ("01890a5d-ac96-774b-bcce-b302099a8057", 0), ("é", 0), (&long, 1), (&longest, 1)]
+    {
+        let user =
+            || StoredUser::new(id, "ann@example.com", ann().password_hash().map(|hash| hash.expose().to_owned()));
+        let token = codec.issue(&user(), now, Duration::HOUR).unwrap();
+        let (count, claims) = allocations(|| codec.verify(token.expose(), now).unwrap());
+        assert_eq!(count, expected, "{id:?}");
+        assert_eq!(claims.user_id(), id);
+        let user = user();
+        let (count, bound) = allocations(|| codec.bind(claims, user));
+        assert_eq!((count, bound.unwrap().user().id()), (0, id));
+    }
 }
