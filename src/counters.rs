@@ -4,14 +4,14 @@
 
 #[cfg(feature = "metrics")]
 macro_rules! count {
-    ($name:expr $(, $label:literal => $value:expr)*) => {
+    ($name:ident $(, $label:literal => $value:tt)*) => {
         ::metrics::counter!($name $(, $label => $value)*).increment(1)
     };
 }
 
 #[cfg(not(feature = "metrics"))]
 macro_rules! count {
-    ($name:expr $(, $label:literal => $value:expr)*) => {{
+    ($name:ident $(, $label:literal => $value:tt)*) => {{
         let _ = ($name, $($value),*);
     }};
 }
@@ -41,7 +41,12 @@ pub(crate) fn describe() {
 
 /// An operation was answered.
 pub(crate) fn answered(operation: &'static str, result: &'static str) {
-    count!(OPERATIONS, "operation" => operation, "result" => result);
+    // Labels that are written out cost no allocation.
+    match (operation, result) {
+        ("request", "ok") => count!(OPERATIONS, "operation" => "request", "result" => "ok"),
+        ("validate", "ok") => count!(OPERATIONS, "operation" => "validate", "result" => "ok"),
+        _ => count!(OPERATIONS, "operation" => operation, "result" => result),
+    }
 }
 
 /// A token was refused.
@@ -59,7 +64,11 @@ pub(crate) fn accepted_request() {
 pub(crate) fn finished_request(outcome: &'static str) {
     #[cfg(feature = "metrics")]
     metrics::gauge!(WAITING).decrement(1);
-    count!(REQUESTS, "outcome" => outcome);
+    match outcome {
+        "ineligible" => count!(REQUESTS, "outcome" => "ineligible"),
+        "suppressed" => count!(REQUESTS, "outcome" => "suppressed"),
+        _ => count!(REQUESTS, "outcome" => outcome),
+    }
 }
 
 /// A handler failed, panicked or took too long.

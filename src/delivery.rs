@@ -2,17 +2,20 @@
 //!
 //! Knows nothing of users and mails: it takes work, runs so much of it at once, and keeps account of what became of it.
 
-use std::future::Future;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument as _;
 
+use crate::contain::contained_future;
 use crate::counters;
 
 /// What became of all requests so far. True at any moment:
@@ -56,53 +59,82 @@ impl Outcome {
             Self::Lost => "lost",
         }
     }
+
+    /// Tells operators. Never while the state is locked: what they listen with may ask for the ledger.
+    fn tell(self) {
+        counters::finished_request(self.name());
+        if self == Self::Lost {
+            tracing::warn!("a request was lost: nobody gets mail for it");
+        }
+    }
 }
 
-/// The queue.
+/// The queue. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Delivery {
-    waiting: Arc<Semaphore>,
-    handled: Arc<Semaphore>,
-    ledger: Arc<Mutex<Ledger>>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+pub(crate) struct Delivery(Arc<Queue>);
+
+#[derive(Debug)]
+struct Queue {
+    /// How much there may be in all: waiting, and being done.
+    places: usize,
+    /// How much is done at once.
+    at_once: usize,
+    state: Mutex<State>,
+    /// Whether there is nothing left to wait for.
+    idle: Notify,
 }
+
+#[derive(Default)]
+struct State {
+    ledger: Ledger,
+    /// Places that somebody holds who has not decided yet.
+    reserved: usize,
+    waiting: VecDeque<Work>,
+    /// The tasks that work, by number, each with what stops it.
+    tasks: Vec<(u64, oneshot::Sender<()>)>,
+    last_task: u64,
+    /// Whether a task was started that has not looked for work yet.
+    is_starting: bool,
+    is_stopped: bool,
+}
+
+type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 impl Delivery {
-    /// Up to `waiting` pieces of work wait while up to `handled` are done.
-    pub(crate) fn new(waiting: usize, handled: usize) -> Self {
-        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Self {
-            waiting: semaphore(waiting),
-            handled: semaphore(handled),
-            ledger: Arc::default(),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        }
+    /// Up to `waiting` pieces of work wait while up to `at_once` are done.
+    pub(crate) fn new(waiting: usize, at_once: usize) -> Self {
+        Self(Arc::new(Queue {
+            places: waiting.saturating_add(at_once),
+            at_once,
+            state: Mutex::default(),
+            idle: Notify::new(),
+        }))
     }
 
     /// Reserves a place in the queue; `None` if it is full. Nothing is accepted yet, and dropping the place is no loss.
     pub(crate) fn reserve(&self) -> Option<Place> {
-        let tracked = self.tasks.token();
-        let place = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
-        Some(Place { delivery: self.clone(), place, tracked })
+        let mut state = self.0.state();
+        if state.taken() >= self.0.places {
+            return None;
+        }
+        state.reserved += 1;
+        Some(Place { queue: Arc::clone(&self.0), is_reserved: true })
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        *lock(&self.ledger)
+        self.0.state().ledger
     }
 
     /// Waits until all that was accepted is done, at most for `deadline`; what is not done by then is lost, and counted
     /// as lost when this returns. Reports how much that was.
     pub(crate) async fn drain(&self, deadline: Duration) -> u64 {
-        self.tasks.close();
-        if timeout(deadline, self.tasks.wait()).await.is_ok() {
+        if timeout(deadline, self.0.is_idle()).await.is_ok() {
             return 0;
         }
         let before = self.ledger().lost;
-        self.stop.cancel();
+        self.0.stop();
         // A task that is told to stop does so at its next await. One that never awaits cannot be waited for.
-        let _ = timeout(Duration::from_millis(100), self.tasks.wait()).await;
+        let _ = timeout(Duration::from_millis(100), self.0.is_idle()).await;
         let ledger = self.ledger();
         ledger.lost - before + ledger.waiting
     }
@@ -111,76 +143,212 @@ impl Delivery {
 /// A place in the queue.
 #[derive(Debug)]
 pub(crate) struct Place {
-    delivery: Delivery,
-    place: OwnedSemaphorePermit,
-    /// A drain waits for whoever holds a place.
-    tracked: TaskTrackerToken,
+    queue: Arc<Queue>,
+    is_reserved: bool,
 }
 
 impl Place {
-    /// Accepts `work` and returns at once; it runs when it is its turn, whatever becomes of the caller.
-    pub(crate) fn accept(self, work: impl Future<Output = Outcome> + Send + 'static) {
-        let Self { delivery, place, tracked } = self;
-        let entry = Entry::open(&delivery.ledger);
-        let (handled, stop) = (delivery.handled, delivery.stop);
-        let task = async move {
-            let turn = async {
-                let _handled = handled.acquire_owned().await;
-                drop(place);
-                work.await
-            };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => drop(entry),
-                outcome = turn => entry.close(outcome),
-            }
-            drop(tracked);
-        };
-        tokio::spawn(task.in_current_span());
-    }
-}
-
-/// One request in the ledger. Whatever becomes of the task that holds it, it is counted exactly once.
-struct Entry {
-    ledger: Arc<Mutex<Ledger>>,
-    outcome: Outcome,
-}
-
-impl Entry {
-    fn open(ledger: &Arc<Mutex<Ledger>>) -> Self {
-        let mut counts = lock(ledger);
-        counts.accepted += 1;
-        counts.waiting += 1;
+    /// Accepts `work` and returns at once; it is done when it is its turn, whatever becomes of the caller.
+    pub(crate) fn accept(mut self, work: impl Future<Output = Outcome> + Send + 'static) {
+        self.is_reserved = false;
+        // In a box: what is handed from task to task is copied each time.
+        let is_late = self.queue.state().accept(Box::pin(work.in_current_span())).is_err();
         counters::accepted_request();
-        Self { ledger: Arc::clone(ledger), outcome: Outcome::Lost }
-    }
-
-    fn close(mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        counters::finished_request(self.outcome.name());
-        let mut counts = lock(&self.ledger);
-        counts.waiting -= 1;
-        match self.outcome {
-            Outcome::Delivered => counts.delivered += 1,
-            Outcome::Failed => counts.failed += 1,
-            Outcome::Ineligible => counts.ineligible += 1,
-            Outcome::Suppressed => counts.suppressed += 1,
-            Outcome::Lost => {
-                counts.lost += 1;
-                tracing::warn!("a request was lost: nobody gets mail for it");
-            }
+        match is_late {
+            true => Outcome::Lost.tell(),
+            false => self.queue.start_task(),
         }
     }
 }
 
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    // Nothing between two counts of one entry can panic.
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_reserved {
+            let mut state = self.queue.state();
+            state.reserved -= 1;
+            self.queue.tell_if_idle(&state);
+        }
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing between two counts of one piece of work can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_if_idle(&self, state: &State) {
+        if state.taken() == 0 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Starts a task if something waits that nobody will take, and there are not too many.
+    fn start_task(self: &Arc<Self>) {
+        let mut state = self.state();
+        if state.waiting.is_empty() || state.is_starting || state.tasks.len() >= self.at_once {
+            return;
+        }
+        let (stop, stopped) = oneshot::channel();
+        state.is_starting = true;
+        state.last_task += 1;
+        let number = state.last_task;
+        state.tasks.push((number, stop));
+        drop(state);
+        tokio::spawn(Task { queue: Arc::clone(self), number, is_starting: true, is_open: false }.run(stopped));
+    }
+
+    async fn is_idle(&self) {
+        loop {
+            // Before the look, so that nothing is missed in between.
+            let told = self.idle.notified();
+            if self.state().taken() == 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Tells every task to stop. What waits is lost, and whatever is accepted from now on.
+    fn stop(&self) {
+        let mut state = self.state();
+        state.is_stopped = true;
+        let (waiting, tasks) = (mem::take(&mut state.waiting), mem::take(&mut state.tasks));
+        waiting.iter().for_each(|_| state.close(Outcome::Lost));
+        self.tell_if_idle(&state);
+        drop(state);
+        waiting.iter().for_each(|_| Outcome::Lost.tell());
+        for (_, stop) in tasks {
+            // It may be done by now.
+            let _ = stop.send(());
+        }
+    }
+}
+
+impl State {
+    /// Accepts work for a place that was reserved. `Err` if everything was told to stop: then it is lost.
+    fn accept(&mut self, work: Work) -> Result<(), Stopped> {
+        self.reserved -= 1;
+        self.ledger.accepted += 1;
+        self.ledger.waiting += 1;
+        if self.is_stopped {
+            self.close(Outcome::Lost);
+            return Err(Stopped);
+        }
+        self.waiting.push_back(work);
+        Ok(())
+    }
+
+    /// How many places are taken.
+    fn taken(&self) -> usize {
+        self.reserved.saturating_add(usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX))
+    }
+
+    fn end_task(&mut self, number: u64) {
+        // Not there if it was told to stop.
+        if let Some(place) = self.tasks.iter().position(|(task, _)| *task == number) {
+            self.tasks.swap_remove(place);
+        }
+    }
+
+    /// Counts what became of one piece of work.
+    fn close(&mut self, outcome: Outcome) {
+        let ledger = &mut self.ledger;
+        ledger.waiting -= 1;
+        match outcome {
+            Outcome::Delivered => ledger.delivered += 1,
+            Outcome::Failed => ledger.failed += 1,
+            Outcome::Ineligible => ledger.ineligible += 1,
+            Outcome::Suppressed => ledger.suppressed += 1,
+            Outcome::Lost => ledger.lost += 1,
+        }
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("ledger", &self.ledger).field("tasks", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Everything was told to stop.
+struct Stopped;
+
+/// A task that works until nothing waits. Whatever becomes of it, each piece of work is counted exactly once.
+struct Task {
+    queue: Arc<Queue>,
+    number: u64,
+    /// Whether it has not looked for work yet: until it has, no other needs to be started.
+    is_starting: bool,
+    /// Whether it has work that is not counted.
+    is_open: bool,
+}
+
+impl Task {
+    async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+        // Behind the requests that have arrived meanwhile: their work is done in one go.
+        tokio::task::yield_now().await;
+        while let Some(mut work) = self.next() {
+            let mut work = pin!(contained_future(work.as_mut()));
+            let begun = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+            let outcome = match begun {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => {
+                    // This takes a while. What waits must not wait for it.
+                    self.queue.start_task();
+                    tokio::select! {
+                        biased;
+                        _ = &mut stopped => return,
+                        outcome = work => outcome,
+                    }
+                }
+            };
+            self.close(outcome.unwrap_or(Outcome::Lost));
+            // Work that never waits must not keep this thread from the connections.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Takes the next work; if there is none, this task is none of the queue's any more.
+    fn next(&mut self) -> Option<Work> {
+        let mut state = self.queue.state();
+        if mem::take(&mut self.is_starting) {
+            state.is_starting = false;
+        }
+        let next = state.waiting.pop_front();
+        match next {
+            Some(_) => self.is_open = true,
+            None => state.end_task(self.number),
+        }
+        next
+    }
+
+    /// Counts what became of its work.
+    fn close(&mut self, outcome: Outcome) {
+        self.is_open = false;
+        let mut state = self.queue.state();
+        state.close(outcome);
+        self.queue.tell_if_idle(&state);
+        drop(state);
+        outcome.tell();
+    }
+}
+
+impl Drop for Task {
+    /// At its end, or when it was stopped, or the runtime was.
+    fn drop(&mut self) {
+        let mut state = self.queue.state();
+        if self.is_starting {
+            state.is_starting = false;
+        }
+        state.end_task(self.number);
+        if self.is_open {
+            state.close(Outcome::Lost);
+            self.queue.tell_if_idle(&state);
+            drop(state);
+            Outcome::Lost.tell();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -224,9 +392,6 @@ mod tests {
         let delivery = Delivery::new(3, 2);
         for _ in 0..2 {
             delivery.reserve().unwrap().accept(pending());
-        }
-        while delivery.handled.available_permits() > 0 {
-            tokio::task::yield_now().await;
         }
         for _ in 0..3 {
             delivery.reserve().expect("three may wait").accept(pending());

@@ -3,6 +3,7 @@
 //! Deliberately stricter than RFC 5321: no quoted local parts, no domain literals, nothing that means something in a
 //! mail header. What passes here reaches a store and a handler.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
@@ -13,9 +14,6 @@ pub(crate) const MAX_EMAIL_BYTES: usize = 254;
 
 /// The longest label of a domain name, in characters (RFC 1035, section 2.3.4).
 const MAX_LABEL_CHARS: usize = 63;
-
-/// What may stand in a local part beside letters and digits (RFC 5322, section 3.2.3).
-const ATOM_PUNCTUATION: &str = "!#$%&'*+-/=?^_`{|}~";
 
 /// Text that is an e-mail address. `Debug` does not show it.
 #[derive(Clone)]
@@ -43,7 +41,7 @@ impl EmailAddress {
     }
 
     /// The one form of all spellings that a store might take for the same address: for counting, never for mailing.
-    pub(crate) fn folded(&self) -> String {
+    pub(crate) fn folded(&self) -> Cow<'_, str> {
         fold(&self.0)
     }
 
@@ -68,10 +66,11 @@ impl fmt::Debug for EmailAddress {
 }
 
 /// NFKC and full case folding: by way of upper case, so that `ß` and `SS` meet, as they do in some stores.
-fn fold(text: &str) -> String {
-    // Of ASCII nothing changes but the case, and nearly every address is ASCII.
+fn fold(text: &str) -> Cow<'_, str> {
+    // Of ASCII nothing changes but the case, and nearly every address is ASCII, most of them in lower case.
     if text.is_ascii() {
-        return text.to_ascii_lowercase();
+        let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        return if is_lower { text.into() } else { text.to_ascii_lowercase().into() };
     }
     let folded = text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
     folded.nfkc().collect()
@@ -80,10 +79,35 @@ fn fold(text: &str) -> String {
 fn is_local_part(local: &str, international: bool) -> bool {
     let in_atom = |letter: char| {
         letter.is_ascii_alphanumeric()
-            || ATOM_PUNCTUATION.contains(letter)
+            || is_atom_punctuation(letter)
             || (international && !letter.is_ascii() && is_word_character(letter))
     };
     local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(in_atom))
+}
+
+/// What may stand in a local part beside letters and digits (RFC 5322, section 3.2.3).
+fn is_atom_punctuation(letter: char) -> bool {
+    matches!(
+        letter,
+        '!' | '#'
+            | '$'
+            | '%'
+            | '&'
+            | '\''
+            | '*'
+            | '+'
+            | '-'
+            | '/'
+            | '='
+            | '?'
+            | '^'
+            | '_'
+            | '`'
+            | '{'
+            | '|'
+            | '}'
+            | '~'
+    )
 }
 
 /// `localhost`, or labels of which the last has two characters or more.
@@ -103,7 +127,7 @@ fn is_domain(domain: &str) -> bool {
 
 /// A letter or digit of any script, or a mark that belongs to one; no separator, control or format character.
 fn is_word_character(letter: char) -> bool {
-    letter.is_alphanumeric() || is_combining_mark(letter)
+    letter.is_ascii_alphanumeric() || letter.is_alphanumeric() || is_combining_mark(letter)
 }
 
 #[cfg(test)]
@@ -208,7 +232,8 @@ mod tests {
     fn no_look_alike_reaches_an_ascii_address() {
         let mut folding = 0;
         for letter in (char::from(0x80)..=char::MAX).filter(|letter| is_word_character(*letter)) {
-            let folded = fold(&letter.to_string());
+            let text = letter.to_string();
+            let folded = fold(&text);
             if !folded.chars().any(|letter| letter.is_ascii_alphanumeric()) {
                 continue;
             }
@@ -217,7 +242,7 @@ mod tests {
                 [(format!("a{folded}n"), "example.com".to_owned()), ("ann".to_owned(), format!("e{folded}e.com"))]
             {
                 let stored = format!("{local}@{domain}");
-                let typed = stored.replacen(&folded, &letter.to_string(), 1);
+                let typed = stored.replacen(&*folded, &letter.to_string(), 1);
                 if let Some(typed) = EmailAddress::parse(&typed, true) {
                     assert!(!stored.is_ascii() || !typed.is_same(&stored), "{letter:?} for {folded:?}");
                 }
@@ -228,7 +253,7 @@ mod tests {
 
     #[test]
     fn spellings_that_a_store_may_take_for_one_count_as_one() {
-        let folded = |text| EmailAddress::parse(text, true).unwrap().folded();
+        let folded = |text| EmailAddress::parse(text, true).unwrap().folded().into_owned();
         for text in ["ANN@EXAMPLE.COM", " ann@example.com", "\u{ff41}nn@example.com", "ann@ex\u{ff41}mple.com"] {
             assert_eq!(folded(text), "ann@example.com");
         }

@@ -18,6 +18,8 @@ mod api;
 #[cfg(feature = "poem")]
 mod client;
 #[cfg(feature = "poem")]
+mod contain;
+#[cfg(feature = "poem")]
 mod counters;
 #[cfg(feature = "poem")]
 mod delivery;
@@ -39,6 +41,8 @@ pub mod store;
 pub mod testing;
 #[cfg(feature = "poem")]
 pub mod throttle;
+#[cfg(feature = "poem")]
+mod wait;
 
 pub use error::{BoxError, InvalidToken, IssueError, KeyError, Refusal};
 pub use secret::{KeyRing, MIN_KEY_BYTES, NewPassword, PasswordHash, ResetToken, SigningKey};

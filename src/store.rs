@@ -7,10 +7,8 @@ mod sqlite;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::time::{Instant, timeout};
 
 #[cfg(feature = "testing")]
 pub use self::memory::MemoryUsers;
@@ -20,6 +18,7 @@ use crate::error::BoxError;
 use crate::secret::PasswordHash;
 use crate::token::BoundUser;
 use crate::user::StoredUser;
+use crate::wait::{Until, within};
 
 /// Where an application keeps its users: two look-ups and one write.
 ///
@@ -179,12 +178,12 @@ const DOWN_FOR: Duration = Duration::from_secs(5);
 /// a memory of whether it is down.
 pub(crate) struct Users {
     store: Box<dyn DynUserStore>,
-    down_until: Mutex<Option<Instant>>,
+    down: Until,
 }
 
 impl Users {
     pub(crate) fn new(store: impl UserStore) -> Self {
-        Self { store: Box::new(store), down_until: Mutex::new(None) }
+        Self { store: Box::new(store), down: Until::never() }
     }
 
     pub(crate) async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
@@ -202,25 +201,18 @@ impl Users {
 
     /// Notes that the store does not answer: for a while requests need not try.
     pub(crate) fn found_down(&self) {
-        *self.down_until() = Some(Instant::now() + DOWN_FOR);
+        self.down.begin(DOWN_FOR);
     }
 
     /// For how much longer the store counts as down.
     pub(crate) fn down_for(&self) -> Option<Duration> {
-        let until = (*self.down_until())?;
-        let left = until.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
+        self.down.left()
     }
 
     async fn in_time<T>(&self, call: Boxed<'_, T>) -> Result<T, BoxError> {
-        let answer = timeout(CALL_TIMEOUT, call).await.map_err(|_| "the user store did not answer in time")??;
-        *self.down_until() = None;
+        let answer = within(CALL_TIMEOUT, call).await.map_err(|_| "the user store did not answer in time")??;
+        self.down.end();
         Ok(answer)
-    }
-
-    fn down_until(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        // An instant cannot be half written: a panic elsewhere while the lock was held does not spoil it.
-        self.down_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

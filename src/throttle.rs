@@ -7,21 +7,18 @@
 mod memory;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::net::IpAddr;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
-
 pub use self::memory::MemoryThrottle;
+use crate::contain::contained_future;
 use crate::counters;
 use crate::error::BoxError;
 use crate::reason::reason;
+use crate::wait::{Until, within};
 
 /// So many uses in a window of time, which begins with the first of them.
 ///
@@ -182,32 +179,56 @@ pub enum Verdict {
 }
 
 /// What is counted: a purpose and a client, or a purpose and the MAC of an address. Holds no e-mail address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ThrottleKey(String);
+///
+/// A store that wants text takes what [`to_string`](ToString::to_string) gives: `login/192.0.2.7`,
+/// `validate/2001:db8:1:2::/64`, `confirm/unknown`, `mail/` and 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ThrottleKey {
+    purpose: &'static str,
+    who: Who,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Unknown,
+    Ipv4(Ipv4Addr),
+    /// The first half of an address.
+    Ipv6(u64),
+    /// Half a MAC.
+    Address(u128),
+}
 
 impl ThrottleKey {
     /// A key of the application's own: `("login", client.address())` for example. IPv6 counts per /64, an IPv4 address
     /// mapped into IPv6 as the IPv4 address; everybody whose address is not known is one client.
-    pub fn of_client(purpose: &str, address: Option<IpAddr>) -> Self {
-        match address.map(|address| address.to_canonical()) {
-            Some(IpAddr::V4(address)) => Self(format!("{purpose}/{address}")),
-            Some(IpAddr::V6(address)) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self(format!("{purpose}/{a:x}:{b:x}:{c:x}:{d:x}::/64"))
-            }
-            None => Self(format!("{purpose}/unknown")),
-        }
+    pub fn of_client(purpose: &'static str, address: Option<IpAddr>) -> Self {
+        let who = match address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => Who::Ipv4(address),
+            Some(IpAddr::V6(address)) => Who::Ipv6((address.to_bits() >> 64) as u64),
+            None => Who::Unknown,
+        };
+        Self { purpose, who }
     }
 
     /// A key for an e-mail address, from which nobody can read it back.
     pub(crate) fn of_address(mac: &[u8; 32]) -> Self {
         let half: [u8; 16] = std::array::from_fn(|place| mac[place]);
-        Self(format!("{}/{:032x}", Scope::Mail.name(), u128::from_be_bytes(half)))
+        Self { purpose: Scope::Mail.name(), who: Who::Address(u128::from_be_bytes(half)) }
     }
+}
 
-    /// The key as text, for a store that wants text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+impl fmt::Display for ThrottleKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { purpose, who } = self;
+        match who {
+            Who::Unknown => write!(f, "{purpose}/unknown"),
+            Who::Ipv4(address) => write!(f, "{purpose}/{address}"),
+            Who::Ipv6(network) => {
+                let [a, b, c, d] = [48, 32, 16, 0].map(|shift| network >> shift & 0xffff);
+                write!(f, "{purpose}/{a:x}:{b:x}:{c:x}:{d:x}::/64")
+            }
+            Who::Address(mac) => write!(f, "{purpose}/{mac:032x}"),
+        }
     }
 }
 
@@ -242,12 +263,12 @@ pub(crate) struct Throttles {
     quotas: Quotas,
     custom: Option<Box<dyn DynThrottle>>,
     memory: MemoryThrottle,
-    away_until: Mutex<Option<Instant>>,
+    away: Until,
 }
 
 impl Throttles {
     pub(crate) fn new(quotas: Quotas) -> Self {
-        Self { quotas, custom: None, memory: MemoryThrottle::new(), away_until: Mutex::new(None) }
+        Self { quotas, custom: None, memory: MemoryThrottle::new(), away: Until::never() }
     }
 
     pub(crate) fn set_quotas(&mut self, quotas: Quotas) {
@@ -263,12 +284,12 @@ impl Throttles {
         let Some(quota) = self.quotas.of(scope) else { return Verdict::Within };
         let key = key();
         match &self.custom {
-            Some(custom) if !self.is_away() => match self.ask(&**custom, &key, quota).await {
+            Some(custom) if self.away.left().is_none() => match self.ask(&**custom, &key, quota).await {
                 Ok(verdict) => verdict,
                 Err(error) => {
                     tracing::error!(reason = reason(&error, []), "the throttle failed; counting in memory for a while");
                     counters::failed_throttle();
-                    *self.away_until() = Some(Instant::now() + AWAY_FOR);
+                    self.away.begin(AWAY_FOR);
                     self.memory.count_now(&key, quota)
                 }
             },
@@ -277,31 +298,14 @@ impl Throttles {
     }
 
     async fn ask(&self, custom: &dyn DynThrottle, key: &ThrottleKey, quota: Quota) -> Result<Verdict, BoxError> {
-        let mut call = custom.count(key, quota);
         // A throttle that panics would answer every request with 500.
-        let contained = poll_fn(|cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
-            polled.unwrap_or_else(|payload| {
-                // Dropping a payload may panic again.
-                std::mem::forget(payload);
-                Poll::Ready(Err("it panicked".into()))
-            })
-        });
-        let verdict = timeout(CALL_TIMEOUT, contained).await.map_err(|_| "it did not answer in time")??;
+        let counted = within(CALL_TIMEOUT, pin!(contained_future(custom.count(key, quota)))).await;
+        let verdict = counted.map_err(|_| "it did not answer in time")?.map_err(|_| "it panicked")??;
         match verdict {
             // Nobody is kept out for longer than the window, whatever a throttle says.
             Verdict::Over { retry_after } => Ok(Verdict::Over { retry_after: retry_after.min(quota.window()) }),
             Verdict::Within => Ok(Verdict::Within),
         }
-    }
-
-    fn is_away(&self) -> bool {
-        self.away_until().is_some_and(|until| Instant::now() < until)
-    }
-
-    fn away_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        // An instant cannot be half written.
-        self.away_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -329,7 +333,7 @@ mod tests {
     use super::*;
 
     fn key(address: &str) -> String {
-        ThrottleKey::of_client("request", Some(address.parse().unwrap())).as_str().to_owned()
+        ThrottleKey::of_client("request", Some(address.parse().unwrap())).to_string()
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Throttle for Watching {
     type Error = std::convert::Infallible;
 
     async fn count(&self, key: &ThrottleKey, quota: Quota) -> Result<Verdict, Self::Error> {
-        self.keys.lock().unwrap().push(key.as_str().to_owned());
+        self.keys.lock().unwrap().push(key.to_string());
         Ok(self.memory.count_now(key, quota))
     }
 }

@@ -5,10 +5,14 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
+
+/// Whether anybody wants to know: all else that is measured must not pay for it.
+static IS_COUNTING: AtomicBool = AtomicBool::new(false);
 
 struct Counting;
 
@@ -36,13 +40,19 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn count() {
+    if !IS_COUNTING.load(Ordering::Relaxed) {
+        return;
+    }
     // A thread that is ending allocates without being counted.
     let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
 }
 
 /// How often `work` allocates, on this thread.
 pub fn allocations<T>(work: impl FnOnce() -> T) -> usize {
+    IS_COUNTING.store(true, Ordering::Relaxed);
     let before = ALLOCATIONS.get();
     black_box(work());
-    ALLOCATIONS.get() - before
+    let counted = ALLOCATIONS.get() - before;
+    IS_COUNTING.store(false, Ordering::Relaxed);
+    counted
 }

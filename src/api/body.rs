@@ -3,9 +3,13 @@
 //! The order of the checks is a promise: 406, 415, 413 and 408, 400. What fails is answered here, and no answer quotes
 //! what was sent.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_core::Stream as _;
 use percent_encoding::percent_decode;
 use poem::http::HeaderMap;
 use poem::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
@@ -13,11 +17,12 @@ use poem::web::Multipart;
 use poem::{Body, FromRequest, Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use tokio::io::AsyncReadExt as _;
-use tokio::time::timeout;
 
 use super::schema::{Answer, FieldErrors};
+use crate::wait::within;
 
 /// The largest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -65,8 +70,26 @@ pub(super) enum Value {
     Other,
 }
 
-/// The fields of a body, by name. Of several with one name, the last. A tree, because a body has one or two.
-pub(super) type Fields = BTreeMap<String, Value>;
+/// The fields of a body that any operation reads. Of several with one name, the last; others are ignored.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Fields {
+    pub(super) email: Option<Value>,
+    pub(super) token: Option<Value>,
+    pub(super) password: Option<Value>,
+}
+
+impl Fields {
+    /// Sets a field, if it is one.
+    fn set(&mut self, name: &str, value: impl FnOnce() -> Value) {
+        let field = match name {
+            "email" => &mut self.email,
+            "token" => &mut self.token,
+            "password" => &mut self.password,
+            _ => return,
+        };
+        *field = Some(value());
+    }
+}
 
 /// What an operation reads from the fields of a body.
 pub(super) trait FromFields: Sized + Send {
@@ -125,21 +148,22 @@ async fn fields(request: &Request, body: Body) -> Result<Fields, Answer> {
     }
     let media_type = MediaType::of(request.headers());
     let announced = announced_bytes(request.headers());
-    let read = async {
+    let read = pin!(async {
         match media_type {
             Some(_) => read_limited(announced, body).await,
             // An empty body has no type, and is what it would be with any.
             None => read_nothing(announced, body).await,
         }
-    };
-    let bytes = timeout(BODY_DEADLINE, read).await.unwrap_or(Err(Answer::BodyTimeout))?;
+    });
+    let bytes = within(BODY_DEADLINE, read).await.unwrap_or(Err(Answer::BodyTimeout))?;
     match media_type {
-        _ if bytes.is_empty() => Ok(Fields::new()),
+        _ if bytes.is_empty() => Ok(Fields::default()),
         None => Err(Answer::UnsupportedMediaType),
         _ if bytes.trim_ascii().is_empty() => Err(Answer::ParseError),
         Some(MediaType::Json) => read_json(&bytes),
         Some(MediaType::UrlEncoded) => Ok(read_urlencoded(&bytes)),
-        Some(MediaType::Multipart) => read_multipart(request, bytes).await,
+        // In a box: it is seldom, and so large that all else would be copied more slowly for its sake.
+        Some(MediaType::Multipart) => Box::pin(read_multipart(request, bytes)).await,
     }
 }
 
@@ -152,41 +176,78 @@ async fn read_limited(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Ans
     if announced.is_some_and(|bytes| bytes > MAX_BODY_BYTES as u64) {
         return Err(Answer::BodyTooLarge);
     }
-    // One byte more than fits tells a body that is too large, and nothing beyond it is kept.
-    let limit = MAX_BODY_BYTES as u64 + 1;
-    // Room for all of it at once, and for the reader, which wants some to find the end.
-    let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(limit) as usize + 32);
-    body.into_async_read().take(limit).read_to_end(&mut bytes).await.map_err(|_| Answer::ParseError)?;
-    if bytes.len() > MAX_BODY_BYTES { Err(Answer::BodyTooLarge) } else { Ok(bytes) }
+    let mut chunks = pin!(body.into_bytes_stream());
+    let mut bytes = Vec::with_capacity(announced.unwrap_or(0) as usize);
+    while let Some(chunk) = poll_fn(|context| chunks.as_mut().poll_next(context)).await {
+        let chunk = chunk.map_err(|_| Answer::ParseError)?;
+        if bytes.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(Answer::BodyTooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 async fn read_nothing(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Answer> {
     if announced.is_some_and(|bytes| bytes > 0) {
         return Err(Answer::UnsupportedMediaType);
     }
-    match body.into_async_read().read(&mut [0]).await {
-        Ok(0) => Ok(Vec::new()),
-        Ok(_) => Err(Answer::UnsupportedMediaType),
-        Err(_) => Err(Answer::ParseError),
+    let mut chunks = pin!(body.into_bytes_stream());
+    while let Some(chunk) = poll_fn(|context| chunks.as_mut().poll_next(context)).await {
+        if !chunk.map_err(|_| Answer::ParseError)?.is_empty() {
+            return Err(Answer::UnsupportedMediaType);
+        }
     }
+    Ok(Vec::new())
 }
 
-/// Reads a JSON object. A member is kept as it was written until it is known whether anybody wants it: so a number
-/// keeps its digits, and an unknown member costs nothing.
+/// Reads a JSON object. A member is kept as it was written until it is known that somebody wants it: so a number keeps its
+/// digits, and an unknown member costs nothing.
 fn read_json(bytes: &[u8]) -> Result<Fields, Answer> {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).map_err(|_| {
+    serde_json::from_slice(bytes).map_err(|_| {
         let document = serde_json::from_slice::<&RawValue>(bytes);
         let is_other = document.is_ok_and(|document| !document.get().starts_with('{'));
         if is_other { Answer::NotAnObject } else { Answer::ParseError }
-    })?;
-    let value = |raw: &RawValue| match raw.get().as_bytes().first() {
+    })
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(Name(name)) = members.next_key()? {
+            let raw: &RawValue = members.next_value()?;
+            fields.set(&name, || json_value(raw));
+        }
+        Ok(fields)
+    }
+}
+
+/// The name of a member, copied only if it has escapes.
+#[derive(Deserialize)]
+struct Name<'j>(#[serde(borrow)] Cow<'j, str>);
+
+fn json_value(raw: &RawValue) -> Value {
+    match raw.get().as_bytes().first() {
         // Text with half of a surrogate pair is JSON and no text (RFC 8259, section 8.2).
         Some(b'"') => serde_json::from_str(raw.get()).map_or(Value::Other, Value::Text),
         Some(b'-' | b'0'..=b'9') => Value::Number(raw.get().to_owned()),
         Some(b'n') => Value::Null,
         _ => Value::Other,
-    };
-    Ok(members.into_iter().map(|(name, raw)| (name, value(raw))).collect())
+    }
 }
 
 /// Reads `name=value&..`. Bytes that are not UTF-8 are no text: replacing them would store another password than was
@@ -197,13 +258,14 @@ fn read_urlencoded(bytes: &[u8]) -> Fields {
         let decoded: Vec<u8> = percent_decode(&spaced).collect();
         String::from_utf8(decoded).ok()
     };
-    let pair = |pair: &[u8]| {
+    let mut fields = Fields::default();
+    for pair in bytes.split(|byte| *byte == b'&') {
         let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-        let name = decode(&pair[..equals])?;
-        let value = decode(pair.get(equals + 1..).unwrap_or_default());
-        Some((name, value.map_or(Value::Other, Value::Text)))
-    };
-    bytes.split(|byte| *byte == b'&').filter(|part| !part.is_empty()).filter_map(pair).collect()
+        let Some(name) = decode(&pair[..equals]) else { continue };
+        let value = || decode(pair.get(equals + 1..).unwrap_or_default()).map_or(Value::Other, Value::Text);
+        fields.set(&name, value);
+    }
+    fields
 }
 
 async fn read_multipart(request: &Request, mut bytes: Vec<u8>) -> Result<Fields, Answer> {
@@ -211,16 +273,15 @@ async fn read_multipart(request: &Request, mut bytes: Vec<u8>) -> Result<Fields,
     let mut body = RequestBody::new(Body::from_vec(bytes));
     let mut parts =
         <Multipart as FromRequest>::from_request(request, &mut body).await.map_err(|_| Answer::ParseError)?;
-    let mut fields = Fields::new();
+    let mut fields = Fields::default();
     while let Some(part) = parts.next_field().await.map_err(|_| Answer::ParseError)? {
         let Some(name) = part.name().map(str::to_owned) else { continue };
         let is_file = part.file_name().is_some();
         let content = part.bytes().await.map_err(|_| Answer::ParseError)?;
-        let value = match String::from_utf8(content) {
+        fields.set(&name, || match String::from_utf8(content) {
             Ok(text) if !is_file => Value::Text(text),
             _ => Value::Other,
-        };
-        fields.insert(name, value);
+        });
     }
     Ok(fields)
 }
@@ -307,25 +368,27 @@ mod tests {
 
     #[test]
     fn json_members() {
-        let fields = read_json(
-            br#" {"text":"a\u00e9","number":12345678901234567890.50,"null":null,"list":[1],"object":{"a":1},
-                "true":true,"half":"\ud800","twice":"first","twice":"last","\u0065scaped":"e"} "#,
-        )
-        .unwrap();
         let text = |text: &str| Value::Text(text.to_owned());
-        for (name, value) in [
-            ("text", text("a\u{e9}")),
-            ("number", Value::Number("12345678901234567890.50".to_owned())),
+        for (json, value) in [
+            (r#""a\u00e9""#, text("a\u{e9}")),
+            ("12345678901234567890.50", Value::Number("12345678901234567890.50".to_owned())),
+            ("-1e5", Value::Number("-1e5".to_owned())),
             ("null", Value::Null),
-            ("list", Value::Other),
-            ("object", Value::Other),
+            ("[1]", Value::Other),
+            (r#"{"email":1}"#, Value::Other),
             ("true", Value::Other),
-            ("half", Value::Other),
-            ("twice", text("last")),
-            ("escaped", text("e")),
+            (r#""\ud800""#, Value::Other),
+            (r#""first","email":"last""#, text("last")),
+            (r#""first","other":"last""#, text("first")),
         ] {
-            assert_eq!(fields[name], value, "{name}");
+            let fields = Fields { email: Some(value), ..Fields::default() };
+            for name in ["email", "\\u0065mail"] {
+                assert_eq!(read_json(format!(" {{ \"{name}\" :{json}}} ").as_bytes()).unwrap(), fields, "{json}");
+            }
         }
+        let fields = read_json(br#"{"token":"t","password":"p","Email":1,"":2}"#).unwrap();
+        assert_eq!(fields, Fields { email: None, token: Some(text("t")), password: Some(text("p")) });
+        assert_eq!(read_json(b"{}").unwrap(), Fields::default());
     }
 
     #[test]
@@ -361,21 +424,25 @@ mod tests {
 
     #[test]
     fn urlencoded_pairs() {
-        let fields = read_urlencoded(b"a=1&b=x+y%2B%20&&c&=d&e=%FF&f=%zz&a=2&g=h=i&%61%62=1&j=\xe9");
-        let text = |text: &str| Value::Text(text.to_owned());
-        for (name, value) in [
-            ("a", text("2")),
-            ("b", text("x y+ ")),
-            ("c", text("")),
-            ("", text("d")),
-            ("e", Value::Other),
-            ("f", text("%zz")),
-            ("g", text("h=i")),
-            ("ab", text("1")),
-            ("j", Value::Other),
+        let text = |text: &str| Some(Value::Text(text.to_owned()));
+        for (body, value) in [
+            ("email=x+y%2B%20", text("x y+ ")),
+            ("email=1&&email=2", text("2")),
+            ("email=%zz", text("%zz")),
+            ("email=h=i", text("h=i")),
+            ("email", text("")),
+            ("%65m%61il=1", text("1")),
+            ("email=%FF", Some(Value::Other)),
+            ("=d&e=mail&Email=1&%FF=1", None),
+            ("", None),
         ] {
-            assert_eq!(fields[name], value, "{name}");
+            assert_eq!(read_urlencoded(body.as_bytes()), Fields { email: value, ..Fields::default() }, "{body}");
         }
+        assert_eq!(read_urlencoded(b"email=\xe9").email, Some(Value::Other));
+        assert_eq!(
+            read_urlencoded(b"password=p&token=t"),
+            Fields { email: None, token: text("t"), password: text("p") }
+        );
     }
 
     #[test]

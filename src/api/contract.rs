@@ -1,15 +1,13 @@
 //! [`HttpContract`]: what the endpoints promise over HTTP and cannot keep by themselves.
 
-use std::any::Any;
-
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use poem::http::uri::PathAndQuery;
 use poem::http::{Method, StatusCode, Uri};
-use poem::middleware::CatchPanic;
-use poem::{Endpoint, EndpointExt as _, IntoResponse as _, Middleware, Request, Response};
+use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
 
 use super::schema::{ALLOW, Answer};
+use crate::contain::{Panicked, contained_future};
 
 /// Headers of every answer: nothing of it may be kept, guessed at or passed on.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -34,54 +32,66 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HttpContract;
 
-impl<E: Endpoint + 'static> Middleware<E> for HttpContract {
-    type Output = HttpContractEndpoint;
+impl<E: Endpoint> Middleware<E> for HttpContract {
+    type Output = HttpContractEndpoint<E>;
 
-    fn transform(&self, endpoint: E) -> HttpContractEndpoint {
-        let endpoint =
-            endpoint.with(CatchPanic::new().with_handler(|_: Box<dyn Any + Send>| Answer::Failed.into_response()));
-        HttpContractEndpoint { endpoint: endpoint.map_to_response().boxed() }
+    fn transform(&self, endpoint: E) -> HttpContractEndpoint<E> {
+        HttpContractEndpoint { endpoint }
     }
 }
 
 /// What [`HttpContract`] makes of a service.
-pub struct HttpContractEndpoint {
-    endpoint: poem::endpoint::BoxEndpoint<'static>,
+#[derive(Debug)]
+pub struct HttpContractEndpoint<E> {
+    endpoint: E,
 }
 
-impl Endpoint for HttpContractEndpoint {
+impl<E: Endpoint> Endpoint for HttpContractEndpoint<E> {
     type Output = Response;
 
-    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+    // No `async fn`, which would keep the request twice: as it came, and in the call that it is handed on to.
+    fn call(&self, mut request: Request) -> impl Future<Output = poem::Result<Response>> + Send {
         if let Some(uri) = normal(request.uri()) {
             *request.uri_mut() = uri;
         }
         let is_options = request.method() == Method::OPTIONS;
         let is_ours = is_ours(request.uri().path());
-        let mut response = match self.endpoint.call(request).await {
-            Ok(response) => response,
-            Err(error) if error.is::<NotFoundError>() => Answer::NoSuchPath.into_response(),
-            // Another API in the same service has methods and errors of its own.
-            Err(error) if !is_ours => error.into_response(),
-            Err(error) if error.is::<MethodNotAllowedError>() && is_options => {
-                Response::builder().status(StatusCode::NO_CONTENT).header(ALLOW.0, ALLOW.1).finish()
+        let call = Box::pin(self.endpoint.call(request));
+        async move {
+            let mut response = match contained_future(call).await {
+                Ok(Ok(output)) => output.into_response(),
+                Ok(Err(error)) => answer(error, is_ours, is_options),
+                Err(Panicked) => Answer::Failed.into_response(),
+            };
+            for (name, value) in HEADERS {
+                response.headers_mut().entry(name).or_insert(value);
             }
-            Err(error) if error.is::<MethodNotAllowedError>() => Answer::MethodNotAllowed.into_response(),
-            Err(error) if error.is_from_response() => error.into_response(),
-            // An error that is not ours has a text that is not ours either: it might quote what was sent.
-            Err(_) => Answer::Failed.into_response(),
-        };
-        for (name, value) in HEADERS {
-            response.headers_mut().entry(name).or_insert(value);
+            Ok(response)
         }
-        Ok(response)
+    }
+}
+
+/// What an error of a service is answered with.
+fn answer(error: poem::Error, is_ours: bool, is_options: bool) -> Response {
+    match error {
+        error if error.is::<NotFoundError>() => Answer::NoSuchPath.into_response(),
+        // Another API in the same service has methods and errors of its own.
+        error if !is_ours => error.into_response(),
+        error if error.is::<MethodNotAllowedError>() && is_options => {
+            Response::builder().status(StatusCode::NO_CONTENT).header(ALLOW.0, ALLOW.1).finish()
+        }
+        error if error.is::<MethodNotAllowedError>() => Answer::MethodNotAllowed.into_response(),
+        error if error.is_from_response() => error.into_response(),
+        // An error that is not ours has a text that is not ours either: it might quote what was sent.
+        _ => Answer::Failed.into_response(),
     }
 }
 
 /// The same without a last slash, and with one slash for several; `None` if it is so already, as it mostly is.
 fn normal(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
-    let is_normal = path.len() < 2 || !(path.ends_with('/') || path.contains("//"));
+    let has_empty_segment = || path.as_bytes().windows(2).any(|pair| pair == b"//");
+    let is_normal = path.len() < 2 || !(path.ends_with('/') || has_empty_segment());
     if is_normal {
         return None;
     }

@@ -19,9 +19,9 @@ impl FromFields for RequestForm {
         body("Asks for a reset.", vec![email_property()])
     }
 
-    fn from_fields(mut fields: Fields) -> Result<Self, FieldErrors> {
-        match text(fields.remove("email")) {
-            Ok(email) => Ok(Self { email: trim(&email) }),
+    fn from_fields(fields: Fields) -> Result<Self, FieldErrors> {
+        match text(fields.email) {
+            Ok(email) => Ok(Self { email: trim(email) }),
             Err(error) => Err(FieldErrors { email: Some(vec![error.to_owned()]), ..FieldErrors::default() }),
         }
     }
@@ -39,9 +39,9 @@ impl FromFields for ValidateForm {
         body("Checks a token.", vec![token_property()])
     }
 
-    fn from_fields(mut fields: Fields) -> Result<Self, FieldErrors> {
-        match text(fields.remove("token")) {
-            Ok(token) => Ok(Self { token: trim(&token).into() }),
+    fn from_fields(fields: Fields) -> Result<Self, FieldErrors> {
+        match text(fields.token) {
+            Ok(token) => Ok(Self { token: trim(token).into() }),
             Err(error) => Err(FieldErrors { token: Some(vec![error.to_owned()]), ..FieldErrors::default() }),
         }
     }
@@ -60,9 +60,9 @@ impl FromFields for ConfirmForm {
         body("Sets a new password.", vec![token_property(), password_property()])
     }
 
-    fn from_fields(mut fields: Fields) -> Result<Self, FieldErrors> {
-        match (text(fields.remove("token")), text(fields.remove("password"))) {
-            (Ok(token), Ok(password)) => Ok(Self { token: trim(&token).into(), password: password.into() }),
+    fn from_fields(fields: Fields) -> Result<Self, FieldErrors> {
+        match (text(fields.token), text(fields.password)) {
+            (Ok(token), Ok(password)) => Ok(Self { token: trim(token).into(), password: password.into() }),
             (token, password) => {
                 let faults = |field: Result<String, &str>| field.err().map(|error| vec![error.to_owned()]);
                 Err(FieldErrors { token: faults(token), password: faults(password), ..FieldErrors::default() })
@@ -88,8 +88,9 @@ fn text(value: Option<Value>) -> Result<String, &'static str> {
     }
 }
 
-fn trim(text: &str) -> String {
-    text.trim_matches(|letter: char| letter.is_ascii_whitespace()).to_owned()
+fn trim(text: String) -> String {
+    let trimmed = text.trim_matches(|letter: char| letter.is_ascii_whitespace());
+    if trimmed.len() == text.len() { text } else { trimmed.to_owned() }
 }
 
 fn body(description: &'static str, properties: Vec<(&'static str, MetaSchemaRef)>) -> MetaSchema {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use poem::http::StatusCode;
-use poem::http::header::{self, HeaderName};
+use poem::http::header::{self, HeaderName, HeaderValue};
 use poem::{IntoResponse, Response};
 use poem_openapi::registry::{
     MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
@@ -20,6 +20,7 @@ use crate::user::StoredUser;
 pub(super) const ALLOW: (HeaderName, &str) = (header::ALLOW, "POST, OPTIONS");
 
 const JSON: &str = "application/json";
+const JSON_VALUE: HeaderValue = HeaderValue::from_static(JSON);
 
 // ---- what is answered
 
@@ -113,7 +114,7 @@ macro_rules! success {
 
         impl IntoResponse for $name {
             fn into_response(self) -> Response {
-                Response::builder().content_type(JSON).body(compact(&self.0))
+                Response::builder().header(header::CONTENT_TYPE, JSON_VALUE).body(compact(&self.0))
             }
         }
 
@@ -233,7 +234,7 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let mut response = Response::builder().status(self.status()).content_type(JSON);
+        let mut response = Response::builder().status(self.status()).header(header::CONTENT_TYPE, JSON_VALUE);
         if let Some(after) = self.retry_after() {
             response = response.header(header::RETRY_AFTER, whole_seconds(after));
         }

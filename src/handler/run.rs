@@ -1,6 +1,5 @@
 //! [`Handlers`]: runs the handlers of an event, each in a task of its own, and keeps to itself whatever becomes of one.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::{Entry, Event, Lists};
+use crate::contain::contained;
 use crate::counters;
 use crate::error::BoxError;
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto};
@@ -61,7 +61,7 @@ impl Handlers {
         for entry in E::of(&self.0.lists) {
             if let Err(error) = self.run(entry, &event).await {
                 log_failure(entry, &*event, &error);
-                contained(|| drop(error));
+                let _ = contained(|| drop(error));
                 failed += 1;
             }
         }
@@ -95,7 +95,7 @@ impl Handlers {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => {
                 let failure = if error.is_panic() { HandlerFailure::Panicked } else { HandlerFailure::Dropped };
-                contained(|| drop(error));
+                let _ = contained(|| drop(error));
                 Err(failure.into())
             }
             Err(_) => Err(HandlerFailure::TimedOut(self.0.timeout).into()),
@@ -105,15 +105,9 @@ impl Handlers {
 
 fn log_failure<E: Event>(entry: &Entry<E>, event: &E, error: &BoxError) {
     let reason = contained(|| reason(error, event.secrets()))
-        .unwrap_or_else(|| "an error that panics when it is shown".to_owned());
+        .unwrap_or_else(|_| "an error that panics when it is shown".to_owned());
     tracing::error!(event = E::NAME, handler = entry.name, reason, "a handler failed");
     counters::failed_handler(E::NAME, entry.name);
-}
-
-/// Keeps a panic in the code of an error or of a panic's payload from going further.
-fn contained<T>(run: impl FnOnce() -> T) -> Option<T> {
-    // The payload is leaked: dropping it could panic again.
-    catch_unwind(AssertUnwindSafe(run)).map_err(std::mem::forget).ok()
 }
 
 #[cfg(test)]

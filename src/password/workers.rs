@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
+
+use crate::contain::{Panicked, contained};
 
 /// How many confirms may be under way or waiting at once. A hash takes 20 ms a core: on two cores the last in line
 /// waits some ten seconds.
@@ -28,10 +29,6 @@ pub(crate) struct Place {
     queue: Arc<Queue>,
     _place: OwnedSemaphorePermit,
 }
-
-/// The work panicked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Panicked;
 
 impl Workers {
     /// As many workers as the machine has cores.
@@ -122,8 +119,8 @@ struct Thread {
 impl Thread {
     fn work(mut self) {
         while let Some(work) = self.next() {
-            // The payload is leaked: dropping it could panic again.
-            let _ = catch_unwind(AssertUnwindSafe(work)).map_err(std::mem::forget);
+            // Whoever waits hears of a panic by not hearing anything.
+            let _ = contained(work);
         }
     }
 

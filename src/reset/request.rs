@@ -108,8 +108,8 @@ impl Inner {
     }
 
     async fn deliver_to_address(&self, address: &EmailAddress, client: Client) -> Outcome {
-        let Ok(users) = self.find(address).await else { return Outcome::Lost };
-        let eligible: Vec<StoredUser> = users.into_iter().filter(|user| self.is_eligible(user)).collect();
+        let Ok(mut eligible) = self.find(address).await else { return Outcome::Lost };
+        eligible.retain(|user| self.is_eligible(user));
         // Counted once a request and for every address, whether or not anybody has it: so the counters tell nothing.
         let key = || ThrottleKey::of_address(&self.address_mac.of([Some(address.folded().as_bytes())], &[]));
         let verdict = self.throttles.count(Scope::Mail, key).await;
@@ -120,8 +120,14 @@ impl Inner {
             tracing::info!("an address is over its quota: no mail");
             return Outcome::Suppressed;
         }
+        // In a box: it is large, and mostly there is nobody to send mail to.
+        Box::pin(self.deliver(eligible, client)).await
+    }
+
+    /// Issues a token to each, and runs the handlers.
+    async fn deliver(&self, users: Vec<StoredUser>, client: Client) -> Outcome {
         let mut outcome = Outcome::Delivered;
-        for user in eligible {
+        for user in users {
             let delivered = match self.issue(user, self.lifetime, client.clone()) {
                 Ok(event) => self.announce(event).await,
                 Err(error) => {
@@ -148,13 +154,17 @@ impl Inner {
             found = self.users.find_by_email(address.as_str()).await;
         }
         match found {
-            Ok(users) => {
-                let (same, other): (Vec<_>, Vec<_>) = users.into_iter().partition(|user| address.is_same(user.email()));
-                if !other.is_empty() {
-                    let users = other.len();
-                    tracing::warn!(users, "the user store found users whose address is another; they get no mail");
+            Ok(mut users) => {
+                let found = users.len();
+                users.retain(|user| address.is_same(user.email()));
+                let others = found - users.len();
+                if others > 0 {
+                    tracing::warn!(
+                        users = others,
+                        "the user store found users whose address is another; they get no mail"
+                    );
                 }
-                Ok(same)
+                Ok(users)
             }
             Err(error) => {
                 let reason = reason(&error, [address.as_str()]);

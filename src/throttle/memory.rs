@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     fn key(number: usize) -> ThrottleKey {
-        ThrottleKey(format!("key/{number}"))
+        ThrottleKey::of_client("key", Some(std::net::Ipv4Addr::from_bits(number as u32).into()))
     }
 
     fn is_within(throttle: &MemoryThrottle, number: usize, quota: Quota) -> bool {

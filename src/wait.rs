@@ -1,0 +1,94 @@
+//! Waiting: for what has a limit, and until a moment that rarely comes.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
+
+/// Waits for a future, but not for longer than that.
+///
+/// What is ready at once, as most is that is waited for here, costs no timer. Pinned by the caller: a future that is handed
+/// on by value has its size twice in that of the caller.
+pub(crate) async fn within<F: Future + Unpin>(limit: Duration, mut future: F) -> Result<F::Output, Elapsed> {
+    match poll_fn(|context| Poll::Ready(Pin::new(&mut future).poll(context))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => timeout(limit, future).await,
+    }
+}
+
+/// A moment that something lasts until. As long as there is none, looking for it writes nothing that other cores read.
+#[derive(Debug)]
+pub(crate) struct Until {
+    created: Instant,
+    /// In milliseconds after that; nought for no moment.
+    end: AtomicU64,
+}
+
+impl Until {
+    /// No moment.
+    pub(crate) fn never() -> Self {
+        Self { created: Instant::now(), end: AtomicU64::new(0) }
+    }
+
+    /// From now on for so long.
+    pub(crate) fn begin(&self, duration: Duration) {
+        let end = (self.created.elapsed() + duration).as_millis();
+        self.end.store(u64::try_from(end).unwrap_or(u64::MAX).max(1), Ordering::SeqCst);
+    }
+
+    /// No longer.
+    pub(crate) fn end(&self) {
+        if self.end.load(Ordering::SeqCst) != 0 {
+            self.end.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// For how much longer.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let end = self.end.load(Ordering::SeqCst);
+        if end == 0 {
+            return None;
+        }
+        let left = Duration::from_millis(end).saturating_sub(self.created.elapsed());
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_holds_for_what_is_not_ready_at_once() {
+        let second = Duration::from_secs(1);
+        assert_eq!(within(Duration::ZERO, pin!(async { 1 })).await.ok(), Some(1), "it was ready");
+        assert_eq!(within(second, pin!(tokio::time::sleep(second / 2))).await.ok(), Some(()));
+        let begun = Instant::now();
+        assert!(within(second, pending::<()>()).await.is_err());
+        assert_eq!(begun.elapsed().as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moment_comes_and_can_be_called_off() {
+        let until = Until::never();
+        assert_eq!(until.left(), None);
+        until.begin(Duration::from_secs(5));
+        assert_eq!(until.left(), Some(Duration::from_secs(5)));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert_eq!(until.left(), Some(Duration::from_secs(1)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(until.left(), None);
+        until.begin(Duration::from_secs(5));
+        until.end();
+        assert_eq!(until.left(), None);
+        until.begin(Duration::MAX / 2);
+        assert!(until.left() > Some(Duration::from_secs(1 << 40)));
+    }
+}
