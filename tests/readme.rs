@@ -15,7 +15,7 @@ fn the_quickstart_is_the_example() {
 }
 
 #[test]
-fn every_test_that_it_names_exists() {
+fn every_test_and_bench_that_it_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut named = 0;
     for command in README.split('`').filter(|code| code.starts_with("cargo ")) {
@@ -26,6 +26,7 @@ fn every_test_that_it_names_exists() {
                     let test = root.join("tests").join(name);
                     test.with_extension("rs").is_file() || test.join("main.rs").is_file()
                 }
+                ["--bench", name] => root.join("benches").join(name).with_extension("rs").is_file(),
                 ["-p", name] => {
                     let members = ["examples/demo", "tests/interop", "tests/no-backend", "tests/unlinked/program"];
                     let manifest =
@@ -38,7 +39,12 @@ fn every_test_that_it_names_exists() {
             named += 1;
         }
     }
-    assert!(named > 10, "{named} tests are named");
+    assert!(named > 10, "{named} tests and benches are named");
+    for script in README.split('`').filter_map(|code| code.split_whitespace().next()).filter(|word| word.contains('/'))
+    {
+        let is_script = script.ends_with(".sh") || script.starts_with(".ci/");
+        assert!(!is_script || root.join(script).is_file(), "the README names {script}");
+    }
 }
 
 /// The promises and the faults, by their names in the first column of a table.

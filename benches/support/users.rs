@@ -25,16 +25,12 @@ pub fn address(number: usize) -> String {
 #[derive(Clone, Default)]
 pub struct Users(Arc<Shared>);
 
+/// No user comes or goes; each has a lock of their own, as rows of a database have.
 #[derive(Default)]
 struct Shared {
-    rows: RwLock<Rows>,
-    was_called: AtomicBool,
-}
-
-#[derive(Default)]
-struct Rows {
-    by_id: HashMap<String, StoredUser>,
+    by_id: HashMap<String, RwLock<StoredUser>>,
     by_email: HashMap<String, Vec<String>>,
+    was_called: AtomicBool,
 }
 
 impl Users {
@@ -45,16 +41,17 @@ impl Users {
 
     /// A user for each of these addresses, among which there may be equal ones.
     pub fn with_addresses(addresses: impl Iterator<Item = String>) -> Self {
-        let mut rows = Rows::default();
+        let mut shared = Shared::default();
         for (id, email) in addresses.enumerate() {
-            rows.by_id.insert(id.to_string(), StoredUser::new(id, email.as_str(), hash()));
-            rows.by_email.entry(email).or_default().push(id.to_string());
+            let user = StoredUser::new(id, email.as_str(), hash());
+            shared.by_id.insert(id.to_string(), RwLock::new(user));
+            shared.by_email.entry(email).or_default().push(id.to_string());
         }
-        Self(Arc::new(Shared { rows: RwLock::new(rows), was_called: AtomicBool::new(false) }))
+        Self(Arc::new(shared))
     }
 
     pub fn get(&self, id: &str) -> Option<StoredUser> {
-        self.0.rows.read().unwrap().by_id.get(id).cloned()
+        Some(self.0.by_id.get(id)?.read().unwrap().clone())
     }
 
     /// Whether anybody asked. No count: cores would wait for each other to add to it.
@@ -74,9 +71,8 @@ impl UserStore for Users {
 
     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, Infallible> {
         self.called();
-        let rows = self.0.rows.read().unwrap();
-        let ids = rows.by_email.get(&email.to_lowercase()).map_or(&[][..], Vec::as_slice);
-        Ok(ids.iter().filter_map(|id| rows.by_id.get(id).cloned()).collect())
+        let ids = self.0.by_email.get(&email.to_lowercase()).map_or(&[][..], Vec::as_slice);
+        Ok(ids.iter().filter_map(|id| self.get(id)).collect())
     }
 
     async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, Infallible> {
@@ -86,12 +82,13 @@ impl UserStore for Users {
 
     async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, Infallible> {
         self.called();
-        let mut rows = self.0.rows.write().unwrap();
-        let same = |row: &StoredUser| {
-            row.password_hash().map(PasswordHash::expose) == user.password_hash().map(PasswordHash::expose)
-                && row.email() == user.email()
-        };
-        let Some(row) = rows.by_id.get_mut(user.id()).filter(|row| same(row)) else { return Ok(Swap::Stale) };
+        let Some(row) = self.0.by_id.get(user.id()) else { return Ok(Swap::Stale) };
+        let mut row = row.write().unwrap();
+        let is_same = row.password_hash().map(PasswordHash::expose) == user.password_hash().map(PasswordHash::expose)
+            && row.email() == user.email();
+        if !is_same {
+            return Ok(Swap::Stale);
+        }
         *row = StoredUser::new(row.id(), row.email(), Some(new_hash.expose().to_owned()));
         Ok(Swap::Done)
     }

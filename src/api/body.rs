@@ -241,12 +241,21 @@ impl<'de> Visitor<'de> for Members {
 struct Name<'j>(#[serde(borrow)] Cow<'j, str>);
 
 fn json_value(raw: &RawValue) -> Value {
-    match raw.get().as_bytes().first() {
-        // Text with half of a surrogate pair is JSON and no text (RFC 8259, section 8.2).
-        Some(b'"') => serde_json::from_str(raw.get()).map_or(Value::Other, Value::Text),
-        Some(b'-' | b'0'..=b'9') => Value::Number(raw.get().to_owned()),
+    let raw = raw.get();
+    match raw.as_bytes().first() {
+        Some(b'"') => json_text(raw).map_or(Value::Other, Value::Text),
+        Some(b'-' | b'0'..=b'9') => Value::Number(raw.to_owned()),
         Some(b'n') => Value::Null,
         _ => Value::Other,
+    }
+}
+
+/// The text of a JSON string. `None` for one with half of a surrogate pair: it is JSON and no text (RFC 8259, section 8.2).
+fn json_text(raw: &str) -> Option<String> {
+    // Without an escape, as tokens and most of all else are, it stands there as it is.
+    match raw.strip_prefix('"')?.strip_suffix('"')? {
+        plain if !plain.as_bytes().contains(&b'\\') => Some(plain.to_owned()),
+        _ => serde_json::from_str(raw).ok(),
     }
 }
 
@@ -371,6 +380,10 @@ mod tests {
         let text = |text: &str| Value::Text(text.to_owned());
         for (json, value) in [
             (r#""a\u00e9""#, text("a\u{e9}")),
+            ("\"\u{e9}\u{7f}\u{1f980}'\"", text("\u{e9}\u{7f}\u{1f980}'")),
+            (r#""\"""#, text("\"")),
+            (r#""\\""#, text("\\")),
+            (r#""""#, text("")),
             ("12345678901234567890.50", Value::Number("12345678901234567890.50".to_owned())),
             ("-1e5", Value::Number("-1e5".to_owned())),
             ("null", Value::Null),
@@ -407,6 +420,9 @@ mod tests {
             "NaN",
             "01",
             "\"a\nb\"",
+            "{\"email\":\"a\nb\"}",
+            "{\"email\":\"a\0b\"}",
+            "{\"email\":\"ab}",
             "{\"a\":\"\\x\"}",
             &deep_lists,
             &deep_objects,
