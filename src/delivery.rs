@@ -152,11 +152,11 @@ impl Place {
     pub(crate) fn accept(mut self, work: impl Future<Output = Outcome> + Send + 'static) {
         self.is_reserved = false;
         // In a box: what is handed from task to task is copied each time.
-        let is_late = self.queue.state().accept(Box::pin(work.in_current_span())).is_err();
+        let accepted = self.queue.accept(Box::pin(work.in_current_span()));
         counters::accepted_request();
-        match is_late {
-            true => Outcome::Lost.tell(),
-            false => self.queue.start_task(),
+        match accepted {
+            Ok(task) => start(task),
+            Err(Stopped) => Outcome::Lost.tell(),
         }
     }
 }
@@ -183,19 +183,31 @@ impl Queue {
         }
     }
 
-    /// Starts a task if something waits that nobody will take, and there are not too many.
-    fn start_task(self: &Arc<Self>) {
+    /// Accepts work for a place that was reserved. `Err` if everything was told to stop: then it is lost.
+    fn accept(self: &Arc<Self>, work: Work) -> Result<Option<Task>, Stopped> {
         let mut state = self.state();
+        state.reserved -= 1;
+        state.ledger.accepted += 1;
+        state.ledger.waiting += 1;
+        if state.is_stopped {
+            state.close(Outcome::Lost);
+            return Err(Stopped);
+        }
+        state.waiting.push_back(work);
+        // Before anybody else sees what waits: it is never without a task.
+        Ok(self.task_for(&mut state))
+    }
+
+    /// A task, if something waits that nobody will take, and there are not too many.
+    fn task_for(self: &Arc<Self>, state: &mut State) -> Option<Task> {
         if state.waiting.is_empty() || state.is_starting || state.tasks.len() >= self.at_once {
-            return;
+            return None;
         }
         let (stop, stopped) = oneshot::channel();
         state.is_starting = true;
         state.last_task += 1;
-        let number = state.last_task;
-        state.tasks.push((number, stop));
-        drop(state);
-        tokio::spawn(Task { queue: Arc::clone(self), number, is_starting: true, is_open: false }.run(stopped));
+        state.tasks.push((state.last_task, stop));
+        Some(Task { queue: Arc::clone(self), number: state.last_task, stopped, is_starting: true, is_open: false })
     }
 
     async fn is_idle(&self) {
@@ -213,32 +225,25 @@ impl Queue {
     fn stop(&self) {
         let mut state = self.state();
         state.is_stopped = true;
-        let (waiting, tasks) = (mem::take(&mut state.waiting), mem::take(&mut state.tasks));
-        waiting.iter().for_each(|_| state.close(Outcome::Lost));
-        self.tell_if_idle(&state);
-        drop(state);
-        waiting.iter().for_each(|_| Outcome::Lost.tell());
+        let tasks = mem::take(&mut state.tasks);
+        self.lose_waiting(state);
         for (_, stop) in tasks {
             // It may be done by now.
             let _ = stop.send(());
         }
     }
+
+    /// Nobody will do what waits.
+    fn lose_waiting(&self, mut state: MutexGuard<'_, State>) {
+        let waiting = mem::take(&mut state.waiting);
+        waiting.iter().for_each(|_| state.close(Outcome::Lost));
+        self.tell_if_idle(&state);
+        drop(state);
+        waiting.iter().for_each(|_| Outcome::Lost.tell());
+    }
 }
 
 impl State {
-    /// Accepts work for a place that was reserved. `Err` if everything was told to stop: then it is lost.
-    fn accept(&mut self, work: Work) -> Result<(), Stopped> {
-        self.reserved -= 1;
-        self.ledger.accepted += 1;
-        self.ledger.waiting += 1;
-        if self.is_stopped {
-            self.close(Outcome::Lost);
-            return Err(Stopped);
-        }
-        self.waiting.push_back(work);
-        Ok(())
-    }
-
     /// How many places are taken.
     fn taken(&self) -> usize {
         self.reserved.saturating_add(usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX))
@@ -278,14 +283,22 @@ struct Stopped;
 struct Task {
     queue: Arc<Queue>,
     number: u64,
+    stopped: oneshot::Receiver<()>,
     /// Whether it has not looked for work yet: until it has, no other needs to be started.
     is_starting: bool,
     /// Whether it has work that is not counted.
     is_open: bool,
 }
 
+/// Never while the state is locked: a runtime that shuts down drops the task here and now.
+fn start(task: Option<Task>) {
+    if let Some(task) = task {
+        tokio::spawn(task.run());
+    }
+}
+
 impl Task {
-    async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+    async fn run(mut self) {
         // Behind the requests that have arrived meanwhile: their work is done in one go.
         tokio::task::yield_now().await;
         while let Some(mut work) = self.next() {
@@ -295,10 +308,11 @@ impl Task {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => {
                     // This takes a while. What waits must not wait for it.
-                    self.queue.start_task();
+                    let other = self.queue.task_for(&mut self.queue.state());
+                    start(other);
                     tokio::select! {
                         biased;
-                        _ = &mut stopped => return,
+                        _ = &mut self.stopped => return,
                         outcome = work => outcome,
                     }
                 }
@@ -337,16 +351,17 @@ impl Task {
 impl Drop for Task {
     /// At its end, or when it was stopped, or the runtime was.
     fn drop(&mut self) {
+        if self.is_open {
+            self.close(Outcome::Lost);
+        }
         let mut state = self.queue.state();
         if self.is_starting {
             state.is_starting = false;
         }
         state.end_task(self.number);
-        if self.is_open {
-            state.close(Outcome::Lost);
-            self.queue.tell_if_idle(&state);
-            drop(state);
-            Outcome::Lost.tell();
+        if state.tasks.is_empty() && !state.waiting.is_empty() {
+            // The runtime is shutting down. What waits holds the service, and the service what waits: so it would for ever.
+            self.queue.lose_waiting(state);
         }
     }
 }
@@ -424,6 +439,43 @@ mod tests {
             }
             assert_eq!(delivery.ledger().lost, round);
         }
+    }
+
+    #[test]
+    fn what_waits_when_the_runtime_ends_is_lost_and_freed() {
+        let delivery = Delivery::new(10, 2);
+        let held = Arc::new(());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let accept = |polls: usize| {
+            for _ in 0..5 {
+                let held = Arc::clone(&held);
+                delivery.reserve().unwrap().accept(async move {
+                    pending::<()>().await;
+                    drop(held);
+                    Outcome::Delivered
+                });
+            }
+            polls
+        };
+        runtime.block_on(async {
+            for _ in 0..accept(10) {
+                tokio::task::yield_now().await;
+            }
+            accept(0);
+        });
+        assert_eq!((delivery.ledger().waiting, Arc::strong_count(&held)), (10, 11));
+        drop(runtime);
+        assert_eq!(delivery.ledger(), Ledger { accepted: 10, lost: 10, ..Ledger::default() });
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_accepted_after_the_end_of_a_drain_is_lost() {
+        let delivery = Delivery::new(10, 2);
+        let place = delivery.reserve().unwrap();
+        assert_eq!(delivery.drain(Duration::ZERO).await, 0, "a place is not accepted yet");
+        place.accept(async { Outcome::Delivered });
+        assert_eq!(delivery.ledger(), Ledger { accepted: 1, lost: 1, ..Ledger::default() });
     }
 
     #[tokio::test(start_paused = true)]
