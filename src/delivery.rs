@@ -418,9 +418,25 @@ mod tests {
     #[tokio::test]
     async fn a_place_that_is_given_back_is_no_loss() {
         let delivery = Delivery::new(1, 1);
-        drop(delivery.reserve().unwrap());
-        assert!(delivery.reserve().is_some());
+        for _ in 0..10 {
+            drop(delivery.reserve().expect("all places are free"));
+        }
+        assert_eq!(delivery.drain(Duration::MAX).await, 0, "nobody holds a place");
         assert_eq!(delivery.ledger(), Ledger::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_for_whoever_has_not_decided_yet() {
+        let delivery = Delivery::new(1, 1);
+        let place = delivery.reserve().unwrap();
+        let drain = tokio::spawn({
+            let delivery = delivery.clone();
+            async move { delivery.drain(Duration::from_secs(60)).await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!drain.is_finished());
+        drop(place);
+        assert_eq!(drain.await.unwrap(), 0);
     }
 
     #[tokio::test]
@@ -439,6 +455,33 @@ mod tests {
             }
             assert_eq!(delivery.ledger().lost, round);
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_drain_reports_what_it_dropped_and_what_cannot_be_stopped_and_nothing_from_before() {
+        let delivery = Delivery::new(10, 2);
+        for _ in 0..3 {
+            delivery.reserve().unwrap().accept(async { Outcome::Lost });
+        }
+        while delivery.ledger().waiting > 0 {
+            tokio::task::yield_now().await;
+        }
+        let ((hold, held), (begin, begun)) = (std::sync::mpsc::channel::<()>(), oneshot::channel());
+        delivery.reserve().unwrap().accept(async move {
+            begin.send(()).unwrap();
+            // Nothing that a task may do: it blocks its thread.
+            let _ = held.recv();
+            Outcome::Delivered
+        });
+        begun.await.unwrap();
+        for _ in 0..2 {
+            delivery.reserve().unwrap().accept(pending());
+        }
+        assert_eq!(delivery.drain(Duration::ZERO).await, 3);
+        assert_eq!(delivery.ledger(), Ledger { accepted: 6, lost: 5, waiting: 1, ..Ledger::default() });
+        drop(hold);
+        delivery.0.is_idle().await;
+        assert_eq!(delivery.ledger(), Ledger { accepted: 6, delivered: 1, lost: 5, ..Ledger::default() });
     }
 
     #[test]
