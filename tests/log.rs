@@ -1,0 +1,86 @@
+//! What operators read: each thing that happens is told once, at its level, with what they need to act on it.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/log.rs"]
+mod log;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doubles::{GOOD_PASSWORD, Watched, builder, people};
+use log::Log;
+use poem::test::TestClient;
+use poem_openapi::OpenApiService;
+use poem_password_reset::throttle::{Quota, Quotas};
+use poem_password_reset::{BoxError, Client, NewPassword, PrePasswordReset, ResetApi, ResetTokenCreated, Veto};
+
+#[tokio::test(start_paused = true)]
+async fn each_thing_that_happens_is_told_once() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let (users, hangs) = (people(), Arc::new(AtomicBool::new(false)));
+    let store_hangs = Arc::clone(&hangs);
+    let before = move |_| {
+        let hangs = store_hangs.load(Ordering::SeqCst);
+        async move { if hangs { std::future::pending().await } else { Ok::<_, BoxError>(()) } }
+    };
+    let reset = builder(Watched { users: users.clone(), calls: Arc::default(), before })
+        .quotas(Quotas::off().mails_per_address(Quota::per_hour(1)).validate_per_client(Quota::per_minute(1)))
+        .on_reset_token_created(|event: Arc<ResetTokenCreated>| async move {
+            if event.user().id() == "2" { Err(BoxError::from("no mail for Bob")) } else { Ok(()) }
+        })
+        .on_pre_password_reset(|event: Arc<PrePasswordReset>| async move {
+            if event.user().id() == "2" { Err(Veto::new("Not Bob.")) } else { Ok(()) }
+        })
+        .build()
+        .unwrap();
+    let ask = async |email: &str| reset.request(email, Client::none()).await.unwrap();
+    let confirm = async |id: &str, passwords: &[&str]| {
+        let token = reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned();
+        for password in passwords {
+            let _ = reset.confirm(&token, NewPassword::new(*password), Client::none()).await;
+        }
+    };
+
+    for email in ["ann@example.com", "ann@example.com", "bob@example.com", "nobody@example.com"] {
+        ask(email).await;
+    }
+    while reset.ledger().waiting > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let http = TestClient::new(OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0"));
+    for _ in 0..2 {
+        http.post("/validate_token").body_json(&serde_json::json!({"token": "garbage"})).send().await;
+    }
+    confirm("2", &[GOOD_PASSWORD]).await;
+    confirm("1", &["short", GOOD_PASSWORD, GOOD_PASSWORD]).await;
+    hangs.store(true, Ordering::SeqCst);
+    ask("ann@example.com").await;
+    reset.shutdown(Duration::from_secs(1)).await;
+    let _ = reset.request("ann@example.com", Client::none()).await;
+
+    let text = log.text();
+    let told = [
+        ("INFO password reset is ready", 1),
+        ("INFO a reset was requested", 5),
+        ("INFO an address is over its quota: no mail", 1),
+        ("ERROR a handler failed event=\"ResetTokenCreated\" handler=\"log::each_thing_that_happens", 1),
+        ("INFO a client is over its quota operation=\"validate\"", 1),
+        ("INFO a reset token was refused refusal=malformed", 1),
+        ("INFO a reset token was refused refusal=stale", 1),
+        ("INFO a handler vetoed event=\"PrePasswordReset\" handler=\"log::each_thing_that_happens", 1),
+        ("INFO a new password was refused operation=\"confirm\"", 2),
+        ("INFO a password was reset user=\"1\"", 1),
+        ("WARN a request was lost: nobody gets mail for it", 1),
+        ("INFO password reset has shut down lost_requests=1 unfinished_confirms=0", 1),
+        ("WARN not available now operation=\"request\" because=", 1),
+    ];
+    for (line, times) in told {
+        assert_eq!(text.matches(line).count(), times, "{line}\n{text}");
+    }
+    assert_eq!(text.lines().count(), told.iter().map(|(_, times)| times).sum::<usize>(), "{text}");
+}
