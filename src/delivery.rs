@@ -440,6 +440,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_task_does_what_need_not_wait_and_another_begins_only_if_something_waits() {
+        let delivery = Delivery::new(100, 3);
+        let tasks = || delivery.0.state().tasks.len();
+        for _ in 0..50 {
+            delivery.reserve().unwrap().accept(async { Outcome::Delivered });
+            assert_eq!(tasks(), 1);
+        }
+        delivery.0.is_idle().await;
+        tokio::task::yield_now().await;
+        assert_eq!(tasks(), 0);
+        for expected in [1, 2, 3, 3] {
+            delivery.reserve().unwrap().accept(pending());
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(tasks(), expected);
+        }
+        assert_eq!(delivery.ledger(), Ledger { accepted: 54, delivered: 50, waiting: 4, ..Ledger::default() });
+    }
+
+    #[tokio::test]
     async fn work_that_panics_is_lost_and_frees_its_place() {
         let delivery = Delivery::new(1, 1);
         for round in 1..=3 {
