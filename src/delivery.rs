@@ -533,6 +533,25 @@ mod tests {
         assert_eq!(Arc::strong_count(&held), 1);
     }
 
+    #[test]
+    fn what_waits_for_the_tasks_of_another_runtime_is_not_lost() {
+        let delivery = Delivery::new(10, 2);
+        let runtimes = [(), ()].map(|()| tokio::runtime::Builder::new_current_thread().build().unwrap());
+        for (runtime, accepted) in runtimes.iter().zip([1, 2]) {
+            runtime.block_on(async {
+                (0..accepted).for_each(|_| delivery.reserve().unwrap().accept(pending()));
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        let [first, second] = runtimes;
+        drop(first);
+        assert_eq!(delivery.ledger(), Ledger { accepted: 3, lost: 1, waiting: 2, ..Ledger::default() });
+        drop(second);
+        assert_eq!(delivery.ledger(), Ledger { accepted: 3, lost: 3, ..Ledger::default() });
+    }
+
     #[tokio::test]
     async fn what_is_accepted_after_the_end_of_a_drain_is_lost() {
         let delivery = Delivery::new(10, 2);

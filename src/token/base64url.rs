@@ -68,7 +68,7 @@ fn group(letters: &[u8; 8]) -> (u64, u32) {
     let letter = |at: usize| VALUES[at % 4][usize::from(letters[at])];
     let high = letter(0) | letter(1) | letter(2) | letter(3);
     let low = letter(4) | letter(5) | letter(6) | letter(7);
-    (u64::from(high) << 24 | u64::from(low), high | low)
+    ((u64::from(high) << 24) + u64::from(low), high | low)
 }
 
 #[cfg(test)]
