@@ -16,7 +16,10 @@ use log::Log;
 use poem::test::TestClient;
 use poem_openapi::OpenApiService;
 use poem_password_reset::throttle::{Quota, Quotas};
-use poem_password_reset::{BoxError, Client, NewPassword, PrePasswordReset, ResetApi, ResetTokenCreated, Veto};
+use poem_password_reset::{
+    BoxError, Client, NewPassword, PasswordHash, PrePasswordReset, ResetApi, ResetTokenCreated, StoredUser, Swap,
+    UserStore, Veto,
+};
 
 #[tokio::test(start_paused = true)]
 async fn each_thing_that_happens_is_told_once() {
@@ -83,4 +86,47 @@ async fn each_thing_that_happens_is_told_once() {
         assert_eq!(text.matches(line).count(), times, "{line}\n{text}");
     }
     assert_eq!(text.lines().count(), told.iter().map(|(_, times)| times).sum::<usize>(), "{text}");
+}
+
+/// Whoever is asked for, it finds these.
+struct Finds(Vec<StoredUser>);
+
+impl UserStore for Finds {
+    type Error = BoxError;
+
+    async fn find_by_email(&self, _: &str) -> Result<Vec<StoredUser>, BoxError> {
+        Ok(self.0.clone())
+    }
+
+    async fn find_by_id(&self, _: &str) -> Result<Option<StoredUser>, BoxError> {
+        Ok(None)
+    }
+
+    async fn replace_password(&self, _: &StoredUser, _: &PasswordHash) -> Result<Swap, BoxError> {
+        Ok(Swap::Stale)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_finds_others_is_told_of_with_their_number() {
+    let user = |id: u8, email: &str| StoredUser::new(id, email, Some("a hash".to_owned()));
+    let ann = || user(1, "ann@example.com");
+    let others = || [user(2, "bob@example.com"), user(3, "ann@example.org")];
+    for (found, told) in [
+        (vec![], None),
+        (vec![ann(), ann()], None),
+        (others().to_vec(), Some("users=2")),
+        ([vec![ann()], others().to_vec()].concat(), Some("users=2")),
+        (vec![ann(), user(2, "bob@example.com")], Some("users=1")),
+    ] {
+        let log = Log::default();
+        let _guard = log.of_thread();
+        let reset = builder(Finds(found)).on_reset_token_created(doubles::no_mail).build().unwrap();
+        reset.request("ann@example.com", Client::none()).await.unwrap();
+        reset.shutdown(Duration::from_secs(60)).await;
+        let text = log.text();
+        let line = "WARN the user store found users whose address is another; they get no mail";
+        assert_eq!(text.matches(line).count(), usize::from(told.is_some()), "{text}");
+        assert!(text.contains(&format!("{line} {}", told.unwrap_or_default())) || told.is_none(), "{text}");
+    }
 }

@@ -15,6 +15,7 @@ use poem_password_reset::{
     BoxError, Client, IssueError, Ledger, PasswordHash, PasswordReset, PasswordResetBuilder, ResetError,
     ResetTokenCreated, SendError, StoredUser, Swap, Unavailable, UserStore,
 };
+use time::{Duration as TimeDuration, OffsetDateTime};
 
 /// A handler that keeps what it was given: the address on record and the link.
 #[derive(Clone, Default)]
@@ -385,4 +386,17 @@ async fn the_event_names_the_client_that_asked() {
     assert_eq!(seen, client);
     assert_eq!(seen.address().unwrap().to_string(), "192.0.2.7");
     assert_eq!(seen.user_agent(), Some("a browser"));
+}
+
+#[tokio::test]
+async fn the_event_says_when_the_token_expires_to_the_second() {
+    let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap() + TimeDuration::milliseconds(900);
+    let reset =
+        builder(people()).clock(move || now).on_reset_token_created(|_| std::future::ready(())).build().unwrap();
+    let ann = people().get("1").unwrap();
+    for (lifetime, seconds) in [(None, 3_600), (Some(TimeDuration::milliseconds(90_700)), 90)] {
+        let event = reset.issue(&ann, lifetime).unwrap();
+        assert_eq!(event.expires_at().unix_timestamp(), 1_800_000_000 + seconds);
+        assert_eq!(event.expires_at().millisecond(), 0);
+    }
 }

@@ -280,3 +280,16 @@ async fn forged_forwarded_headers_get_nobody_another_quota() {
         assert_eq!(passed, 10, "{trusted:?}");
     }
 }
+
+/// What the application counts for itself, it counts for the same clients.
+#[tokio::test]
+async fn the_application_is_told_the_same_client() {
+    let reset = throttled().trusted_proxies(["203.0.113.0/24"]).on_reset_token_created(no_mail).build().unwrap();
+    let mut headers = poem::http::HeaderMap::new();
+    headers.insert("X-Forwarded-For", "198.51.100.7".parse().unwrap());
+    for (peer, expected) in [("203.0.113.5", "198.51.100.7"), ("192.0.2.9", "192.0.2.9")] {
+        let client = reset.client(peer.parse().ok(), &headers);
+        assert_eq!(client.address(), expected.parse().ok());
+    }
+    assert_eq!(reset.client(None, &headers).address(), None);
+}
