@@ -95,6 +95,7 @@ async fn what_is_sent_means_the_same_in_every_encoding() {
         ("Confirm", 200),
         ("Confirm", 400),
     ] {
-        assert!(statuses.get(&(operation.to_owned(), status)).is_some_and(|count| *count > 20), "{statuses:?}");
+        // Rare at random, the rarest some twenty times: few enough that no seed misses it by chance.
+        assert!(statuses.get(&(operation.to_owned(), status)).is_some_and(|count| *count > 2), "{statuses:?}");
     }
 }
