@@ -2,127 +2,39 @@
 //!
 //! Knows nothing of users and mails: it takes work, runs so much of it at once, and keeps account of what became of it.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::future::{Future, poll_fn};
-use std::mem;
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+mod ledger;
+mod queue;
+
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use crate::contain::contained_future;
+pub use self::ledger::Ledger;
+pub(crate) use self::ledger::Outcome;
+use self::queue::{Queue, Stopped, start};
 use crate::counters;
-
-/// What became of all requests so far. True at any moment:
-/// accepted = delivered + failed + ineligible + suppressed + lost + waiting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Ledger {
-    /// Requests that were answered with "OK".
-    pub accepted: u64,
-    /// Every handler has run without an error, for each user with the address.
-    pub delivered: u64,
-    /// A handler failed, panicked or took too long.
-    pub failed: u64,
-    /// Nobody has the address, or nobody who may reset a password.
-    pub ineligible: u64,
-    /// The address was over its quota: no mail.
-    pub suppressed: u64,
-    /// The store did not answer, again and again, or the service shut down before it was their turn.
-    pub lost: u64,
-    /// Waiting for their turn, or being handled.
-    pub waiting: u64,
-}
-
-/// What became of one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Delivered,
-    Failed,
-    Ineligible,
-    Suppressed,
-    Lost,
-}
-
-impl Outcome {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-            Self::Ineligible => "ineligible",
-            Self::Suppressed => "suppressed",
-            Self::Lost => "lost",
-        }
-    }
-
-    /// Tells operators. Never while the state is locked: what they listen with may ask for the ledger.
-    fn tell(self) {
-        counters::finished_request(self.name());
-        if self == Self::Lost {
-            tracing::warn!("a request was lost: nobody gets mail for it");
-        }
-    }
-}
 
 /// The queue. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery(Arc<Queue>);
 
-#[derive(Debug)]
-struct Queue {
-    /// How much there may be in all: waiting, and being done.
-    places: usize,
-    /// How much is done at once.
-    at_once: usize,
-    state: Mutex<State>,
-    /// Whether there is nothing left to wait for.
-    idle: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    ledger: Ledger,
-    /// Places that somebody holds who has not decided yet.
-    reserved: usize,
-    waiting: VecDeque<Work>,
-    /// The tasks that work, by number, each with what stops it.
-    tasks: Vec<(u64, oneshot::Sender<()>)>,
-    last_task: u64,
-    /// Whether a task was started that has not looked for work yet.
-    is_starting: bool,
-    is_stopped: bool,
-}
-
-type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
 impl Delivery {
     /// Up to `waiting` pieces of work wait while up to `at_once` are done.
     pub(crate) fn new(waiting: usize, at_once: usize) -> Self {
-        Self(Arc::new(Queue {
-            places: waiting.saturating_add(at_once),
-            at_once,
-            state: Mutex::default(),
-            idle: Notify::new(),
-        }))
+        Self(Arc::new(Queue::new(waiting, at_once)))
     }
 
     /// Reserves a place in the queue; `None` if it is full. Nothing is accepted yet, and dropping the place is no loss.
     pub(crate) fn reserve(&self) -> Option<Place> {
-        let mut state = self.0.state();
-        if state.taken() >= self.0.places {
-            return None;
-        }
-        state.reserved += 1;
+        self.0.reserve().ok()?;
         Some(Place { queue: Arc::clone(&self.0), is_reserved: true })
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        self.0.state().ledger
+        self.0.ledger()
     }
 
     /// Waits until all that was accepted is done, at most for `deadline`; what is not done by then is lost, and counted
@@ -164,204 +76,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.is_reserved {
-            let mut state = self.queue.state();
-            state.reserved -= 1;
-            self.queue.tell_if_idle(&state);
-        }
-    }
-}
-
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing between two counts of one piece of work can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell_if_idle(&self, state: &State) {
-        if state.taken() == 0 {
-            self.idle.notify_waiters();
-        }
-    }
-
-    /// Accepts work for a place that was reserved. `Err` if everything was told to stop: then it is lost.
-    fn accept(self: &Arc<Self>, work: Work) -> Result<Option<Task>, Stopped> {
-        let mut state = self.state();
-        state.reserved -= 1;
-        state.ledger.accepted += 1;
-        state.ledger.waiting += 1;
-        if state.is_stopped {
-            state.close(Outcome::Lost);
-            return Err(Stopped);
-        }
-        state.waiting.push_back(work);
-        // Before anybody else sees what waits: it is never without a task.
-        Ok(self.task_for(&mut state))
-    }
-
-    /// A task, if something waits that nobody will take, and there are not too many.
-    fn task_for(self: &Arc<Self>, state: &mut State) -> Option<Task> {
-        if state.waiting.is_empty() || state.is_starting || state.tasks.len() >= self.at_once {
-            return None;
-        }
-        let (stop, stopped) = oneshot::channel();
-        state.is_starting = true;
-        state.last_task += 1;
-        state.tasks.push((state.last_task, stop));
-        Some(Task { queue: Arc::clone(self), number: state.last_task, stopped, is_starting: true, is_open: false })
-    }
-
-    async fn is_idle(&self) {
-        loop {
-            // Before the look, so that nothing is missed in between.
-            let told = self.idle.notified();
-            if self.state().taken() == 0 {
-                return;
-            }
-            told.await;
-        }
-    }
-
-    /// Tells every task to stop. What waits is lost, and whatever is accepted from now on.
-    fn stop(&self) {
-        let mut state = self.state();
-        state.is_stopped = true;
-        let tasks = mem::take(&mut state.tasks);
-        self.lose_waiting(state);
-        for (_, stop) in tasks {
-            // It may be done by now.
-            let _ = stop.send(());
-        }
-    }
-
-    /// Nobody will do what waits.
-    fn lose_waiting(&self, mut state: MutexGuard<'_, State>) {
-        let waiting = mem::take(&mut state.waiting);
-        waiting.iter().for_each(|_| state.close(Outcome::Lost));
-        self.tell_if_idle(&state);
-        drop(state);
-        waiting.iter().for_each(|_| Outcome::Lost.tell());
-    }
-}
-
-impl State {
-    /// How many places are taken.
-    fn taken(&self) -> usize {
-        self.reserved.saturating_add(usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX))
-    }
-
-    fn end_task(&mut self, number: u64) {
-        // Not there if it was told to stop.
-        if let Some(place) = self.tasks.iter().position(|(task, _)| *task == number) {
-            self.tasks.swap_remove(place);
-        }
-    }
-
-    /// Counts what became of one piece of work.
-    fn close(&mut self, outcome: Outcome) {
-        let ledger = &mut self.ledger;
-        ledger.waiting -= 1;
-        match outcome {
-            Outcome::Delivered => ledger.delivered += 1,
-            Outcome::Failed => ledger.failed += 1,
-            Outcome::Ineligible => ledger.ineligible += 1,
-            Outcome::Suppressed => ledger.suppressed += 1,
-            Outcome::Lost => ledger.lost += 1,
-        }
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("ledger", &self.ledger).field("tasks", &self.tasks.len()).finish_non_exhaustive()
-    }
-}
-
-/// Everything was told to stop.
-struct Stopped;
-
-/// A task that works until nothing waits. Whatever becomes of it, each piece of work is counted exactly once.
-struct Task {
-    queue: Arc<Queue>,
-    number: u64,
-    stopped: oneshot::Receiver<()>,
-    /// Whether it has not looked for work yet: until it has, no other needs to be started.
-    is_starting: bool,
-    /// Whether it has work that is not counted.
-    is_open: bool,
-}
-
-/// Never while the state is locked: a runtime that shuts down drops the task here and now.
-fn start(task: Option<Task>) {
-    if let Some(task) = task {
-        tokio::spawn(task.run());
-    }
-}
-
-impl Task {
-    async fn run(mut self) {
-        // Behind the requests that have arrived meanwhile: their work is done in one go.
-        tokio::task::yield_now().await;
-        while let Some(mut work) = self.next() {
-            let mut work = pin!(contained_future(work.as_mut()));
-            let begun = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
-            let outcome = match begun {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => {
-                    // This takes a while. What waits must not wait for it.
-                    let other = self.queue.task_for(&mut self.queue.state());
-                    start(other);
-                    tokio::select! {
-                        biased;
-                        _ = &mut self.stopped => return,
-                        outcome = work => outcome,
-                    }
-                }
-            };
-            self.close(outcome.unwrap_or(Outcome::Lost));
-            // Work that never waits must not keep this thread from the connections.
-            tokio::task::consume_budget().await;
-        }
-    }
-
-    /// Takes the next work; if there is none, this task is none of the queue's any more.
-    fn next(&mut self) -> Option<Work> {
-        let mut state = self.queue.state();
-        if mem::take(&mut self.is_starting) {
-            state.is_starting = false;
-        }
-        let next = state.waiting.pop_front();
-        match next {
-            Some(_) => self.is_open = true,
-            None => state.end_task(self.number),
-        }
-        next
-    }
-
-    /// Counts what became of its work.
-    fn close(&mut self, outcome: Outcome) {
-        self.is_open = false;
-        let mut state = self.queue.state();
-        state.close(outcome);
-        self.queue.tell_if_idle(&state);
-        drop(state);
-        outcome.tell();
-    }
-}
-
-impl Drop for Task {
-    /// At its end, or when it was stopped, or the runtime was.
-    fn drop(&mut self) {
-        if self.is_open {
-            self.close(Outcome::Lost);
-        }
-        let mut state = self.queue.state();
-        if self.is_starting {
-            state.is_starting = false;
-        }
-        state.end_task(self.number);
-        if state.tasks.is_empty() && !state.waiting.is_empty() {
-            // The runtime is shutting down. What waits holds the service, and the service what waits: so it would for ever.
-            self.queue.lose_waiting(state);
+            self.queue.give_back();
         }
     }
 }
@@ -369,6 +84,8 @@ impl Drop for Task {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -437,27 +154,6 @@ mod tests {
         assert!(!drain.is_finished());
         drop(place);
         assert_eq!(drain.await.unwrap(), 0);
-    }
-
-    #[tokio::test]
-    async fn one_task_does_what_need_not_wait_and_another_begins_only_if_something_waits() {
-        let delivery = Delivery::new(100, 3);
-        let tasks = || delivery.0.state().tasks.len();
-        for _ in 0..50 {
-            delivery.reserve().unwrap().accept(async { Outcome::Delivered });
-            assert_eq!(tasks(), 1);
-        }
-        delivery.0.is_idle().await;
-        tokio::task::yield_now().await;
-        assert_eq!(tasks(), 0);
-        for expected in [1, 2, 3, 3] {
-            delivery.reserve().unwrap().accept(pending());
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
-            }
-            assert_eq!(tasks(), expected);
-        }
-        assert_eq!(delivery.ledger(), Ledger { accepted: 54, delivered: 50, waiting: 4, ..Ledger::default() });
     }
 
     #[tokio::test]

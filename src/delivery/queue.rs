@@ -1,0 +1,282 @@
+//! [`Queue`]: what waits for its turn, and each [`Task`] that works until nothing does. One lock is over all of it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::ledger::{Ledger, Outcome};
+use crate::contain::contained_future;
+
+/// What waits, who works, and how much there may be of both.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// How much there may be in all: waiting, and being done.
+    places: usize,
+    /// How much is done at once.
+    at_once: usize,
+    state: Mutex<State>,
+    /// Whether there is nothing left to wait for.
+    idle: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    ledger: Ledger,
+    /// Places that somebody holds who has not decided yet.
+    reserved: usize,
+    waiting: VecDeque<Work>,
+    /// The tasks that work, by number, each with what stops it.
+    tasks: Vec<(u64, oneshot::Sender<()>)>,
+    last_task: u64,
+    /// Whether a task was started that has not looked for work yet.
+    is_starting: bool,
+    is_stopped: bool,
+}
+
+type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+impl Queue {
+    /// Up to `waiting` pieces of work wait while up to `at_once` are done.
+    pub(super) fn new(waiting: usize, at_once: usize) -> Self {
+        Self { places: waiting.saturating_add(at_once), at_once, state: Mutex::default(), idle: Notify::new() }
+    }
+
+    pub(super) fn ledger(&self) -> Ledger {
+        self.state().ledger
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing between two counts of one piece of work can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_if_idle(&self, state: &State) {
+        if state.taken() == 0 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Reserves a place, until work is accepted for it or it is given back.
+    pub(super) fn reserve(&self) -> Result<(), Full> {
+        let mut state = self.state();
+        if state.taken() >= self.places {
+            return Err(Full);
+        }
+        state.reserved += 1;
+        Ok(())
+    }
+
+    /// Gives back a place that was reserved.
+    pub(super) fn give_back(&self) {
+        let mut state = self.state();
+        state.reserved -= 1;
+        self.tell_if_idle(&state);
+    }
+
+    /// Accepts work for a place that was reserved. `Err` if everything was told to stop: then it is lost.
+    pub(super) fn accept(self: &Arc<Self>, work: Work) -> Result<Option<Task>, Stopped> {
+        let mut state = self.state();
+        state.reserved -= 1;
+        state.ledger.accept();
+        if state.is_stopped {
+            state.ledger.close(Outcome::Lost);
+            return Err(Stopped);
+        }
+        state.waiting.push_back(work);
+        // Before anybody else sees what waits: it is never without a task.
+        Ok(self.task_for(&mut state))
+    }
+
+    /// A task, if something waits that nobody will take, and there are not too many.
+    fn task_for(self: &Arc<Self>, state: &mut State) -> Option<Task> {
+        if state.waiting.is_empty() || state.is_starting || state.tasks.len() >= self.at_once {
+            return None;
+        }
+        let (stop, stopped) = oneshot::channel();
+        state.is_starting = true;
+        state.last_task += 1;
+        state.tasks.push((state.last_task, stop));
+        Some(Task { queue: Arc::clone(self), number: state.last_task, stopped, is_starting: true, is_open: false })
+    }
+
+    /// Waits until no place is taken.
+    pub(super) async fn is_idle(&self) {
+        loop {
+            // Before the look, so that nothing is missed in between.
+            let told = self.idle.notified();
+            if self.state().taken() == 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Tells every task to stop. What waits is lost, and whatever is accepted from now on.
+    pub(super) fn stop(&self) {
+        let mut state = self.state();
+        state.is_stopped = true;
+        let tasks = mem::take(&mut state.tasks);
+        self.lose_waiting(state);
+        for (_, stop) in tasks {
+            // It may be done by now.
+            let _ = stop.send(());
+        }
+    }
+
+    /// Nobody will do what waits.
+    fn lose_waiting(&self, mut state: MutexGuard<'_, State>) {
+        let waiting = mem::take(&mut state.waiting);
+        waiting.iter().for_each(|_| state.ledger.close(Outcome::Lost));
+        self.tell_if_idle(&state);
+        drop(state);
+        waiting.iter().for_each(|_| Outcome::Lost.tell());
+    }
+}
+
+impl State {
+    /// How many places are taken.
+    fn taken(&self) -> usize {
+        self.reserved.saturating_add(usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX))
+    }
+
+    fn end_task(&mut self, number: u64) {
+        // Not there if it was told to stop.
+        if let Some(place) = self.tasks.iter().position(|(task, _)| *task == number) {
+            self.tasks.swap_remove(place);
+        }
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("ledger", &self.ledger).field("tasks", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Every place is taken.
+pub(super) struct Full;
+
+/// Everything was told to stop.
+pub(super) struct Stopped;
+
+/// A task that works until nothing waits. Whatever becomes of it, each piece of work is counted exactly once.
+pub(super) struct Task {
+    queue: Arc<Queue>,
+    number: u64,
+    stopped: oneshot::Receiver<()>,
+    /// Whether it has not looked for work yet: until it has, no other needs to be started.
+    is_starting: bool,
+    /// Whether it has work that is not counted.
+    is_open: bool,
+}
+
+/// Never while the state is locked: a runtime that shuts down drops the task here and now.
+pub(super) fn start(task: Option<Task>) {
+    if let Some(task) = task {
+        tokio::spawn(task.run());
+    }
+}
+
+impl Task {
+    async fn run(mut self) {
+        // Behind the requests that have arrived meanwhile: their work is done in one go.
+        tokio::task::yield_now().await;
+        while let Some(mut work) = self.next() {
+            let mut work = pin!(contained_future(work.as_mut()));
+            let begun = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+            let outcome = match begun {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => {
+                    // This takes a while. What waits must not wait for it.
+                    let other = self.queue.task_for(&mut self.queue.state());
+                    start(other);
+                    tokio::select! {
+                        biased;
+                        _ = &mut self.stopped => return,
+                        outcome = work => outcome,
+                    }
+                }
+            };
+            self.close(outcome.unwrap_or(Outcome::Lost));
+            // Work that never waits must not keep this thread from the connections.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Takes the next work; if there is none, this task is none of the queue's any more.
+    fn next(&mut self) -> Option<Work> {
+        let mut state = self.queue.state();
+        if mem::take(&mut self.is_starting) {
+            state.is_starting = false;
+        }
+        let next = state.waiting.pop_front();
+        match next {
+            Some(_) => self.is_open = true,
+            None => state.end_task(self.number),
+        }
+        next
+    }
+
+    /// Counts what became of its work.
+    fn close(&mut self, outcome: Outcome) {
+        self.is_open = false;
+        let mut state = self.queue.state();
+        state.ledger.close(outcome);
+        self.queue.tell_if_idle(&state);
+        drop(state);
+        outcome.tell();
+    }
+}
+
+impl Drop for Task {
+    /// At its end, or when it was stopped, or the runtime was.
+    fn drop(&mut self) {
+        if self.is_open {
+            self.close(Outcome::Lost);
+        }
+        let mut state = self.queue.state();
+        if self.is_starting {
+            state.is_starting = false;
+        }
+        state.end_task(self.number);
+        if state.tasks.is_empty() && !state.waiting.is_empty() {
+            // The runtime is shutting down. What waits holds the service, and the service what waits: so it would for ever.
+            self.queue.lose_waiting(state);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::delivery::Delivery;
+
+    #[tokio::test]
+    async fn one_task_does_what_need_not_wait_and_another_begins_only_if_something_waits() {
+        let delivery = Delivery::new(100, 3);
+        let tasks = || delivery.0.state().tasks.len();
+        for _ in 0..50 {
+            delivery.reserve().unwrap().accept(async { Outcome::Delivered });
+            assert_eq!(tasks(), 1);
+        }
+        delivery.0.is_idle().await;
+        tokio::task::yield_now().await;
+        assert_eq!(tasks(), 0);
+        for expected in [1, 2, 3, 3] {
+            delivery.reserve().unwrap().accept(pending());
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(tasks(), expected);
+        }
+        assert_eq!(delivery.ledger(), Ledger { accepted: 54, delivered: 50, waiting: 4, ..Ledger::default() });
+    }
+}
