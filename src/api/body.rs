@@ -3,24 +3,23 @@
 //! The order of the checks is a promise: 406, 415, 413 and 408, 400. What fails is answered here, and no answer quotes
 //! what was sent.
 
-use std::borrow::Cow;
-use std::fmt;
+mod fields;
+mod json;
+mod multipart;
+mod urlencoded;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_core::Stream as _;
-use percent_encoding::percent_decode;
 use poem::http::HeaderMap;
 use poem::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
-use poem::web::Multipart;
-use poem::{Body, FromRequest, Request, RequestBody};
+use poem::{Body, Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 
+pub(super) use self::fields::{Fields, Value};
 use super::schema::{Answer, FieldErrors};
 use crate::wait::within;
 
@@ -54,40 +53,6 @@ impl MediaType {
         let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
         let essence = value.split(';').next().unwrap_or_default().trim();
         Self::ALL.into_iter().find(|media_type| essence.eq_ignore_ascii_case(media_type.name()))
-    }
-}
-
-/// A value of a body, as far as a field can be made of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    /// Text.
-    Text(String),
-    /// A JSON number, as it was written.
-    Number(String),
-    /// JSON's `null`.
-    Null,
-    /// Anything else: an object, an array, a truth value, a file, bytes that are not UTF-8.
-    Other,
-}
-
-/// The fields of a body that any operation reads. Of several with one name, the last; others are ignored.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Fields {
-    pub(super) email: Option<Value>,
-    pub(super) token: Option<Value>,
-    pub(super) password: Option<Value>,
-}
-
-impl Fields {
-    /// Sets a field, if it is one.
-    fn set(&mut self, name: &str, value: impl FnOnce() -> Value) {
-        let field = match name {
-            "email" => &mut self.email,
-            "token" => &mut self.token,
-            "password" => &mut self.password,
-            _ => return,
-        };
-        *field = Some(value());
     }
 }
 
@@ -160,10 +125,10 @@ async fn fields(request: &Request, body: Body) -> Result<Fields, Answer> {
         _ if bytes.is_empty() => Ok(Fields::default()),
         None => Err(Answer::UnsupportedMediaType),
         _ if bytes.trim_ascii().is_empty() => Err(Answer::ParseError),
-        Some(MediaType::Json) => read_json(&bytes),
-        Some(MediaType::UrlEncoded) => Ok(read_urlencoded(&bytes)),
+        Some(MediaType::Json) => json::read(&bytes),
+        Some(MediaType::UrlEncoded) => Ok(urlencoded::read(&bytes)),
         // In a box: it is seldom, and so large that all else would be copied more slowly for its sake.
-        Some(MediaType::Multipart) => Box::pin(read_multipart(request, bytes)).await,
+        Some(MediaType::Multipart) => Box::pin(multipart::read(request, bytes)).await,
     }
 }
 
@@ -199,119 +164,6 @@ async fn read_nothing(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Ans
         }
     }
     Ok(Vec::new())
-}
-
-/// Reads a JSON object. A member is kept as it was written until it is known that somebody wants it: so a number keeps its
-/// digits, and an unknown member costs nothing.
-fn read_json(bytes: &[u8]) -> Result<Fields, Answer> {
-    serde_json::from_slice(bytes).map_err(|_| {
-        let document = serde_json::from_slice::<&RawValue>(bytes);
-        let is_other = document.is_ok_and(|document| !document.get().starts_with('{'));
-        if is_other { Answer::NotAnObject } else { Answer::ParseError }
-    })
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
-    }
-}
-
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Fields;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Fields, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(Name(name)) = members.next_key()? {
-            let raw: &RawValue = members.next_value()?;
-            fields.set(&name, || json_value(raw));
-        }
-        Ok(fields)
-    }
-}
-
-/// The name of a member, copied only if it has escapes.
-#[derive(Deserialize)]
-struct Name<'j>(#[serde(borrow)] Cow<'j, str>);
-
-fn json_value(raw: &RawValue) -> Value {
-    let raw = raw.get();
-    match raw.as_bytes().first() {
-        Some(b'"') => json_text(raw).map_or(Value::Other, Value::Text),
-        Some(b'-' | b'0'..=b'9') => Value::Number(raw.to_owned()),
-        Some(b'n') => Value::Null,
-        _ => Value::Other,
-    }
-}
-
-/// The text of a JSON string. `None` for one with half of a surrogate pair: it is JSON and no text (RFC 8259, section 8.2).
-fn json_text(raw: &str) -> Option<String> {
-    // Without an escape, as tokens and most of all else are, it stands there as it is.
-    match raw.strip_prefix('"')?.strip_suffix('"')? {
-        plain if !plain.as_bytes().contains(&b'\\') => Some(plain.to_owned()),
-        _ => serde_json::from_str(raw).ok(),
-    }
-}
-
-/// Reads `name=value&..`. Bytes that are not UTF-8 are no text: replacing them would store another password than was
-/// sent.
-fn read_urlencoded(bytes: &[u8]) -> Fields {
-    let decode = |text: &[u8]| {
-        let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-        let decoded: Vec<u8> = percent_decode(&spaced).collect();
-        String::from_utf8(decoded).ok()
-    };
-    let mut fields = Fields::default();
-    for pair in bytes.split(|byte| *byte == b'&') {
-        let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-        let Some(name) = decode(&pair[..equals]) else { continue };
-        let value = || decode(pair.get(equals + 1..).unwrap_or_default()).map_or(Value::Other, Value::Text);
-        fields.set(&name, value);
-    }
-    fields
-}
-
-async fn read_multipart(request: &Request, mut bytes: Vec<u8>) -> Result<Fields, Answer> {
-    clean_part_headers(request.headers(), &mut bytes);
-    let mut body = RequestBody::new(Body::from_vec(bytes));
-    let mut parts =
-        <Multipart as FromRequest>::from_request(request, &mut body).await.map_err(|_| Answer::ParseError)?;
-    let mut fields = Fields::default();
-    while let Some(part) = parts.next_field().await.map_err(|_| Answer::ParseError)? {
-        let Some(name) = part.name().map(str::to_owned) else { continue };
-        let is_file = part.file_name().is_some();
-        let content = part.bytes().await.map_err(|_| Answer::ParseError)?;
-        fields.set(&name, || match String::from_utf8(content) {
-            Ok(text) if !is_file => Value::Text(text),
-            _ => Value::Other,
-        });
-    }
-    Ok(fields)
-}
-
-/// A browser writes the name of a field as it is, but for quotes and line ends (HTML, 4.10.21.8), and the parser takes no
-/// control characters in the headers of a part. No name that anybody wants has one, so they may as well be others.
-fn clean_part_headers(headers: &HeaderMap, body: &mut [u8]) {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let parameters = content_type.split(';').filter_map(|parameter| parameter.split_once('='));
-    let mut boundaries = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"));
-    let Some((_, boundary)) = boundaries.next() else { return };
-    let delimiter = format!("--{}\r\n", boundary.trim().trim_matches('"'));
-
-    let mut in_headers = false;
-    for line in body.split_inclusive_mut(|byte| *byte == b'\n') {
-        in_headers = line == delimiter.as_bytes() || (in_headers && !line.trim_ascii().is_empty());
-        if in_headers {
-            let text = line.len().saturating_sub(b"\r\n".len());
-            line[..text].iter_mut().filter(|byte| byte.is_ascii_control()).for_each(|byte| *byte = b'?');
-        }
-    }
 }
 
 /// Whether `Accept` admits `application/json` (RFC 9110, section 12.5.1): the most specific range that fits decides.
@@ -372,110 +224,6 @@ mod tests {
             "nonsense",
         ] {
             assert!(!accepts(value), "{value}");
-        }
-    }
-
-    #[test]
-    fn json_members() {
-        let text = |text: &str| Value::Text(text.to_owned());
-        for (json, value) in [
-            (r#""a\u00e9""#, text("a\u{e9}")),
-            ("\"\u{e9}\u{7f}\u{1f980}'\"", text("\u{e9}\u{7f}\u{1f980}'")),
-            (r#""\"""#, text("\"")),
-            (r#""\\""#, text("\\")),
-            (r#""""#, text("")),
-            ("12345678901234567890.50", Value::Number("12345678901234567890.50".to_owned())),
-            ("-1e5", Value::Number("-1e5".to_owned())),
-            ("null", Value::Null),
-            ("[1]", Value::Other),
-            (r#"{"email":1}"#, Value::Other),
-            ("true", Value::Other),
-            (r#""\ud800""#, Value::Other),
-            (r#""first","email":"last""#, text("last")),
-            (r#""first","other":"last""#, text("first")),
-        ] {
-            let fields = Fields { email: Some(value), ..Fields::default() };
-            for name in ["email", "\\u0065mail"] {
-                assert_eq!(read_json(format!(" {{ \"{name}\" :{json}}} ").as_bytes()).unwrap(), fields, "{json}");
-            }
-        }
-        let fields = read_json(br#"{"token":"t","password":"p","Email":1,"":2}"#).unwrap();
-        assert_eq!(fields, Fields { email: None, token: Some(text("t")), password: Some(text("p")) });
-        assert_eq!(read_json(b"{}").unwrap(), Fields::default());
-    }
-
-    #[test]
-    fn json_that_is_none() {
-        let deep_lists = "[".repeat(16_000);
-        let deep_objects = "{\"a\":".repeat(3_000);
-        for body in [
-            "  ",
-            "{",
-            "{}x",
-            "{'email':'a'}",
-            "{email:1}",
-            "{\"a\":1,}",
-            "\u{feff}{}",
-            "nul",
-            "NaN",
-            "01",
-            "\"a\nb\"",
-            "{\"email\":\"a\nb\"}",
-            "{\"email\":\"a\0b\"}",
-            "{\"email\":\"ab}",
-            "{\"a\":\"\\x\"}",
-            &deep_lists,
-            &deep_objects,
-        ] {
-            assert!(matches!(read_json(body.as_bytes()), Err(Answer::ParseError)), "{body:.20}");
-        }
-        assert!(matches!(read_json(b"{\"email\":\"\xff\"}"), Err(Answer::ParseError)));
-        assert!(matches!(read_json(b"{\0\"\0e\0"), Err(Answer::ParseError)), "UTF-16");
-        for body in ["null", "[]", "1", "\"text\"", "true", " [{}] "] {
-            assert!(matches!(read_json(body.as_bytes()), Err(Answer::NotAnObject)), "{body}");
-        }
-        let nested = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
-        assert!(read_json(nested.as_bytes()).is_ok(), "what nobody wants may be as deep as it likes");
-    }
-
-    #[test]
-    fn urlencoded_pairs() {
-        let text = |text: &str| Some(Value::Text(text.to_owned()));
-        for (body, value) in [
-            ("email=x+y%2B%20", text("x y+ ")),
-            ("email=1&&email=2", text("2")),
-            ("email=%zz", text("%zz")),
-            ("email=h=i", text("h=i")),
-            ("email", text("")),
-            ("%65m%61il=1", text("1")),
-            ("email=%FF", Some(Value::Other)),
-            ("=d&e=mail&Email=1&%FF=1", None),
-            ("", None),
-        ] {
-            assert_eq!(read_urlencoded(body.as_bytes()), Fields { email: value, ..Fields::default() }, "{body}");
-        }
-        assert_eq!(read_urlencoded(b"email=\xe9").email, Some(Value::Other));
-        assert_eq!(
-            read_urlencoded(b"password=p&token=t"),
-            Fields { email: None, token: text("t"), password: text("p") }
-        );
-    }
-
-    #[test]
-    fn headers_of_parts_are_cleaned_and_contents_are_not() {
-        let sent = "--b\r\nName: a\u{1}\t\u{7f}\0b\r\n\r\n\u{1}--b\r\n\u{2}\r\n\r\n\0\r\n--b\r\n\u{3}\r\n\n\u{4}\r\n--b--\u{5}";
-        let cleaned = "--b\r\nName: a????b\r\n\r\n\u{1}--b\r\n\u{2}\r\n\r\n\0\r\n--b\r\n?\r\n\n\u{4}\r\n--b--\u{5}";
-        for (content_type, expected) in [
-            ("multipart/form-data; boundary=b", cleaned),
-            ("multipart/form-data; charset=utf-8; Boundary = \"b\"", cleaned),
-            ("multipart/form-data; boundary=c", sent),
-            ("multipart/form-data", sent),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-            let mut body = sent.as_bytes().to_vec();
-            clean_part_headers(&headers, &mut body);
-            assert_eq!(String::from_utf8(body).unwrap(), expected, "{content_type}");
         }
     }
 }

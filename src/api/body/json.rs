@@ -1,0 +1,137 @@
+//! Bodies that are `application/json` (RFC 8259).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::fields::{Fields, Value};
+use crate::api::schema::Answer;
+
+/// Reads a JSON object. A member is kept as it was written until it is known that somebody wants it: so a number keeps its
+/// digits, and an unknown member costs nothing.
+pub(super) fn read(bytes: &[u8]) -> Result<Fields, Answer> {
+    serde_json::from_slice(bytes).map_err(|_| {
+        let document = serde_json::from_slice::<&RawValue>(bytes);
+        let is_other = document.is_ok_and(|document| !document.get().starts_with('{'));
+        if is_other { Answer::NotAnObject } else { Answer::ParseError }
+    })
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(Name(name)) = members.next_key()? {
+            let raw: &RawValue = members.next_value()?;
+            fields.set(&name, || json_value(raw));
+        }
+        Ok(fields)
+    }
+}
+
+/// The name of a member, copied only if it has escapes.
+#[derive(Deserialize)]
+struct Name<'j>(#[serde(borrow)] Cow<'j, str>);
+
+fn json_value(raw: &RawValue) -> Value {
+    let raw = raw.get();
+    match raw.as_bytes().first() {
+        Some(b'"') => json_text(raw).map_or(Value::Other, Value::Text),
+        Some(b'-' | b'0'..=b'9') => Value::Number(raw.to_owned()),
+        Some(b'n') => Value::Null,
+        _ => Value::Other,
+    }
+}
+
+/// The text of a JSON string. `None` for one with half of a surrogate pair: it is JSON and no text (RFC 8259, section 8.2).
+fn json_text(raw: &str) -> Option<String> {
+    // Without an escape, as tokens and most of all else are, it stands there as it is.
+    match raw.strip_prefix('"')?.strip_suffix('"')? {
+        plain if !plain.as_bytes().contains(&b'\\') => Some(plain.to_owned()),
+        _ => serde_json::from_str(raw).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_members() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        for (json, value) in [
+            (r#""a\u00e9""#, text("a\u{e9}")),
+            ("\"\u{e9}\u{7f}\u{1f980}'\"", text("\u{e9}\u{7f}\u{1f980}'")),
+            (r#""\"""#, text("\"")),
+            (r#""\\""#, text("\\")),
+            (r#""""#, text("")),
+            ("12345678901234567890.50", Value::Number("12345678901234567890.50".to_owned())),
+            ("-1e5", Value::Number("-1e5".to_owned())),
+            ("null", Value::Null),
+            ("[1]", Value::Other),
+            (r#"{"email":1}"#, Value::Other),
+            ("true", Value::Other),
+            (r#""\ud800""#, Value::Other),
+            (r#""first","email":"last""#, text("last")),
+            (r#""first","other":"last""#, text("first")),
+        ] {
+            let fields = Fields { email: Some(value), ..Fields::default() };
+            for name in ["email", "\\u0065mail"] {
+                assert_eq!(read(format!(" {{ \"{name}\" :{json}}} ").as_bytes()).unwrap(), fields, "{json}");
+            }
+        }
+        let fields = read(br#"{"token":"t","password":"p","Email":1,"":2}"#).unwrap();
+        assert_eq!(fields, Fields { email: None, token: Some(text("t")), password: Some(text("p")) });
+        assert_eq!(read(b"{}").unwrap(), Fields::default());
+    }
+
+    #[test]
+    fn json_that_is_none() {
+        let deep_lists = "[".repeat(16_000);
+        let deep_objects = "{\"a\":".repeat(3_000);
+        for body in [
+            "  ",
+            "{",
+            "{}x",
+            "{'email':'a'}",
+            "{email:1}",
+            "{\"a\":1,}",
+            "\u{feff}{}",
+            "nul",
+            "NaN",
+            "01",
+            "\"a\nb\"",
+            "{\"email\":\"a\nb\"}",
+            "{\"email\":\"a\0b\"}",
+            "{\"email\":\"ab}",
+            "{\"a\":\"\\x\"}",
+            &deep_lists,
+            &deep_objects,
+        ] {
+            assert!(matches!(read(body.as_bytes()), Err(Answer::ParseError)), "{body:.20}");
+        }
+        assert!(matches!(read(b"{\"email\":\"\xff\"}"), Err(Answer::ParseError)));
+        assert!(matches!(read(b"{\0\"\0e\0"), Err(Answer::ParseError)), "UTF-16");
+        for body in ["null", "[]", "1", "\"text\"", "true", " [{}] "] {
+            assert!(matches!(read(body.as_bytes()), Err(Answer::NotAnObject)), "{body}");
+        }
+        let nested = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
+        assert!(read(nested.as_bytes()).is_ok(), "what nobody wants may be as deep as it likes");
+    }
+}
