@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::load::{Connection, Load, post};
 use super::rounds::{Comparison, in_turns};
 use super::server;
-use super::users::{Users, address, reset};
+use super::users::{Users, address, over_quota, reset};
 
 /// Enough for every core to have something to do at any moment.
 const CONNECTIONS: usize = 64;
@@ -32,18 +32,22 @@ pub struct Effort {
 #[derive(Clone, Copy)]
 pub enum Endpoint {
     Validate,
+    /// Every request leads to a mail.
     RequestKnown,
+    /// Nearly none does: the address is over its quota.
+    RequestSuppressed,
     RequestUnknown,
 }
 
 impl Endpoint {
-    pub const ALL: [Self; 3] = [Self::Validate, Self::RequestKnown, Self::RequestUnknown];
+    pub const ALL: [Self; 4] = [Self::Validate, Self::RequestKnown, Self::RequestSuppressed, Self::RequestUnknown];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Validate => "POST /validate_token/",
-            Self::RequestKnown => "POST /, an address of a user",
-            Self::RequestUnknown => "POST /, an address of nobody",
+            Self::RequestKnown => "POST /, a user, a mail each time",
+            Self::RequestSuppressed => "POST /, a user over the quota",
+            Self::RequestUnknown => "POST /, nobody",
         }
     }
 
@@ -51,7 +55,7 @@ impl Endpoint {
     fn request(self, reset: &PasswordReset, users: &Users, number: usize) -> Vec<u8> {
         match self {
             Self::Validate => post("/validate_token", &token_body(reset, users, number, "")),
-            Self::RequestKnown => post("/", &format!(r#"{{"email":"{}"}}"#, address(number))),
+            Self::RequestKnown | Self::RequestSuppressed => post("/", &format!(r#"{{"email":"{}"}}"#, address(number))),
             Self::RequestUnknown => post("/", &format!(r#"{{"email":"{}"}}"#, address(number + 10 * CONNECTIONS))),
         }
     }
@@ -71,7 +75,10 @@ pub fn runtime() -> Runtime {
 /// Answers a second of a core: ours, and those of a bare endpoint.
 pub fn throughput(runtime: &Runtime, endpoint: Endpoint, effort: Effort) -> Comparison {
     let users = Users::new(CONNECTIONS);
-    let reset = reset(&users);
+    let reset = match endpoint {
+        Endpoint::RequestSuppressed => over_quota(&users),
+        _ => reset(&users),
+    };
     let requests: Vec<_> = (0..CONNECTIONS).map(|number| endpoint.request(&reset, &users, number)).collect();
     let (mut ours, mut bare) = runtime.block_on(async {
         let ours = server::ours(reset.clone()).await;

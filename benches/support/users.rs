@@ -94,18 +94,25 @@ impl UserStore for Users {
     }
 }
 
-/// All that a password reset needs but a handler of the mail. Quotas are on, so that what they cost is measured; those of
-/// clients are so generous that none here meets one. That of mails is the usual one: whoever asks again and again for one
-/// address gets it three mails an hour.
+/// All that a password reset needs but a handler of the mail. Quotas are on, so that what they cost is measured; but so
+/// generous that none here is met.
 pub fn builder(users: &Users) -> PasswordResetBuilder {
     let quota = Quota::per(u16::MAX, Duration::from_secs(1));
+    let quotas = Quotas::default().request_per_client(quota).mails_per_address(quota);
     PasswordReset::builder(users.clone(), SigningKey::from_bytes(MASTER).unwrap())
         .link("https://app.example.com/reset-password#token={token}")
         .linked_handlers(false)
-        .quotas(Quotas::default().request_per_client(quota).validate_per_client(quota).confirm_per_client(quota))
+        .quotas(quotas.validate_per_client(quota).confirm_per_client(quota))
 }
 
 /// A password reset whose mails go nowhere, at once.
 pub fn reset(users: &Users) -> PasswordReset {
     builder(users).on_reset_token_created(async |_| {}).build().unwrap()
+}
+
+/// One with the usual quota of mails: whoever asks again and again for one address gets it three an hour.
+pub fn over_quota(users: &Users) -> PasswordReset {
+    let quota = Quota::per(u16::MAX, Duration::from_secs(1));
+    let usual = Quotas::default().request_per_client(quota);
+    builder(users).quotas(usual).on_reset_token_created(async |_| {}).build().unwrap()
 }
