@@ -65,6 +65,7 @@ pub(crate) fn finished_request(outcome: &'static str) {
     #[cfg(feature = "metrics")]
     metrics::gauge!(WAITING).decrement(1);
     match outcome {
+        "delivered" => count!(REQUESTS, "outcome" => "delivered"),
         "ineligible" => count!(REQUESTS, "outcome" => "ineligible"),
         "suppressed" => count!(REQUESTS, "outcome" => "suppressed"),
         _ => count!(REQUESTS, "outcome" => outcome),

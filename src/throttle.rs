@@ -284,17 +284,19 @@ impl Throttles {
         let Some(quota) = self.quotas.of(scope) else { return Verdict::Within };
         let key = key();
         match &self.custom {
-            Some(custom) if self.away.left().is_none() => match self.ask(&**custom, &key, quota).await {
-                Ok(verdict) => verdict,
-                Err(error) => {
-                    tracing::error!(reason = reason(&error, []), "the throttle failed; counting in memory for a while");
-                    counters::failed_throttle();
-                    self.away.begin(AWAY_FOR);
-                    self.memory.count_now(&key, quota)
-                }
-            },
+            // In a box: it is large, and mostly there is none to ask.
+            Some(custom) if self.away.left().is_none() => Box::pin(self.count_with(&**custom, &key, quota)).await,
             _ => self.memory.count_now(&key, quota),
         }
+    }
+
+    async fn count_with(&self, custom: &dyn DynThrottle, key: &ThrottleKey, quota: Quota) -> Verdict {
+        self.ask(custom, key, quota).await.unwrap_or_else(|error| {
+            tracing::error!(reason = reason(&error, []), "the throttle failed; counting in memory for a while");
+            counters::failed_throttle();
+            self.away.begin(AWAY_FOR);
+            self.memory.count_now(key, quota)
+        })
     }
 
     async fn ask(&self, custom: &dyn DynThrottle, key: &ThrottleKey, quota: Quota) -> Result<Verdict, BoxError> {

@@ -1,6 +1,7 @@
 //! Waiting: for what has a limit, and until a moment that rarely comes.
 
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -14,10 +15,30 @@ use tokio::time::{Instant, timeout};
 /// What is ready at once, as most is that is waited for here, costs no timer. Pinned by the caller: a future that is handed
 /// on by value has its size twice in that of the caller.
 pub(crate) async fn within<F: Future + Unpin>(limit: Duration, mut future: F) -> Result<F::Output, Elapsed> {
-    match poll_fn(|context| Poll::Ready(Pin::new(&mut future).poll(context))).await {
+    match once(&mut future).await {
         Poll::Ready(output) => Ok(output),
-        Poll::Pending => timeout(limit, future).await,
+        // In a box: a timer is large, and seldom needed.
+        Poll::Pending => Box::pin(timeout(limit, future)).await,
     }
+}
+
+/// Polls a future once.
+pub(crate) async fn once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
+}
+
+/// Lets the tasks that are ready run first. Unlike one that yields to the runtime, a task that waits for its turn here can
+/// have it on another thread, should one of the others block this one.
+pub(crate) async fn next_turn() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A moment that something lasts until. As long as there is none, looking for it writes nothing that other cores read.

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use futures_core::Stream as _;
 use poem::http::HeaderMap;
 use poem::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
@@ -128,7 +129,7 @@ async fn fields(request: &Request, body: Body) -> Result<Fields, Answer> {
         Some(MediaType::Json) => json::read(&bytes),
         Some(MediaType::UrlEncoded) => Ok(urlencoded::read(&bytes)),
         // In a box: it is seldom, and so large that all else would be copied more slowly for its sake.
-        Some(MediaType::Multipart) => Box::pin(multipart::read(request, bytes)).await,
+        Some(MediaType::Multipart) => Box::pin(multipart::read(request, bytes.into())).await,
     }
 }
 
@@ -137,23 +138,31 @@ fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn read_limited(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Answer> {
+async fn read_limited(announced: Option<u64>, body: Body) -> Result<Bytes, Answer> {
     if announced.is_some_and(|bytes| bytes > MAX_BODY_BYTES as u64) {
         return Err(Answer::BodyTooLarge);
     }
     let mut chunks = pin!(body.into_bytes_stream());
-    let mut bytes = Vec::with_capacity(announced.unwrap_or(0) as usize);
+    // Most bodies come in one piece, and are read where they are.
+    let mut bytes = Bytes::new();
     while let Some(chunk) = poll_fn(|context| chunks.as_mut().poll_next(context)).await {
         let chunk = chunk.map_err(|_| Answer::ParseError)?;
         if bytes.len() + chunk.len() > MAX_BODY_BYTES {
             return Err(Answer::BodyTooLarge);
         }
-        bytes.extend_from_slice(&chunk);
+        bytes = if bytes.is_empty() { chunk } else { append(bytes, &chunk) };
     }
     Ok(bytes)
 }
 
-async fn read_nothing(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Answer> {
+/// One after the other, in room that grows so that many small pieces are not copied again and again.
+fn append(bytes: Bytes, chunk: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::from(bytes);
+    bytes.extend_from_slice(chunk);
+    bytes.freeze()
+}
+
+async fn read_nothing(announced: Option<u64>, body: Body) -> Result<Bytes, Answer> {
     if announced.is_some_and(|bytes| bytes > 0) {
         return Err(Answer::UnsupportedMediaType);
     }
@@ -163,11 +172,15 @@ async fn read_nothing(announced: Option<u64>, body: Body) -> Result<Vec<u8>, Ans
             return Err(Answer::UnsupportedMediaType);
         }
     }
-    Ok(Vec::new())
+    Ok(Bytes::new())
 }
 
 /// Whether `Accept` admits `application/json` (RFC 9110, section 12.5.1): the most specific range that fits decides.
 fn accepts_json(headers: &HeaderMap) -> bool {
+    // As most do, it asks for nothing in particular.
+    if !headers.contains_key(ACCEPT) {
+        return true;
+    }
     let mut ranges = headers.get_all(ACCEPT).iter().flat_map(|line| line.to_str().unwrap_or_default().split(','));
     let mut decision: Option<(u8, bool)> = None;
     let mut any = false;

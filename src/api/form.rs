@@ -89,7 +89,7 @@ fn text(value: Option<Value>) -> Result<String, &'static str> {
 }
 
 fn trim(text: String) -> String {
-    let trimmed = text.trim_matches(|letter: char| letter.is_ascii_whitespace());
+    let trimmed = text.trim_ascii();
     if trimmed.len() == text.len() { text } else { trimmed.to_owned() }
 }
 

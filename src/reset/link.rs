@@ -9,7 +9,8 @@ const PLACEHOLDER: &str = "{token}";
 
 /// An address with a place for the token in it.
 pub(super) struct Link {
-    template: String,
+    /// What stands before, between and after the places for the token.
+    pieces: Vec<String>,
 }
 
 impl Link {
@@ -26,10 +27,11 @@ impl Link {
         };
         // What stands before an @ looks like a host to a reader and is none.
         let is_host = !authority.host().is_empty() && !authority.as_str().contains('@');
+        let link = || Self { pieces: template.split(PLACEHOLDER).map(str::to_owned).collect() };
         match scheme {
             _ if !is_host => Err(Problem::LinkNotAbsolute { link: template }),
-            "https" => Ok(Self { template }),
-            "http" if is_loopback(authority.host()) => Ok(Self { template }),
+            "https" => Ok(link()),
+            "http" if is_loopback(authority.host()) => Ok(link()),
             "http" => Err(Problem::LinkNotHttps { link: template }),
             _ => Err(Problem::LinkNotAbsolute { link: template }),
         }
@@ -37,7 +39,7 @@ impl Link {
 
     /// The link with this token. A token has no character that a URL would want escaped.
     pub(super) fn with(&self, token: &ResetToken) -> ResetToken {
-        ResetToken::new(self.template.replace(PLACEHOLDER, token.expose()))
+        ResetToken::new(self.pieces.join(token.expose()))
     }
 }
 
@@ -59,6 +61,7 @@ mod tests {
             "http://localhost:3000/reset-password#token={token}",
             "http://127.0.0.1/{token}",
             "http://[::1]:3000/{token}",
+            "https://app.example.com/{token}/?again={token}",
         ] {
             let made = Link::parse(Some(link.to_owned())).ok().unwrap().with(&ResetToken::new("a.b.c"));
             assert_eq!(made.expose(), link.replace("{token}", "a.b.c"));

@@ -60,7 +60,7 @@ impl PasswordReset {
     /// [`SendError::Issue`] if no token can be issued to this user, [`SendError::Unavailable`] if the queue is full or
     /// the service is shutting down, [`SendError::Handlers`] if a handler failed: then the log says which, and why.
     pub async fn send(&self, user: &StoredUser, lifetime: Option<time::Duration>) -> Result<(), SendError> {
-        let event = self.issue(user, lifetime)?;
+        let event = Arc::new(self.issue(user, lifetime)?);
         let place = self.inner.place().map_err(|_| SendError::Unavailable)?;
         let (tell, told) = oneshot::channel();
         let inner = Arc::clone(&self.inner);
@@ -120,15 +120,16 @@ impl Inner {
             tracing::info!("an address is over its quota: no mail");
             return Outcome::Suppressed;
         }
-        // In a box: it is large, and mostly there is nobody to send mail to.
-        Box::pin(self.deliver(eligible, client)).await
+        self.deliver(eligible, client).await
     }
 
     /// Issues a token to each, and runs the handlers.
     async fn deliver(&self, users: Vec<StoredUser>, client: Client) -> Outcome {
         let mut outcome = Outcome::Delivered;
         for user in users {
-            let delivered = match self.issue(user, self.lifetime, client.clone()) {
+            // In an arc before anything is waited for: what an event holds is large.
+            let event = self.issue(user, self.lifetime, client.clone()).map(Arc::new);
+            let delivered = match event {
                 Ok(event) => self.announce(event).await,
                 Err(error) => {
                     tracing::error!(reason = %error, "no token could be issued");
@@ -175,8 +176,8 @@ impl Inner {
         }
     }
 
-    async fn announce(&self, event: ResetTokenCreated) -> Outcome {
-        match self.handlers.announce(Arc::new(event)).await {
+    async fn announce(&self, event: Arc<ResetTokenCreated>) -> Outcome {
+        match self.handlers.announce(event).await {
             0 => Outcome::Delivered,
             _ => Outcome::Failed,
         }

@@ -13,8 +13,10 @@ use crate::api::schema::Answer;
 /// Reads a JSON object. A member is kept as it was written until it is known that somebody wants it: so a number keeps its
 /// digits, and an unknown member costs nothing.
 pub(super) fn read(bytes: &[u8]) -> Result<Fields, Answer> {
-    serde_json::from_slice(bytes).map_err(|_| {
-        let document = serde_json::from_slice::<&RawValue>(bytes);
+    // Once for the whole: the parser would look at each text by itself.
+    let text = str::from_utf8(bytes).map_err(|_| Answer::ParseError)?;
+    serde_json::from_str(text).map_err(|_| {
+        let document = serde_json::from_str::<&RawValue>(text);
         let is_other = document.is_ok_and(|document| !document.get().starts_with('{'));
         if is_other { Answer::NotAnObject } else { Answer::ParseError }
     })
