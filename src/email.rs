@@ -23,16 +23,14 @@ impl EmailAddress {
     /// Reads an address. ASCII white space around it is dropped. Letters beyond ASCII are allowed in the domain, and in
     /// the local part if `international` (RFC 6531).
     pub(crate) fn parse(text: &str, international: bool) -> Option<Self> {
-        let text = text.trim_matches(|letter: char| letter.is_ascii_whitespace());
-        let (local, domain) = text.split_once('@')?;
-        let fits = text.len() <= MAX_EMAIL_BYTES;
-        (fits && is_local_part(local, international) && is_domain(domain)).then(|| Self(text.to_owned()))
+        let text = text.trim_ascii();
+        is_address(text, international).then(|| Self(text.to_owned()))
     }
 
     /// Whether `text` is, as it stands, an address that mail can be sent to: letters of any script, and nothing that
     /// means something in the header of a mail.
     pub(crate) fn is_mailable(text: &str) -> bool {
-        Self::parse(text, true).is_some_and(|address| address.as_str() == text)
+        is_address(text, true)
     }
 
     /// The address as it was typed.
@@ -76,13 +74,28 @@ fn fold(text: &str) -> Cow<'_, str> {
     folded.nfkc().collect()
 }
 
+fn is_address(text: &str, international: bool) -> bool {
+    let parts = || text.split_once(|letter| letter == '@');
+    text.len() <= MAX_EMAIL_BYTES
+        && parts().is_some_and(|(local, domain)| is_local_part(local, international) && is_domain(domain))
+}
+
+/// Atoms between dots.
 fn is_local_part(local: &str, international: bool) -> bool {
     let in_atom = |letter: char| {
         letter.is_ascii_alphanumeric()
             || is_atom_punctuation(letter)
             || (international && !letter.is_ascii() && is_word_character(letter))
     };
-    local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(in_atom))
+    let mut in_an_atom = false;
+    for letter in local.chars() {
+        match letter {
+            '.' if in_an_atom => in_an_atom = false,
+            _ if in_atom(letter) => in_an_atom = true,
+            _ => return false,
+        }
+    }
+    in_an_atom
 }
 
 /// What may stand in a local part beside letters and digits (RFC 5322, section 3.2.3).
@@ -110,19 +123,25 @@ fn is_atom_punctuation(letter: char) -> bool {
     )
 }
 
-/// `localhost`, or labels of which the last has two characters or more.
+/// `localhost`, or labels between dots, of which the last has two characters or more.
 fn is_domain(domain: &str) -> bool {
     if domain.eq_ignore_ascii_case("localhost") {
         return true;
     }
-    let is_label = |label: &str| {
-        (1..=MAX_LABEL_CHARS).contains(&label.chars().count())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.chars().all(|letter| letter == '-' || is_word_character(letter))
-    };
-    domain.split('.').all(is_label)
-        && domain.rsplit_once('.').is_some_and(|(_, top_level)| top_level.chars().count() > 1)
+    let (mut labels, mut chars_of_label, mut last) = (1, 0, '.');
+    for letter in domain.chars() {
+        match letter {
+            '.' if chars_of_label > 0 && last != '-' => (labels, chars_of_label) = (labels + 1, 0),
+            '-' if chars_of_label > 0 => chars_of_label += 1,
+            _ if is_word_character(letter) => chars_of_label += 1,
+            _ => return false,
+        }
+        if chars_of_label > MAX_LABEL_CHARS {
+            return false;
+        }
+        last = letter;
+    }
+    labels > 1 && chars_of_label > 1 && last != '-'
 }
 
 /// A letter or digit of any script, or a mark that belongs to one; no separator, control or format character.
