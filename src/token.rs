@@ -40,7 +40,6 @@ mod jws;
 use std::fmt;
 
 use jsonwebtoken::{Algorithm, Header};
-use serde::Serialize;
 use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime};
 
@@ -217,12 +216,7 @@ fn header(key: &SigningKey) -> Vec<u8> {
     let mut header = Header::new(Algorithm::HS256);
     header.typ = Some(TYPE.to_owned());
     header.kid = Some(key.id().to_owned());
-    json(&header)
-}
-
-/// The header or the claims as JSON.
-fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("strings and numbers serialize")
+    serde_json::to_vec(&header).expect("strings serialize")
 }
 
 /// The binding of a user: what must not change for a token to stay good.

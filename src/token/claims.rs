@@ -18,6 +18,9 @@ pub(super) const BINDING_BYTES: usize = 16;
 /// How many letters of base64url that makes.
 const BINDING_LETTERS: usize = 22;
 
+/// Room for the JSON of most claims: whose id is a UUID take 137 bytes.
+const USUAL_JSON_BYTES: usize = 144;
+
 /// What a reset token says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claims {
@@ -28,7 +31,7 @@ pub(super) struct Claims {
 }
 
 /// The claims as they stand in a token: all required, no others, none twice.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Json<'t> {
     #[serde(borrow)]
@@ -43,13 +46,20 @@ struct Json<'t> {
 
 impl Claims {
     pub(super) fn to_json(&self) -> Vec<u8> {
-        super::json(&Json {
-            sub: self.user_id.as_str().into(),
-            iat: self.issued_at,
-            exp: self.expires_at,
-            aud: AUDIENCE.into(),
-            bnd: BASE64_URL_SAFE_NO_PAD.encode(self.binding).into(),
-        })
+        let mut bnd = [0; BINDING_LETTERS];
+        BASE64_URL_SAFE_NO_PAD.encode_slice(self.binding, &mut bnd).expect("16 bytes are 22 letters");
+        // Member by member: to a serializer each name and each text of ours is a string that may need escapes.
+        let mut json = Vec::with_capacity(USUAL_JSON_BYTES);
+        json.extend_from_slice(br#"{"sub":"#);
+        write(&mut json, self.user_id.as_str());
+        json.extend_from_slice(br#","iat":"#);
+        write(&mut json, &self.issued_at);
+        json.extend_from_slice(br#","exp":"#);
+        write(&mut json, &self.expires_at);
+        json.extend_from_slice(br#","aud":"password-reset","bnd":""#);
+        json.extend_from_slice(&bnd);
+        json.extend_from_slice(br#""}"#);
+        json
     }
 
     /// Reads claims in any order and spacing that JSON allows. `None` if one is missing, unknown, repeated, of the wrong
@@ -81,6 +91,10 @@ impl Claims {
         let user_id = UserId::new(&sub)?;
         (aud == AUDIENCE).then_some(Self { user_id, issued_at: iat, expires_at: exp, binding })
     }
+}
+
+fn write(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(json, value).expect("strings and numbers serialize");
 }
 
 /// A number of ten digits, as every second of the years 2001 to 2286 has, and what follows it. `None` for any other

@@ -27,6 +27,9 @@ const USUAL_CLAIMS_BYTES: usize = 256;
 pub(crate) struct JwsKey {
     /// With the dot that ends it.
     header: String,
+    /// Its end, where the headers of two keys differ: so a ring of many is searched without comparing what is the same in
+    /// all.
+    end: Option<[u8; 8]>,
     /// Every token of this key begins with the same 65 bytes: a whole block of SHA-256 that is computed once.
     mac: Hmac<Sha256>,
 }
@@ -35,8 +38,14 @@ impl JwsKey {
     /// `header` is the JSON of the JOSE header.
     pub(crate) fn new(header: &[u8], mac: Hmac<Sha256>) -> Self {
         let header = BASE64_URL_SAFE_NO_PAD.encode(header) + ".";
-        let mac = mac.chain_update(&header);
-        Self { header, mac }
+        let (mac, end) = (mac.chain_update(&header), header.as_bytes().last_chunk().copied());
+        Self { header, end, mac }
+    }
+
+    /// What follows the header, if the token has that of this key.
+    fn after_header<'t>(&self, token: &'t str) -> Option<&'t str> {
+        let (header, rest) = token.split_at_checked(self.header.len())?;
+        (header.as_bytes().last_chunk() == self.end.as_ref() && header == self.header).then_some(rest)
     }
 
     /// Signs `claims`.
@@ -84,8 +93,7 @@ pub(crate) fn open<'t>(keys: &[JwsKey], token: &'t str) -> Result<Opened<'t>, Re
     if token.len() > MAX_TOKEN_BYTES {
         return Err(Refusal::TooLong);
     }
-    let after_header = |key: &JwsKey| token.strip_prefix(key.header.as_str());
-    let found = keys.iter().enumerate().find_map(|(key, known)| Some((key, after_header(known)?)));
+    let found = keys.iter().enumerate().find_map(|(key, known)| Some((key, known.after_header(token)?)));
     let Some((key, rest)) = found else {
         return Err(if token.matches('.').count() < 2 { Refusal::Malformed } else { Refusal::Header });
     };
