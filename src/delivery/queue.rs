@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::ledger::{Ledger, Outcome};
 use crate::contain::contained_future;
+use crate::wait::{next_turn, once};
 
 /// What waits, who works, and how much there may be of both.
 #[derive(Debug)]
@@ -176,8 +177,21 @@ pub(super) struct Task {
     is_open: bool,
 }
 
+/// Starts a task for work that was accepted just now: behind the requests that have arrived meanwhile, so that their work
+/// is done in one go.
+///
 /// Never while the state is locked: a runtime that shuts down drops the task here and now.
 pub(super) fn start(task: Option<Task>) {
+    if let Some(task) = task {
+        tokio::spawn(async {
+            tokio::task::yield_now().await;
+            task.run().await;
+        });
+    }
+}
+
+/// The same for work that has waited long enough.
+fn start_now(task: Option<Task>) {
     if let Some(task) = task {
         tokio::spawn(task.run());
     }
@@ -185,17 +199,20 @@ pub(super) fn start(task: Option<Task>) {
 
 impl Task {
     async fn run(mut self) {
-        // Behind the requests that have arrived meanwhile: their work is done in one go.
-        tokio::task::yield_now().await;
         while let Some(mut work) = self.next() {
             let mut work = pin!(contained_future(work.as_mut()));
-            let begun = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+            let mut begun = once(&mut work).await;
+            if begun.is_pending() {
+                // A handler that need not wait has run by then.
+                next_turn().await;
+                begun = once(&mut work).await;
+            }
             let outcome = match begun {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => {
                     // This takes a while. What waits must not wait for it.
                     let other = self.queue.task_for(&mut self.queue.state());
-                    start(other);
+                    start_now(other);
                     tokio::select! {
                         biased;
                         _ = &mut self.stopped => return,

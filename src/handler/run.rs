@@ -13,6 +13,7 @@ use crate::counters;
 use crate::error::BoxError;
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto};
 use crate::reason::reason;
+use crate::wait::{next_turn, within};
 
 /// Why a handler came to no end of its own.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -91,7 +92,10 @@ impl Handlers {
     async fn run<E: Event>(&self, entry: &Entry<E>, event: &Arc<E>) -> Result<(), BoxError> {
         let (call, event) = (Arc::clone(&entry.call), Arc::clone(event));
         let task = tokio::spawn(async move { call(event).await }.in_current_span());
-        match tokio::time::timeout(self.0.timeout, AbortOnDropHandle::new(task)).await {
+        let mut task = AbortOnDropHandle::new(task);
+        // A handler that need not wait has run when this task's turn comes again, and costs no timer.
+        next_turn().await;
+        match within(self.0.timeout, &mut task).await {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => {
                 let failure = if error.is_panic() { HandlerFailure::Panicked } else { HandlerFailure::Dropped };
