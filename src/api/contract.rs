@@ -56,9 +56,9 @@ impl<E: Endpoint> Endpoint for HttpContractEndpoint<E> {
         }
         let is_options = request.method() == Method::OPTIONS;
         let is_ours = is_ours(request.uri().path());
-        let call = self.endpoint.call(request);
+        let call = Box::pin(self.endpoint.call(request));
         async move {
-            let mut response = match contained_future(std::pin::pin!(call)).await {
+            let mut response = match contained_future(call).await {
                 Ok(Ok(output)) => output.into_response(),
                 Ok(Err(error)) => answer(error, is_ours, is_options),
                 Err(Panicked) => Answer::Failed.into_response(),
