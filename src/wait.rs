@@ -96,6 +96,13 @@ mod tests {
         assert_eq!(begun.elapsed().as_secs(), 1);
     }
 
+    #[tokio::test]
+    async fn a_turn_comes_after_that_of_a_task_which_is_ready() {
+        let task = tokio::spawn(async {});
+        next_turn().await;
+        assert!(task.is_finished());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_moment_comes_and_can_be_called_off() {
         let until = Until::never();

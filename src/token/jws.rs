@@ -163,6 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_known_by_the_whole_of_its_header() {
+        let headers = [br#"{"kid":"1","typ":"a"}"#, br#"{"kid":"2","typ":"a"}"#, br#"{"kid":"1","typ":"b"}"#];
+        let keys = headers.map(|header| JwsKey::new(header, Hmac::new_from_slice(header).unwrap()));
+        for (number, key) in keys.iter().enumerate() {
+            assert_eq!(open(&keys, &key.seal(b"{}")).unwrap().key, number);
+        }
+    }
+
+    #[test]
     fn what_is_not_three_parts_is_malformed() {
         let keys = [JwsKey::new(b"{}", Hmac::new_from_slice(b"k").unwrap())];
         for (token, refusal) in [
