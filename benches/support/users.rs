@@ -28,8 +28,9 @@ pub struct Users(Arc<Shared>);
 /// No user comes or goes; each has a lock of their own, as rows of a database have.
 #[derive(Default)]
 struct Shared {
-    by_id: HashMap<String, RwLock<StoredUser>>,
-    by_email: HashMap<String, Vec<String>>,
+    rows: Vec<RwLock<StoredUser>>,
+    by_id: HashMap<String, usize>,
+    by_email: HashMap<String, Vec<usize>>,
     was_called: AtomicBool,
 }
 
@@ -42,16 +43,20 @@ impl Users {
     /// A user for each of these addresses, among which there may be equal ones.
     pub fn with_addresses(addresses: impl Iterator<Item = String>) -> Self {
         let mut shared = Shared::default();
-        for (id, email) in addresses.enumerate() {
-            let user = StoredUser::new(id, email.as_str(), hash());
-            shared.by_id.insert(id.to_string(), RwLock::new(user));
-            shared.by_email.entry(email).or_default().push(id.to_string());
+        for (row, email) in addresses.enumerate() {
+            shared.rows.push(RwLock::new(StoredUser::new(row, email.as_str(), hash())));
+            shared.by_id.insert(row.to_string(), row);
+            shared.by_email.entry(email).or_default().push(row);
         }
         Self(Arc::new(shared))
     }
 
     pub fn get(&self, id: &str) -> Option<StoredUser> {
-        Some(self.0.by_id.get(id)?.read().unwrap().clone())
+        Some(self.row(*self.0.by_id.get(id)?))
+    }
+
+    fn row(&self, row: usize) -> StoredUser {
+        self.0.rows[row].read().unwrap().clone()
     }
 
     /// Whether anybody asked. No count: cores would wait for each other to add to it.
@@ -71,8 +76,9 @@ impl UserStore for Users {
 
     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, Infallible> {
         self.called();
-        let ids = self.0.by_email.get(&email.to_lowercase()).map_or(&[][..], Vec::as_slice);
-        Ok(ids.iter().filter_map(|id| self.get(id)).collect())
+        // Nobody here asks in another spelling.
+        let rows = self.0.by_email.get(email).map_or(&[][..], Vec::as_slice);
+        Ok(rows.iter().map(|row| self.row(*row)).collect())
     }
 
     async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, Infallible> {
@@ -83,7 +89,7 @@ impl UserStore for Users {
     async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, Infallible> {
         self.called();
         let Some(row) = self.0.by_id.get(user.id()) else { return Ok(Swap::Stale) };
-        let mut row = row.write().unwrap();
+        let mut row = self.0.rows[*row].write().unwrap();
         let is_same = row.password_hash().map(PasswordHash::expose) == user.password_hash().map(PasswordHash::expose)
             && row.email() == user.email();
         if !is_same {
