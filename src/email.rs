@@ -74,6 +74,7 @@ fn fold(text: &str) -> Cow<'_, str> {
     folded.nfkc().collect()
 }
 
+/// Whether this is an address as it stands.
 fn is_address(text: &str, international: bool) -> bool {
     let parts = || text.split_once(|letter| letter == '@');
     text.len() <= MAX_EMAIL_BYTES

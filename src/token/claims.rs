@@ -18,7 +18,7 @@ pub(super) const BINDING_BYTES: usize = 16;
 /// How many letters of base64url that makes.
 const BINDING_LETTERS: usize = 22;
 
-/// Room for the JSON of most claims: whose id is a UUID take 137 bytes.
+/// Room for the JSON of most claims: with a UUID for an id it takes 134 bytes.
 const USUAL_JSON_BYTES: usize = 144;
 
 /// What a reset token says.

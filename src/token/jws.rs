@@ -70,8 +70,8 @@ pub(crate) struct Opened<'t> {
 }
 
 impl Opened<'_> {
-    /// What `read` makes of the decoded claims. `None` unless they are in the one spelling without padding and stray bits (RFC 4648, sections
-    /// 3.2 and 3.5; RFC 7515, section 2).
+    /// What `read` makes of the decoded claims. `None` unless they are in the one spelling without padding and stray bits
+    /// (RFC 4648, sections 3.2 and 3.5; RFC 7515, section 2).
     #[inline]
     pub(crate) fn decoded<T>(&self, read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         let (mut short, mut long) = ([0; USUAL_CLAIMS_BYTES], Vec::new());
