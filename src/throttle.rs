@@ -347,6 +347,17 @@ mod tests {
         assert_ne!(key("192.0.2.7"), key("192.0.2.8"));
     }
 
+    /// Two keys that differ could still both be misspelt; what is counted elsewhere goes by the spelling.
+    #[test]
+    fn a_key_is_spelled_as_is_promised() {
+        let spelled = |purpose, address: &str| ThrottleKey::of_client(purpose, address.parse().ok()).to_string();
+        assert_eq!(spelled("login", "192.0.2.7"), "login/192.0.2.7");
+        assert_eq!(spelled("validate", "2001:db8:1:2:3:4:5:6"), "validate/2001:db8:1:2::/64");
+        assert_eq!(spelled("confirm", "no address"), "confirm/unknown");
+        let mac = std::array::from_fn(|place| place as u8);
+        assert_eq!(ThrottleKey::of_address(&mac).to_string(), "mail/000102030405060708090a0b0c0d0e0f");
+    }
+
     #[test]
     fn quotas_that_make_no_sense_cannot_be_made() {
         for quota in [
