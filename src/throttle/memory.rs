@@ -225,6 +225,15 @@ mod tests {
         }
     }
 
+    /// Free counters say nought throughout, the tag and the end of the window too.
+    #[test]
+    fn a_free_counter_is_nobodys_in_the_first_second_either() {
+        let (mut bucket, quota) = (Bucket::default(), Quota::per_minute(1).unwrap());
+        assert_eq!(bucket.count(0, Duration::ZERO, quota), Verdict::Within);
+        let retry_after = Duration::from_secs(60);
+        assert_eq!(bucket.count(0, Duration::from_secs(1), quota), Verdict::Over { retry_after });
+    }
+
     /// What a table of so many buckets takes up when every bucket is needed. An allocator adds 16 bytes to a block.
     fn bytes(buckets: usize) -> usize {
         buckets * (size_of::<Option<Box<Bucket>>>() + size_of::<Bucket>() + 16)
