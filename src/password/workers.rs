@@ -147,8 +147,10 @@ impl Drop for Thread {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
+    use std::task::{Context, Waker};
     use std::time::Duration;
 
     use super::*;
@@ -255,19 +257,19 @@ mod tests {
         quiet(&workers).await;
     }
 
-    /// A runtime that is shut down takes its threads along; the next one starts others.
+    /// A runtime that has been shut down drops what was to run on a thread of its own; the next one starts others.
     #[test]
     fn threads_that_never_began_do_not_count() {
         let workers = Workers::new();
         for _ in 0..2 * workers.queue.most {
-            let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-            let (finish, may_finish) = mpsc::channel::<()>();
-            runtime.spawn_blocking(move || may_finish.recv());
-            let place = workers.enter().unwrap();
-            runtime.spawn(async move { place.run(|| ()).await });
-            runtime.block_on(tokio::task::yield_now());
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let handle = runtime.handle().clone();
             runtime.shutdown_background();
-            drop(finish);
+            let _context = handle.enter();
+            let place = workers.enter().unwrap();
+            let run = pin!(place.run(|| ()));
+            assert!(run.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert_eq!(workers.threads(), 0);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let place = workers.enter().unwrap();
