@@ -171,13 +171,17 @@ mod tests {
     #[test]
     fn what_is_no_json_or_not_ours_is_refused() {
         let json = |sub: &str, iat: &str, aud: &str, bnd: &str| {
-            format!(r#"{{"sub":"{sub}","iat":{iat},"exp":2,"aud":"{aud}","bnd":"{bnd}"}}"#)
+            // An expiry of ten digits, as in all of ours: with another, what reads only those would not get to the rest.
+            format!(r#"{{"sub":"{sub}","iat":{iat},"exp":1800003600,"aud":"{aud}","bnd":"{bnd}"}}"#)
         };
         let good = json("7", "1", AUDIENCE, BND);
         assert!(Claims::from_json(good.as_bytes()).is_some());
         for json in [
             json("7", "01", AUDIENCE, BND),
             json("7", "0180000000", AUDIENCE, BND),
+            json("7", ":800000000", AUDIENCE, BND),
+            json("7", "1:00000000", AUDIENCE, BND),
+            json("7", "1/00000000", AUDIENCE, BND),
             json("7", "18000:0000", AUDIENCE, BND),
             json("7", "18000/0000", AUDIENCE, BND),
             json("7", "+1", AUDIENCE, BND),
