@@ -28,11 +28,10 @@ impl UserId {
         let is_plain = text
             .iter()
             .fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte) & (*byte != b'\\') & (*byte != b'"'));
-        match text.len() {
-            _ if !is_plain => None,
-            1..=SHORT => Self::short(text),
-            _ => Self::new(std::str::from_utf8(text).ok()?),
+        if !is_plain || text.is_empty() {
+            return None;
         }
+        Self::short(text).or_else(|| Self::new(std::str::from_utf8(text).ok()?))
     }
 
     /// `None` if it is not short.
