@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 use doubles::{builder, key, no_mail, people};
 use poem_password_reset::{BuildError, PasswordPolicy, PasswordReset, Problem};
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 fn problem(error: BuildError) -> Problem {
     assert_eq!(error.problems().len(), 1, "{error}");
@@ -18,6 +18,18 @@ fn problem(error: BuildError) -> Problem {
 #[test]
 fn a_builder_with_all_it_needs_builds() {
     builder(people()).on_reset_token_created(no_mail).build().unwrap();
+}
+
+#[test]
+fn tokens_are_good_for_as_long_as_is_told() {
+    let now = OffsetDateTime::UNIX_EPOCH;
+    let good = || builder(people()).clock(move || now).on_reset_token_created(no_mail);
+    for (builder, lifetime) in [(good(), Duration::HOUR), (good().lifetime(Duration::MINUTE), Duration::MINUTE)] {
+        let reset = builder.build().unwrap();
+        assert_eq!(reset.lifetime(), lifetime);
+        let event = reset.issue(&people().get("1").unwrap(), None).unwrap();
+        assert_eq!(event.expires_at(), now + lifetime);
+    }
 }
 
 #[test]
