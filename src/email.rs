@@ -76,9 +76,9 @@ fn fold(text: &str) -> Cow<'_, str> {
 
 /// Whether this is an address as it stands.
 fn is_address(text: &str, international: bool) -> bool {
-    let parts = || text.split_once(|letter| letter == '@');
+    let parts = text.split_once('@');
     text.len() <= MAX_EMAIL_BYTES
-        && parts().is_some_and(|(local, domain)| is_local_part(local, international) && is_domain(domain))
+        && parts.is_some_and(|(local, domain)| is_local_part(local, international) && is_domain(domain))
 }
 
 /// Atoms between dots.
