@@ -103,12 +103,21 @@ impl UserStore for Users {
 /// All that a password reset needs but a handler of the mail. Quotas are on, so that what they cost is measured; but so
 /// generous that none here is met.
 pub fn builder(users: &Users) -> PasswordResetBuilder {
-    let quota = Quota::per(u16::MAX, Duration::from_secs(1));
-    let quotas = Quotas::default().request_per_client(quota).mails_per_address(quota);
     PasswordReset::builder(users.clone(), SigningKey::from_bytes(MASTER).unwrap())
         .link("https://app.example.com/reset-password#token={token}")
         .linked_handlers(false)
-        .quotas(quotas.validate_per_client(quota).confirm_per_client(quota))
+        .quotas(generous_to_clients().mails_per_address(generous()))
+}
+
+/// As much as a quota can be.
+fn generous() -> Option<Quota> {
+    Quota::per(u16::MAX, Duration::from_secs(1))
+}
+
+/// Quotas that no client here meets, with the usual one of mails.
+fn generous_to_clients() -> Quotas {
+    let quota = generous();
+    Quotas::default().request_per_client(quota).validate_per_client(quota).confirm_per_client(quota)
 }
 
 /// A password reset whose mails go nowhere, at once.
@@ -118,7 +127,5 @@ pub fn reset(users: &Users) -> PasswordReset {
 
 /// One with the usual quota of mails: whoever asks again and again for one address gets it three an hour.
 pub fn over_quota(users: &Users) -> PasswordReset {
-    let quota = Quota::per(u16::MAX, Duration::from_secs(1));
-    let usual = Quotas::default().request_per_client(quota);
-    builder(users).quotas(usual).on_reset_token_created(async |_| {}).build().unwrap()
+    builder(users).quotas(generous_to_clients()).on_reset_token_created(async |_| {}).build().unwrap()
 }
