@@ -63,9 +63,8 @@ impl Argon2id {
     fn output(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], length: usize) -> Result<Output, BoxError> {
         let mut memory = Lent { idle: &self.idle, blocks: self.idle().pop().unwrap_or_default() };
         let blocks = argon2.params().block_count();
-        if memory.blocks.len() < blocks {
-            memory.blocks.resize(blocks, Block::new());
-        }
+        let room = memory.blocks.len().max(blocks);
+        memory.blocks.resize(room, Block::new());
         let mut buffer = [0; Output::MAX_LENGTH];
         let output = buffer.get_mut(..length).ok_or("a password hash is longer than the form of PHC allows")?;
         argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, &mut memory.blocks)?;
