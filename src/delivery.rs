@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 pub use self::ledger::Ledger;
 pub(crate) use self::ledger::Outcome;
@@ -61,10 +61,14 @@ pub(crate) struct Place {
 
 impl Place {
     /// Accepts `work` and returns at once; it is done when it is its turn, whatever becomes of the caller.
-    pub(crate) fn accept(mut self, work: impl Future<Output = Outcome> + Send + 'static) {
+    pub(crate) fn accept<F>(mut self, work: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
         self.is_reserved = false;
-        // In a box: what is handed from task to task is copied each time.
-        let accepted = self.queue.accept(Box::pin(work.in_current_span()));
+        let span = Span::current();
+        // What waits is small. What does the work is eight times as large, and made when its turn has come.
+        let accepted = self.queue.accept(Box::new(|| Box::pin(work().instrument(span))));
         counters::accepted_request();
         match accepted {
             Ok(task) => start(task),
@@ -99,7 +103,7 @@ mod tests {
         let delivery = Delivery::new(100, 2);
         let outcomes = [Outcome::Delivered, Outcome::Failed, Outcome::Ineligible, Outcome::Suppressed, Outcome::Lost];
         for (at, outcome) in outcomes.into_iter().cycle().take(50).enumerate() {
-            delivery.reserve().unwrap().accept(async move {
+            delivery.reserve().unwrap().accept(move || async move {
                 tokio::time::sleep(Duration::from_millis(at as u64)).await;
                 outcome
             });
@@ -123,10 +127,10 @@ mod tests {
     async fn a_full_queue_takes_no_more() {
         let delivery = Delivery::new(3, 2);
         for _ in 0..2 {
-            delivery.reserve().unwrap().accept(pending());
+            delivery.reserve().unwrap().accept(pending);
         }
         for _ in 0..3 {
-            delivery.reserve().expect("three may wait").accept(pending());
+            delivery.reserve().expect("three may wait").accept(pending);
         }
         assert!(delivery.reserve().is_none());
         assert_eq!(delivery.ledger().accepted, 5);
@@ -162,7 +166,7 @@ mod tests {
         for round in 1..=3 {
             loop {
                 if let Some(place) = delivery.reserve() {
-                    place.accept(async { panic!("as planned") });
+                    place.accept(|| async { panic!("as planned") });
                     break;
                 }
                 tokio::task::yield_now().await;
@@ -174,17 +178,31 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn work_that_panics_takes_nothing_with_it() {
+        let delivery = Delivery::new(10, 1);
+        let accept = |panics: bool| {
+            delivery.reserve().unwrap().accept(move || async move {
+                assert!(!panics, "as planned");
+                Outcome::Delivered
+            });
+        };
+        [false, true, false, true, false].into_iter().for_each(accept);
+        assert_eq!(delivery.drain(Duration::MAX).await, 0);
+        assert_eq!(delivery.ledger(), Ledger { accepted: 5, delivered: 3, lost: 2, ..Ledger::default() });
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_drain_reports_what_it_dropped_and_what_cannot_be_stopped_and_nothing_from_before() {
         let delivery = Delivery::new(10, 2);
         for _ in 0..3 {
-            delivery.reserve().unwrap().accept(async { Outcome::Lost });
+            delivery.reserve().unwrap().accept(|| async { Outcome::Lost });
         }
         while delivery.ledger().waiting > 0 {
             tokio::task::yield_now().await;
         }
         let ((hold, held), (begin, begun)) = (std::sync::mpsc::channel::<()>(), oneshot::channel());
-        delivery.reserve().unwrap().accept(async move {
+        delivery.reserve().unwrap().accept(move || async move {
             begin.send(()).unwrap();
             // Nothing that a task may do: it blocks its thread.
             let _ = held.recv();
@@ -192,7 +210,7 @@ mod tests {
         });
         begun.await.unwrap();
         for _ in 0..2 {
-            delivery.reserve().unwrap().accept(pending());
+            delivery.reserve().unwrap().accept(pending);
         }
         assert_eq!(delivery.drain(Duration::ZERO).await, 3);
         assert_eq!(delivery.ledger(), Ledger { accepted: 6, lost: 5, waiting: 1, ..Ledger::default() });
@@ -209,7 +227,7 @@ mod tests {
         let accept = |polls: usize| {
             for _ in 0..5 {
                 let held = Arc::clone(&held);
-                delivery.reserve().unwrap().accept(async move {
+                delivery.reserve().unwrap().accept(move || async move {
                     pending::<()>().await;
                     drop(held);
                     Outcome::Delivered
@@ -235,7 +253,7 @@ mod tests {
         let runtimes = [(), ()].map(|()| tokio::runtime::Builder::new_current_thread().build().unwrap());
         for (runtime, accepted) in runtimes.iter().zip([1, 2]) {
             runtime.block_on(async {
-                (0..accepted).for_each(|_| delivery.reserve().unwrap().accept(pending()));
+                (0..accepted).for_each(|_| delivery.reserve().unwrap().accept(pending));
                 for _ in 0..10 {
                     tokio::task::yield_now().await;
                 }
@@ -253,7 +271,7 @@ mod tests {
         let delivery = Delivery::new(10, 2);
         let place = delivery.reserve().unwrap();
         assert_eq!(delivery.drain(Duration::ZERO).await, 0, "a place is not accepted yet");
-        place.accept(async { Outcome::Delivered });
+        place.accept(|| async { Outcome::Delivered });
         assert_eq!(delivery.ledger(), Ledger { accepted: 1, lost: 1, ..Ledger::default() });
     }
 
@@ -261,7 +279,7 @@ mod tests {
     async fn a_drain_returns_by_its_deadline_and_reports_what_it_dropped() {
         let delivery = Delivery::new(100, 2);
         for _ in 0..10 {
-            delivery.reserve().unwrap().accept(async {
+            delivery.reserve().unwrap().accept(|| async {
                 tokio::time::sleep(Duration::from_secs(10)).await;
                 Outcome::Delivered
             });

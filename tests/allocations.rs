@@ -1,4 +1,5 @@
-//! Refusing a forged token allocates nothing: garbage cannot be made expensive. Nor does taking a good one.
+//! Refusing a forged token allocates nothing: garbage cannot be made expensive. Nor does taking a good one. And a request
+//! that waits for its turn takes little.
 //!
 //! In a binary of its own, because its allocator counts.
 
@@ -8,43 +9,54 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 
-use poem_password_reset::{KeyRing, Refusal, SigningKey, StoredUser, TokenCodec};
+use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::throttle::Quotas;
+use poem_password_reset::{Client, KeyRing, PasswordReset, Refusal, SigningKey, StoredUser, TokenCodec};
 use time::{Duration, OffsetDateTime};
 
 thread_local! {
     /// Of this thread alone: what the test harness does meanwhile is not counted.
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that were allocated and not freed.
+    static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
 
 impl Counting {
-    fn count() {
+    fn count(allocated: usize) {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        HELD.set(HELD.get().wrapping_add(allocated));
+    }
+
+    fn freed(bytes: usize) {
+        HELD.set(HELD.get().wrapping_sub(bytes));
     }
 }
 
 // SAFETY: every call is handed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::count();
+        Self::count(layout.size());
         // SAFETY: the caller's promises are those that `System` wants.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        Self::count();
+        Self::count(layout.size());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        Self::count();
+        Self::count(size);
+        Self::freed(layout.size());
         // SAFETY: as above.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        Self::freed(layout.size());
         // SAFETY: as above.
         unsafe { System.dealloc(block, layout) }
     }
@@ -128,4 +140,27 @@ fn nor_does_a_good_token_unless_its_id_is_long() {
         let (count, bound) = allocations(|| codec.bind(claims, user));
         assert_eq!((count, bound.unwrap().user().id()), (0, id));
     }
+}
+
+/// A burst of requests must not take the memory: of what does the work, each has none before its turn.
+#[tokio::test]
+async fn a_request_that_waits_takes_few_bytes() {
+    const REQUESTS: usize = 1_000;
+    let reset = PasswordReset::builder(MemoryUsers::new([ann()]), SigningKey::generate().unwrap())
+        .link("https://app.example.com/reset#token={token}")
+        .quotas(Quotas::off())
+        .linked_handlers(false)
+        .on_reset_token_created(async |_| {})
+        .build()
+        .unwrap();
+    let ask = async || reset.request("ann@example.com", Client::none()).await.unwrap();
+    // The task that does the work, and room in the queue.
+    ask().await;
+    let before = HELD.get();
+    for _ in 0..REQUESTS {
+        ask().await;
+    }
+    let held = HELD.get() - before;
+    assert_eq!(reset.ledger().waiting, 1_001, "nothing here yields to the task that does the work");
+    assert!(held / REQUESTS < 256, "{held} bytes for {REQUESTS} requests");
 }

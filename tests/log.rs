@@ -20,6 +20,7 @@ use poem_password_reset::{
     BoxError, Client, NewPassword, PasswordHash, PrePasswordReset, ResetApi, ResetTokenCreated, StoredUser, Swap,
     UserStore, Veto,
 };
+use tracing::{Instrument as _, info_span};
 
 #[tokio::test(start_paused = true)]
 async fn each_thing_that_happens_is_told_once() {
@@ -128,5 +129,36 @@ async fn a_store_that_finds_others_is_told_of_with_their_number() {
         let line = "WARN the user store found users whose address is another; they get no mail";
         assert_eq!(text.matches(line).count(), usize::from(told.is_some()), "{text}");
         assert!(text.contains(&format!("{line} {}", told.unwrap_or_default())) || told.is_none(), "{text}");
+    }
+}
+
+/// Whoever traces requests finds all that belongs to one of them: what it leads to later, and what the handlers say.
+#[tokio::test(start_paused = true)]
+async fn what_a_request_leads_to_is_told_in_its_span() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let users = people();
+    let reset = builder(users.clone())
+        .quotas(Quotas::off().mails_per_address(Quota::per_hour(1)))
+        .on_reset_token_created(async |_| tracing::info!("a mail"))
+        .on_post_password_reset(async |_| tracing::info!("all was done"))
+        .build()
+        .unwrap();
+    let token = reset.issue(&users.get("2").unwrap(), None).unwrap().token().expose().to_owned();
+    for (number, email) in ["ann@example.com", "bob@example.com", "ann@example.com"].into_iter().enumerate() {
+        reset.request(email, Client::none()).instrument(info_span!("http", number)).await.unwrap();
+    }
+    let confirm = reset.confirm(&token, NewPassword::new(GOOD_PASSWORD), Client::none());
+    confirm.instrument(info_span!("http", number = 3)).await.unwrap();
+    reset.shutdown(Duration::from_secs(60)).await;
+    let text = log.text();
+    for line in [
+        "INFO http{number=0}: a mail",
+        "INFO http{number=1}: a mail",
+        "INFO http{number=2}: an address is over its quota",
+        "INFO http{number=3}: a password was reset",
+        "INFO http{number=3}: all was done",
+    ] {
+        assert_eq!(text.matches(line).count(), 1, "{line}\n{text}");
     }
 }

@@ -40,7 +40,8 @@ struct State {
     is_stopped: bool,
 }
 
-type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// What waits: it begins when it is called.
+pub(super) type Work = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send>;
 
 impl Queue {
     /// Up to `waiting` pieces of work wait while up to `at_once` are done.
@@ -199,8 +200,9 @@ fn start_now(task: Option<Task>) {
 
 impl Task {
     async fn run(mut self) {
-        while let Some(mut work) = self.next() {
-            let mut work = pin!(contained_future(work.as_mut()));
+        while let Some(work) = self.next() {
+            let work = pin!(async { work().await });
+            let mut work = pin!(contained_future(work));
             let mut begun = once(&mut work).await;
             if begun.is_pending() {
                 // A handler that need not wait has run by then.
@@ -281,7 +283,7 @@ mod tests {
         let delivery = Delivery::new(100, 3);
         let tasks = || delivery.0.state().tasks.len();
         for _ in 0..50 {
-            delivery.reserve().unwrap().accept(async { Outcome::Delivered });
+            delivery.reserve().unwrap().accept(|| async { Outcome::Delivered });
             assert_eq!(tasks(), 1);
         }
         delivery.0.is_idle().await;
@@ -292,13 +294,13 @@ mod tests {
             delivery
                 .reserve()
                 .unwrap()
-                .accept(async { tokio::spawn(async {}).await.map_or(Outcome::Failed, |()| Outcome::Delivered) });
+                .accept(|| async { tokio::spawn(async {}).await.map_or(Outcome::Failed, |()| Outcome::Delivered) });
         }
         delivery.0.is_idle().await;
         tokio::task::yield_now().await;
         assert_eq!((tasks(), delivery.0.state().last_task), (0, 2));
         for expected in [1, 2, 3, 3] {
-            delivery.reserve().unwrap().accept(pending());
+            delivery.reserve().unwrap().accept(pending);
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }

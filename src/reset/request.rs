@@ -45,7 +45,7 @@ impl PasswordReset {
         }
         tracing::info!(client = client.address().map(tracing::field::display), "a reset was requested");
         let inner = Arc::clone(&self.inner);
-        place.accept(async move { inner.deliver_to_address(&address, client).await });
+        place.accept(move || async move { inner.deliver_to_address(&address, client).await });
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl PasswordReset {
         let place = self.inner.place().map_err(|_| SendError::Unavailable)?;
         let (tell, told) = oneshot::channel();
         let inner = Arc::clone(&self.inner);
-        place.accept(async move {
+        place.accept(move || async move {
             let outcome = inner.announce(event).await;
             // Nobody may be waiting any more.
             let _ = tell.send(outcome);
