@@ -20,7 +20,7 @@ use poem::{Body, Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-pub(super) use self::fields::{Fields, Value};
+pub(super) use self::fields::{Fields, Value, has_byte};
 use super::schema::{Answer, FieldErrors};
 use crate::wait::within;
 

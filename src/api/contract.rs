@@ -1,7 +1,7 @@
 //! [`HttpContract`]: what the endpoints promise over HTTP and cannot keep by themselves.
 
 use poem::error::{MethodNotAllowedError, NotFoundError};
-use poem::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use poem::http::header::{self, CACHE_CONTROL, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use poem::http::uri::PathAndQuery;
 use poem::http::{Method, StatusCode, Uri};
 use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
@@ -78,7 +78,7 @@ fn answer(error: poem::Error, is_ours: bool, is_options: bool) -> Response {
         // Another API in the same service has methods and errors of its own.
         error if !is_ours => error.into_response(),
         error if error.is::<MethodNotAllowedError>() && is_options => {
-            Response::builder().status(StatusCode::NO_CONTENT).header(ALLOW.0, ALLOW.1).finish()
+            Response::builder().status(StatusCode::NO_CONTENT).header(header::ALLOW, ALLOW).finish()
         }
         error if error.is::<MethodNotAllowedError>() => Answer::MethodNotAllowed.into_response(),
         error if error.is_from_response() => error.into_response(),
@@ -108,9 +108,9 @@ fn normal(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Whether one of the endpoints of [`ResetApi`](crate::ResetApi) is at this path, however its slashes are written.
+/// Whether one of the endpoints of [`ResetApi`](crate::ResetApi) is at this path, which is [`normal`].
 fn is_ours(path: &str) -> bool {
-    matches!(path.trim_matches('/'), "" | "validate_token" | "confirm")
+    matches!(path, "/" | "/validate_token" | "/confirm")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 
-use super::body::{Fields, FromFields, Value};
+use super::body::{Fields, FromFields, Value, has_byte};
 use super::schema::FieldErrors;
 use crate::email::MAX_EMAIL_BYTES;
 use crate::secret::{NewPassword, ResetToken};
@@ -82,7 +82,7 @@ fn text(value: Option<Value>) -> Result<String, &'static str> {
         Some(Value::Null) => Err("This must not be null."),
         Some(Value::Other) => Err(NOT_TEXT),
         // Cut at NUL is what a C library somewhere would do with it.
-        Some(Value::Text(text)) if text.contains('\0') => Err("This must not contain NUL."),
+        Some(Value::Text(text)) if has_byte(&text, b'\0') => Err("This must not contain NUL."),
         Some(Value::Text(text)) if text.trim().is_empty() => Err("This must not be blank."),
         Some(Value::Text(text) | Value::Number(text)) => Ok(text),
     }

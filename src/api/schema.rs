@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use poem::http::StatusCode;
-use poem::http::header::{self, HeaderName, HeaderValue};
-use poem::{IntoResponse, Response};
+use poem::http::header::{self, HeaderValue};
+use poem::{Body, IntoResponse, Response};
 use poem_openapi::registry::{
     MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
@@ -17,15 +17,18 @@ use crate::error::ResetError;
 use crate::user::StoredUser;
 
 /// The methods that the endpoints take.
-pub(super) const ALLOW: (HeaderName, &str) = (header::ALLOW, "POST, OPTIONS");
+pub(super) const ALLOW: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
 
 const JSON: &str = "application/json";
 const JSON_VALUE: HeaderValue = HeaderValue::from_static(JSON);
 
 // ---- what is answered
 
+/// The answer that says no more than that all is well. Spelled out: it is nearly every answer.
+const OK: &str = r#"{"status":"OK"}"#;
+
 /// Done.
-#[derive(Object, Serialize)]
+#[derive(Object)]
 #[oai(rename = "PasswordResetStatus")]
 pub(super) struct Status {
     status: StatusWord,
@@ -42,6 +45,12 @@ enum StatusWord {
 impl Status {
     pub(super) fn ok() -> Self {
         Self { status: StatusWord::Ok }
+    }
+
+    fn to_body(&self) -> Body {
+        match self.status {
+            StatusWord::Ok => OK.into(),
+        }
     }
 }
 
@@ -64,6 +73,13 @@ impl Validated {
             status: StatusWord::Ok,
             username: details.and_then(StoredUser::username).map(str::to_owned),
             email: details.map(|user| user.email().to_owned()),
+        }
+    }
+
+    fn to_body(&self) -> Body {
+        match self {
+            Self { status: StatusWord::Ok, username: None, email: None } => OK.into(),
+            _ => compact(self).into(),
         }
     }
 }
@@ -114,7 +130,7 @@ macro_rules! success {
 
         impl IntoResponse for $name {
             fn into_response(self) -> Response {
-                Response::builder().header(header::CONTENT_TYPE, JSON_VALUE).body(compact(&self.0))
+                json(self.0.to_body())
             }
         }
 
@@ -144,6 +160,13 @@ success! {
 /// of `serde_json` that any crate can switch on.
 fn compact(answer: &impl Serialize) -> String {
     serde_json::to_string(answer).expect("text and lists of text serialize")
+}
+
+/// An answer of JSON.
+fn json(body: Body) -> Response {
+    let mut response = Response::from(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON_VALUE);
+    response
 }
 
 /// Every answer but success.
@@ -234,14 +257,15 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let mut response = Response::builder().status(self.status()).header(header::CONTENT_TYPE, JSON_VALUE);
+        let mut response = json(self.body().into());
+        response.set_status(self.status());
         if let Some(after) = self.retry_after() {
-            response = response.header(header::RETRY_AFTER, whole_seconds(after));
+            response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(after).into());
         }
         if matches!(self, Self::MethodNotAllowed) {
-            response = response.header(ALLOW.0, ALLOW.1);
+            response.headers_mut().insert(header::ALLOW, ALLOW);
         }
-        response.body(self.body())
+        response
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, Value};
+use super::fields::{Fields, Value, has_byte};
 use crate::api::schema::Answer;
 
 /// Reads a JSON object. A member is kept as it was written until it is known that somebody wants it: so a number keeps its
@@ -65,7 +65,7 @@ fn json_value(raw: &RawValue) -> Value {
 fn json_text(raw: &str) -> Option<String> {
     // Without an escape, as tokens and most of all else are, it stands there as it is.
     match raw.strip_prefix('"')?.strip_suffix('"')? {
-        plain if !plain.as_bytes().contains(&b'\\') => Some(plain.to_owned()),
+        plain if !has_byte(plain, b'\\') => Some(plain.to_owned()),
         _ => serde_json::from_str(raw).ok(),
     }
 }
