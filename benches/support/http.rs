@@ -81,8 +81,8 @@ pub fn throughput(runtime: &Runtime, endpoint: Endpoint, effort: Effort) -> Comp
     };
     let requests: Vec<_> = (0..CONNECTIONS).map(|number| endpoint.request(&reset, &users, number)).collect();
     let (mut ours, mut bare) = runtime.block_on(async {
-        let ours = server::ours(reset.clone()).await;
-        let bare = server::bare().await;
+        let ours = server::serve(server::ours(reset.clone())).await;
+        let bare = server::serve(server::bare()).await;
         (Load::open(ours, requests.clone()).await, Load::open(bare, requests).await)
     });
     // What is done once, connecting and growing buffers, is done before anything counts.
@@ -108,7 +108,7 @@ pub struct Confirms {
 pub fn confirms(runtime: &Runtime, effort: Effort) -> Confirms {
     let users = Users::new(CONFIRMS + 1);
     let reset = reset(&users);
-    let server = runtime.block_on(server::ours(reset.clone()));
+    let server = runtime.block_on(server::serve(server::ours(reset.clone())));
     let mut latencies = Vec::new();
     let throughput = in_turns(
         effort.rounds,

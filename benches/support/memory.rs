@@ -33,7 +33,7 @@ fn serve() {
     let users = Users::new(1);
     let reset = reset(&users);
     let runtime = runtime();
-    println!("{}", runtime.block_on(server::ours(reset.clone())));
+    println!("{}", runtime.block_on(server::serve(server::ours(reset.clone()))));
     println!("{}", reset.issue(&users.get("0").unwrap(), None).unwrap().token().expose());
     let _ = std::io::stdin().read(&mut [0]);
 }

@@ -1,9 +1,9 @@
-//! The endpoints of this library, and bare ones with the same paths, bodies and answers, each behind a socket.
+//! The endpoints of this library, and bare ones with the same paths, bodies and answers; and a socket for them.
 
 use std::net::SocketAddr;
 
 use poem::listener::{Acceptor as _, Listener as _, TcpListener};
-use poem::{Endpoint, EndpointExt as _, IntoEndpoint, Route, Server};
+use poem::{EndpointExt as _, Route, Server};
 use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi, OpenApiService};
 use poem_password_reset::{HttpContract, PasswordReset, ResetApi};
@@ -11,18 +11,18 @@ use poem_password_reset::{HttpContract, PasswordReset, ResetApi};
 /// Where both are mounted.
 pub const MOUNT: &str = "/api/password_reset";
 
-/// Serves the endpoints of this library.
-pub async fn ours(reset: PasswordReset) -> SocketAddr {
-    serve(OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0").with(HttpContract)).await
+/// The endpoints of this library.
+pub fn ours(reset: PasswordReset) -> Route {
+    Route::new().nest(MOUNT, OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0").with(HttpContract))
 }
 
-/// Serves bare endpoints.
-pub async fn bare() -> SocketAddr {
-    serve(OpenApiService::new(Bare, "Bare", "1.0")).await
+/// Bare endpoints.
+pub fn bare() -> Route {
+    Route::new().nest(MOUNT, OpenApiService::new(Bare, "Bare", "1.0"))
 }
 
-async fn serve<E: IntoEndpoint<Endpoint: Endpoint + 'static>>(service: E) -> SocketAddr {
-    let app = Route::new().nest(MOUNT, service);
+/// Serves either.
+pub async fn serve(app: Route) -> SocketAddr {
     let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
     let address = *acceptor.local_addr()[0].as_socket_addr().unwrap();
     tokio::spawn(Server::new_with_acceptor(acceptor).run(app));
