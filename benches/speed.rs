@@ -92,7 +92,7 @@ fn http(report: &mut Report, runtime: &Runtime) {
         let reach = if matches!(endpoint, Endpoint::Validate) { 0.85 } else { 0.8 };
         report.ratio(&format!("{} / a bare endpoint", endpoint.name()), compared, per_core, Reach::AtLeast(reach));
     }
-    let confirms = confirms(runtime, effort(5, Duration::from_secs(2)));
+    let confirms = confirms(runtime, effort(8, Duration::from_secs(2)));
     report.ratio("POST /confirm/ / bare Argon2id", confirms.throughput, per_second, Reach::AtLeast(0.95));
     let p99 = confirms.validate_p99 * 1e3;
     report.figure("POST /validate_token/ meanwhile: 99th percentile", p99, milliseconds, Reach::AtMost(20.0));
