@@ -90,6 +90,7 @@ mod tests {
     use std::future::pending;
 
     use tokio::sync::oneshot;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -147,6 +148,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_with_the_last_that_is_done() {
+        let delivery = Delivery::new(10, 2);
+        for seconds in [10, 5] {
+            delivery.reserve().unwrap().accept(move || async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                Outcome::Delivered
+            });
+        }
+        let begun = Instant::now();
+        assert_eq!(delivery.drain(Duration::from_secs(60)).await, 0);
+        assert_eq!(begun.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_drain_waits_for_whoever_has_not_decided_yet() {
         let delivery = Delivery::new(1, 1);
         let place = delivery.reserve().unwrap();
@@ -157,7 +172,9 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!drain.is_finished());
         drop(place);
+        let begun = Instant::now();
         assert_eq!(drain.await.unwrap(), 0);
+        assert_eq!(begun.elapsed().as_secs(), 0, "and for nothing else");
     }
 
     #[tokio::test]
