@@ -7,6 +7,7 @@
 mod support {
     pub mod allocations;
     pub mod args;
+    pub mod binding;
     pub mod http;
     pub mod load;
     pub mod memory;

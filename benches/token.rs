@@ -4,6 +4,7 @@
 
 #[allow(dead_code, reason = "shared by several benches, none of which needs all of it")]
 mod support {
+    pub mod binding;
     pub mod peers;
     pub mod tokens;
 }

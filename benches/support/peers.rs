@@ -1,8 +1,5 @@
-//! What others do for the same user and the same claims.
+//! What others do for the same user and the same claims. One more, `jwt-simple`, is in a workspace of its own.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hmac::Mac as _;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use pasetors::claims::{Claims as PasetoClaims, ClaimsValidationRules};
 use pasetors::keys::SymmetricKey;
@@ -12,27 +9,8 @@ use pasetors::{Local, local};
 use poem_password_reset::StoredUser;
 use serde::Deserialize;
 
-use super::tokens::{KeyedMac, ann, fields, mac, sub_key};
-
-/// The binding check of this library beside a peer, which has none.
-struct Binding(KeyedMac);
-
-impl Binding {
-    fn of(&self, user: &StoredUser) -> KeyedMac {
-        let mut mac = self.0.clone();
-        for field in fields(user) {
-            mac.update(&(field.len() as u64).to_be_bytes());
-            mac.update(field);
-        }
-        mac
-    }
-
-    /// In constant time, as here.
-    fn is_of(&self, user: &StoredUser, bnd: &str) -> bool {
-        let bnd = BASE64_URL_SAFE_NO_PAD.decode(bnd).unwrap_or_default();
-        bnd.len() == 16 && self.of(user).verify_truncated_left(&bnd).is_ok()
-    }
-}
+use super::binding::Binding;
+use super::tokens::{ann, sub_key};
 
 /// The claims of a reset token, as a program that uses `jsonwebtoken` would write them down.
 #[derive(Deserialize)]
@@ -58,11 +36,7 @@ impl JsonWebToken {
         validation.set_audience(&["password-reset"]);
         validation.set_required_spec_claims(&["exp", "aud", "sub"]);
         validation.leeway = 0;
-        Self {
-            key: DecodingKey::from_secret(&sub_key("signing")),
-            validation,
-            binding: Binding(mac(&sub_key("binding"))),
-        }
+        Self { key: DecodingKey::from_secret(&sub_key("signing")), validation, binding: Binding::new() }
     }
 
     /// Whether the token is good for this user. It is the same token that this library reads.
@@ -85,12 +59,11 @@ pub struct Paseto {
 impl Paseto {
     pub fn new() -> Self {
         let key = SymmetricKey::<V4>::from(&sub_key("signing")).unwrap();
-        let binding = Binding(mac(&sub_key("binding")));
-        let bnd = BASE64_URL_SAFE_NO_PAD.encode(&binding.of(&ann()).finalize().into_bytes()[..16]);
+        let binding = Binding::new();
         let mut claims = PasetoClaims::new().unwrap();
         claims.subject(ann().id()).unwrap();
         claims.audience("password-reset").unwrap();
-        claims.add_additional("bnd", bnd).unwrap();
+        claims.add_additional("bnd", binding.claim(&ann())).unwrap();
         let token = local::encrypt(&key, &claims, None, None).unwrap();
         let mut rules = ClaimsValidationRules::new();
         rules.validate_audience_with("password-reset");
