@@ -14,9 +14,25 @@ pub struct Comparison {
     pub ratio: f64,
 }
 
-/// Measures two things in turns, so many rounds. Every other round begins with the other one.
-pub fn in_turns(rounds: usize, mut ours: impl FnMut() -> f64, mut reference: impl FnMut() -> f64) -> Comparison {
-    let rounds: Vec<(f64, f64)> = (0..rounds)
+impl Comparison {
+    /// What rounds show, each of the one thing and the other.
+    pub fn of(rounds: &[(f64, f64)]) -> Self {
+        Self {
+            ours: median(rounds.iter().map(|(ours, _)| *ours)),
+            reference: median(rounds.iter().map(|(_, reference)| *reference)),
+            ratio: median(rounds.iter().map(|(ours, reference)| ours / reference)),
+        }
+    }
+}
+
+/// Measures two things in turns, so many rounds.
+pub fn in_turns(rounds: usize, ours: impl FnMut() -> f64, reference: impl FnMut() -> f64) -> Comparison {
+    Comparison::of(&rounds_of(rounds, ours, reference))
+}
+
+/// So many rounds of two things. Every other round begins with the other one.
+pub fn rounds_of(rounds: usize, mut ours: impl FnMut() -> f64, mut reference: impl FnMut() -> f64) -> Vec<(f64, f64)> {
+    (0..rounds)
         .map(|round| match round % 2 {
             0 => (ours(), reference()),
             _ => {
@@ -24,12 +40,7 @@ pub fn in_turns(rounds: usize, mut ours: impl FnMut() -> f64, mut reference: imp
                 (ours(), reference)
             }
         })
-        .collect();
-    Comparison {
-        ours: median(rounds.iter().map(|(ours, _)| *ours)),
-        reference: median(rounds.iter().map(|(_, reference)| *reference)),
-        ratio: median(rounds.iter().map(|(ours, reference)| ours / reference)),
-    }
+        .collect()
 }
 
 /// How many nanoseconds one call takes, on average over a stretch short enough to be seldom interrupted.
