@@ -104,7 +104,18 @@ impl Queue {
         state.is_starting = true;
         state.last_task += 1;
         state.tasks.push((state.last_task, stop));
-        Some(Task { queue: Arc::clone(self), number: state.last_task, stopped, is_starting: true, is_open: false })
+        Some(Task { queue: Arc::clone(self), number: state.last_task, stopped, is_starting: true, open: None })
+    }
+
+    /// What a task leaves behind: that it is no longer starting, and what became of its work.
+    fn close(&self, state: &mut State, was_starting: bool, done: Option<Outcome>) {
+        if was_starting {
+            state.is_starting = false;
+        }
+        if let Some(outcome) = done {
+            state.ledger.close(outcome);
+            self.tell_if_idle(state);
+        }
     }
 
     /// Waits until no place is taken.
@@ -174,8 +185,8 @@ pub(super) struct Task {
     stopped: oneshot::Receiver<()>,
     /// Whether it has not looked for work yet: until it has, no other needs to be started.
     is_starting: bool,
-    /// Whether it has work that is not counted.
-    is_open: bool,
+    /// What its work counts as, if it has any that is not counted, should it come to an end now.
+    open: Option<Outcome>,
 }
 
 /// Starts a task for work that was accepted just now: behind the requests that have arrived meanwhile, so that their work
@@ -222,52 +233,41 @@ impl Task {
                     }
                 }
             };
-            self.close(outcome.unwrap_or(Outcome::Lost));
+            self.open = Some(outcome.unwrap_or(Outcome::Lost));
             // Work that never waits must not keep this thread from the connections.
             tokio::task::consume_budget().await;
         }
     }
 
-    /// Takes the next work; if there is none, this task is none of the queue's any more.
+    /// Counts what became of its work, and takes the next; if there is none, this task is none of the queue's any more.
     fn next(&mut self) -> Option<Work> {
+        let (is_starting, done) = (mem::take(&mut self.is_starting), self.open.take());
         let mut state = self.queue.state();
-        if mem::take(&mut self.is_starting) {
-            state.is_starting = false;
-        }
+        self.queue.close(&mut state, is_starting, done);
         let next = state.waiting.pop_front();
         match next {
-            Some(_) => self.is_open = true,
+            Some(_) => self.open = Some(Outcome::Lost),
             None => state.end_task(self.number),
         }
-        next
-    }
-
-    /// Counts what became of its work.
-    fn close(&mut self, outcome: Outcome) {
-        self.is_open = false;
-        let mut state = self.queue.state();
-        state.ledger.close(outcome);
-        self.queue.tell_if_idle(&state);
         drop(state);
-        outcome.tell();
+        done.inspect(|outcome| outcome.tell());
+        next
     }
 }
 
 impl Drop for Task {
     /// At its end, or when it was stopped, or the runtime was.
     fn drop(&mut self) {
-        if self.is_open {
-            self.close(Outcome::Lost);
-        }
         let mut state = self.queue.state();
-        if self.is_starting {
-            state.is_starting = false;
-        }
+        self.queue.close(&mut state, self.is_starting, self.open);
         state.end_task(self.number);
         if state.tasks.is_empty() && !state.waiting.is_empty() {
             // The runtime is shutting down. What waits holds the service, and the service what waits: so it would for ever.
             self.queue.lose_waiting(state);
+        } else {
+            drop(state);
         }
+        self.open.inspect(|outcome| outcome.tell());
     }
 }
 
