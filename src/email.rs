@@ -80,52 +80,40 @@ fn fold(text: &str) -> Cow<'_, str> {
 
 /// Whether this is an address as it stands.
 fn is_address(text: &str, international: bool) -> bool {
-    let parts = text.split_once('@');
-    text.len() <= MAX_EMAIL_BYTES
-        && parts.is_some_and(|(local, domain)| is_local_part(local, international) && is_domain(domain))
+    // Not by `split_once`: in so short a text a search takes longer to begin than to look at every byte.
+    let Some(at) = text.bytes().position(|byte| byte == b'@') else { return false };
+    let (local, domain) = (&text[..at], &text[at + 1..]);
+    text.len() <= MAX_EMAIL_BYTES && is_local_part(local, international) && is_domain(domain)
 }
 
 /// Atoms between dots.
 fn is_local_part(local: &str, international: bool) -> bool {
-    let in_atom = |letter: char| {
-        letter.is_ascii_alphanumeric()
-            || is_atom_punctuation(letter)
-            || (international && !letter.is_ascii() && is_word_character(letter))
-    };
     let mut in_an_atom = false;
     for letter in local.chars() {
         match letter {
             '.' if in_an_atom => in_an_atom = false,
-            _ if in_atom(letter) => in_an_atom = true,
+            _ if is_atom_character(letter) => in_an_atom = true,
+            _ if international && !letter.is_ascii() && is_word_character(letter) => in_an_atom = true,
             _ => return false,
         }
     }
     in_an_atom
 }
 
-/// What may stand in a local part beside letters and digits (RFC 5322, section 3.2.3).
-fn is_atom_punctuation(letter: char) -> bool {
-    matches!(
-        letter,
-        '!' | '#'
-            | '$'
-            | '%'
-            | '&'
-            | '\''
-            | '*'
-            | '+'
-            | '-'
-            | '/'
-            | '='
-            | '?'
-            | '^'
-            | '_'
-            | '`'
-            | '{'
-            | '|'
-            | '}'
-            | '~'
-    )
+/// What may stand in a local part, of ASCII: letters, digits, and some punctuation (RFC 5322, section 3.2.3).
+fn is_atom_character(letter: char) -> bool {
+    static ATOM: [bool; 128] = {
+        let mut atom = [false; 128];
+        let mut at = 0;
+        while at < atom.len() {
+            let letter = at as u8;
+            atom[at] = letter.is_ascii_alphanumeric()
+                || matches!(letter, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'/' | b'=' | b'?' | b'^'..=b'`' | b'{'..=b'~');
+            at += 1;
+        }
+        atom
+    };
+    ATOM.get(letter as usize).is_some_and(|is_atom| *is_atom)
 }
 
 /// `localhost`, or labels between dots, of which the last has two characters or more.
@@ -133,25 +121,26 @@ fn is_domain(domain: &str) -> bool {
     if domain.eq_ignore_ascii_case("localhost") {
         return true;
     }
-    let (mut labels, mut chars_of_label, mut last) = (1, 0, '.');
+    // Of the label that is read: how many characters, and whether it may end here.
+    let (mut chars, mut may_end) = (0, false);
+    let mut is_first_label = true;
     for letter in domain.chars() {
         match letter {
-            '.' if chars_of_label > 0 && last != '-' => (labels, chars_of_label) = (labels + 1, 0),
-            '-' if chars_of_label > 0 => chars_of_label += 1,
-            _ if is_word_character(letter) => chars_of_label += 1,
+            _ if is_word_character(letter) => (chars, may_end) = (chars + 1, true),
+            '-' if chars > 0 => (chars, may_end) = (chars + 1, false),
+            '.' if may_end && chars <= MAX_LABEL_CHARS => (chars, may_end, is_first_label) = (0, false, false),
             _ => return false,
         }
-        if chars_of_label > MAX_LABEL_CHARS {
-            return false;
-        }
-        last = letter;
     }
-    labels > 1 && chars_of_label > 1 && last != '-'
+    may_end && (2..=MAX_LABEL_CHARS).contains(&chars) && !is_first_label
 }
 
 /// A letter or digit of any script, or a mark that belongs to one; no separator, control or format character.
 fn is_word_character(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || letter.is_alphanumeric() || is_combining_mark(letter)
+    if letter.is_ascii() {
+        return letter.is_ascii_alphanumeric();
+    }
+    letter.is_alphanumeric() || is_combining_mark(letter)
 }
 
 #[cfg(test)]
