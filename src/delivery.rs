@@ -10,25 +10,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
 pub use self::ledger::Ledger;
 pub(crate) use self::ledger::Outcome;
-use self::queue::{Queue, Stopped, start};
+use self::queue::{Queue, Stopped, Waiting, start};
 use crate::counters;
 
-/// The queue. Clones share it.
-#[derive(Clone, Debug)]
-pub(crate) struct Delivery(Arc<Queue>);
+/// What can be accepted.
+///
+/// What waits is small, and lies in the queue itself. What does the work is several times as large, and made when its turn
+/// has come, in a room that a task has for one after the other.
+pub(crate) trait Work: Send + 'static {
+    /// Does the work.
+    fn begin(self) -> impl Future<Output = Outcome> + Send;
+}
 
-impl Delivery {
+/// The queue. Clones share it.
+#[derive(Debug)]
+pub(crate) struct Delivery<W>(Arc<Queue<W>>);
+
+impl<W> Clone for Delivery<W> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<W: Work> Delivery<W> {
     /// Up to `waiting` pieces of work wait while up to `at_once` are done.
     pub(crate) fn new(waiting: usize, at_once: usize) -> Self {
         Self(Arc::new(Queue::new(waiting, at_once)))
     }
 
     /// Reserves a place in the queue; `None` if it is full. Nothing is accepted yet, and dropping the place is no loss.
-    pub(crate) fn reserve(&self) -> Option<Place> {
+    pub(crate) fn reserve(&self) -> Option<Place<W>> {
         self.0.reserve().ok()?;
         Some(Place { queue: Arc::clone(&self.0), is_reserved: true })
     }
@@ -54,21 +69,16 @@ impl Delivery {
 
 /// A place in the queue.
 #[derive(Debug)]
-pub(crate) struct Place {
-    queue: Arc<Queue>,
+pub(crate) struct Place<W: Work> {
+    queue: Arc<Queue<W>>,
     is_reserved: bool,
 }
 
-impl Place {
+impl<W: Work> Place<W> {
     /// Accepts `work` and returns at once; it is done when it is its turn, whatever becomes of the caller.
-    pub(crate) fn accept<F>(mut self, work: impl FnOnce() -> F + Send + 'static)
-    where
-        F: Future<Output = Outcome> + Send + 'static,
-    {
+    pub(crate) fn accept(mut self, work: W) {
         self.is_reserved = false;
-        let span = Span::current();
-        // What waits is small. What does the work is eight times as large, and made when its turn has come.
-        let accepted = self.queue.accept(Box::new(|| Box::pin(work().instrument(span))));
+        let accepted = self.queue.accept(Waiting { work, span: Span::current() });
         counters::accepted_request();
         match accepted {
             Ok(task) => start(task),
@@ -77,7 +87,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl<W: Work> Drop for Place<W> {
     fn drop(&mut self) {
         if self.is_reserved {
             self.queue.give_back();
@@ -88,11 +98,32 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::pin::Pin;
 
     use tokio::sync::oneshot;
     use tokio::time::Instant;
 
     use super::*;
+
+    type Delivery = super::Delivery<Closure>;
+
+    /// Work that a test makes up.
+    type Closure = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send>;
+
+    impl Work for Closure {
+        async fn begin(self) -> Outcome {
+            self().await
+        }
+    }
+
+    impl Place<Closure> {
+        pub(super) fn accept_fn<F>(self, work: impl FnOnce() -> F + Send + 'static)
+        where
+            F: Future<Output = Outcome> + Send + 'static,
+        {
+            self.accept(Box::new(|| Box::pin(work())));
+        }
+    }
 
     fn adds_up(ledger: Ledger) -> bool {
         let Ledger { accepted, delivered, failed, ineligible, suppressed, lost, waiting } = ledger;
@@ -104,7 +135,7 @@ mod tests {
         let delivery = Delivery::new(100, 2);
         let outcomes = [Outcome::Delivered, Outcome::Failed, Outcome::Ineligible, Outcome::Suppressed, Outcome::Lost];
         for (at, outcome) in outcomes.into_iter().cycle().take(50).enumerate() {
-            delivery.reserve().unwrap().accept(move || async move {
+            delivery.reserve().unwrap().accept_fn(move || async move {
                 tokio::time::sleep(Duration::from_millis(at as u64)).await;
                 outcome
             });
@@ -128,10 +159,10 @@ mod tests {
     async fn a_full_queue_takes_no_more() {
         let delivery = Delivery::new(3, 2);
         for _ in 0..2 {
-            delivery.reserve().unwrap().accept(pending);
+            delivery.reserve().unwrap().accept_fn(pending);
         }
         for _ in 0..3 {
-            delivery.reserve().expect("three may wait").accept(pending);
+            delivery.reserve().expect("three may wait").accept_fn(pending);
         }
         assert!(delivery.reserve().is_none());
         assert_eq!(delivery.ledger().accepted, 5);
@@ -151,7 +182,7 @@ mod tests {
     async fn a_drain_ends_with_the_last_that_is_done() {
         let delivery = Delivery::new(10, 2);
         for seconds in [10, 5] {
-            delivery.reserve().unwrap().accept(move || async move {
+            delivery.reserve().unwrap().accept_fn(move || async move {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
                 Outcome::Delivered
             });
@@ -183,7 +214,7 @@ mod tests {
         for round in 1..=3 {
             loop {
                 if let Some(place) = delivery.reserve() {
-                    place.accept(|| async { panic!("as planned") });
+                    place.accept_fn(|| async { panic!("as planned") });
                     break;
                 }
                 tokio::task::yield_now().await;
@@ -199,7 +230,7 @@ mod tests {
     async fn work_that_panics_takes_nothing_with_it() {
         let delivery = Delivery::new(10, 1);
         let accept = |panics: bool| {
-            delivery.reserve().unwrap().accept(move || async move {
+            delivery.reserve().unwrap().accept_fn(move || async move {
                 assert!(!panics, "as planned");
                 Outcome::Delivered
             });
@@ -213,13 +244,13 @@ mod tests {
     async fn a_drain_reports_what_it_dropped_and_what_cannot_be_stopped_and_nothing_from_before() {
         let delivery = Delivery::new(10, 2);
         for _ in 0..3 {
-            delivery.reserve().unwrap().accept(|| async { Outcome::Lost });
+            delivery.reserve().unwrap().accept_fn(|| async { Outcome::Lost });
         }
         while delivery.ledger().waiting > 0 {
             tokio::task::yield_now().await;
         }
         let ((hold, held), (begin, begun)) = (std::sync::mpsc::channel::<()>(), oneshot::channel());
-        delivery.reserve().unwrap().accept(move || async move {
+        delivery.reserve().unwrap().accept_fn(move || async move {
             begin.send(()).unwrap();
             // Nothing that a task may do: it blocks its thread.
             let _ = held.recv();
@@ -227,7 +258,7 @@ mod tests {
         });
         begun.await.unwrap();
         for _ in 0..2 {
-            delivery.reserve().unwrap().accept(pending);
+            delivery.reserve().unwrap().accept_fn(pending);
         }
         assert_eq!(delivery.drain(Duration::ZERO).await, 3);
         assert_eq!(delivery.ledger(), Ledger { accepted: 6, lost: 5, waiting: 1, ..Ledger::default() });
@@ -244,7 +275,7 @@ mod tests {
         let accept = |polls: usize| {
             for _ in 0..5 {
                 let held = Arc::clone(&held);
-                delivery.reserve().unwrap().accept(move || async move {
+                delivery.reserve().unwrap().accept_fn(move || async move {
                     pending::<()>().await;
                     drop(held);
                     Outcome::Delivered
@@ -270,7 +301,7 @@ mod tests {
         let runtimes = [(), ()].map(|()| tokio::runtime::Builder::new_current_thread().build().unwrap());
         for (runtime, accepted) in runtimes.iter().zip([1, 2]) {
             runtime.block_on(async {
-                (0..accepted).for_each(|_| delivery.reserve().unwrap().accept(pending));
+                (0..accepted).for_each(|_| delivery.reserve().unwrap().accept_fn(pending));
                 for _ in 0..10 {
                     tokio::task::yield_now().await;
                 }
@@ -288,7 +319,7 @@ mod tests {
         let delivery = Delivery::new(10, 2);
         let place = delivery.reserve().unwrap();
         assert_eq!(delivery.drain(Duration::ZERO).await, 0, "a place is not accepted yet");
-        place.accept(|| async { Outcome::Delivered });
+        place.accept_fn(|| async { Outcome::Delivered });
         assert_eq!(delivery.ledger(), Ledger { accepted: 1, lost: 1, ..Ledger::default() });
     }
 
@@ -296,7 +327,7 @@ mod tests {
     async fn a_drain_returns_by_its_deadline_and_reports_what_it_dropped() {
         let delivery = Delivery::new(100, 2);
         for _ in 0..10 {
-            delivery.reserve().unwrap().accept(|| async {
+            delivery.reserve().unwrap().accept_fn(|| async {
                 tokio::time::sleep(Duration::from_secs(10)).await;
                 Outcome::Delivered
             });

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::builder::PasswordResetBuilder;
 use self::link::Link;
+use self::request::Mailing;
 pub use self::request::SendError;
 use crate::client::{Client, TrustedProxies};
 use crate::counters;
@@ -84,7 +85,7 @@ struct Inner {
     hasher: Arc<dyn PasswordHasher>,
     policy: PasswordPolicy,
     workers: Workers,
-    delivery: Delivery,
+    delivery: Delivery<Mailing>,
     confirms: TaskTracker,
     throttles: Throttles,
     /// Makes keys for the quota of an address that nobody can read back.

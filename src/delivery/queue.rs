@@ -2,36 +2,36 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
 use std::mem;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use tokio::sync::{Notify, oneshot};
+use tracing::{Instrument as _, Span};
 
+use super::Work;
 use super::ledger::{Ledger, Outcome};
 use crate::contain::contained_future;
 use crate::wait::{next_turn, once};
 
 /// What waits, who works, and how much there may be of both.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct Queue<W> {
     /// How much there may be in all: waiting, and being done.
     places: usize,
     /// How much is done at once.
     at_once: usize,
-    state: Mutex<State>,
+    state: Mutex<State<W>>,
     /// Whether there is nothing left to wait for.
     idle: Notify,
 }
 
-#[derive(Default)]
-struct State {
+struct State<W> {
     ledger: Ledger,
     /// Places that somebody holds who has not decided yet.
     reserved: usize,
-    waiting: VecDeque<Work>,
+    waiting: VecDeque<Waiting<W>>,
     /// The tasks that work, by number, each with what stops it.
     tasks: Vec<(u64, oneshot::Sender<()>)>,
     last_task: u64,
@@ -40,25 +40,37 @@ struct State {
     is_stopped: bool,
 }
 
-/// What waits: it begins when it is called.
-pub(super) type Work = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send>;
+/// Work, and the span of who gave it.
+pub(super) struct Waiting<W> {
+    pub(super) work: W,
+    pub(super) span: Span,
+}
 
-impl Queue {
+impl<W: Work> Queue<W> {
     /// Up to `waiting` pieces of work wait while up to `at_once` are done.
     pub(super) fn new(waiting: usize, at_once: usize) -> Self {
-        Self { places: waiting.saturating_add(at_once), at_once, state: Mutex::default(), idle: Notify::new() }
+        let state = State {
+            ledger: Ledger::default(),
+            reserved: 0,
+            waiting: VecDeque::new(),
+            tasks: Vec::new(),
+            last_task: 0,
+            is_starting: false,
+            is_stopped: false,
+        };
+        Self { places: waiting.saturating_add(at_once), at_once, state: Mutex::new(state), idle: Notify::new() }
     }
 
     pub(super) fn ledger(&self) -> Ledger {
         self.state().ledger
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<W>> {
         // Nothing between two counts of one piece of work can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell_if_idle(&self, state: &State) {
+    fn tell_if_idle(&self, state: &State<W>) {
         if state.taken() == 0 {
             self.idle.notify_waiters();
         }
@@ -82,7 +94,7 @@ impl Queue {
     }
 
     /// Accepts work for a place that was reserved. `Err` if everything was told to stop: then it is lost.
-    pub(super) fn accept(self: &Arc<Self>, work: Work) -> Result<Option<Task>, Stopped> {
+    pub(super) fn accept(self: &Arc<Self>, work: Waiting<W>) -> Result<Option<Task<W>>, Stopped> {
         let mut state = self.state();
         state.reserved -= 1;
         state.ledger.accept();
@@ -96,7 +108,7 @@ impl Queue {
     }
 
     /// A task, if something waits that nobody will take, and there are not too many.
-    fn task_for(self: &Arc<Self>, state: &mut State) -> Option<Task> {
+    fn task_for(self: &Arc<Self>, state: &mut State<W>) -> Option<Task<W>> {
         if state.waiting.is_empty() || state.is_starting || state.tasks.len() >= self.at_once {
             return None;
         }
@@ -108,7 +120,7 @@ impl Queue {
     }
 
     /// What a task leaves behind: that it is no longer starting, and what became of its work.
-    fn close(&self, state: &mut State, was_starting: bool, done: Option<Outcome>) {
+    fn close(&self, state: &mut State<W>, was_starting: bool, done: Option<Outcome>) {
         if was_starting {
             state.is_starting = false;
         }
@@ -143,7 +155,7 @@ impl Queue {
     }
 
     /// Nobody will do what waits.
-    fn lose_waiting(&self, mut state: MutexGuard<'_, State>) {
+    fn lose_waiting(&self, mut state: MutexGuard<'_, State<W>>) {
         let waiting = mem::take(&mut state.waiting);
         waiting.iter().for_each(|_| state.ledger.close(Outcome::Lost));
         self.tell_if_idle(&state);
@@ -152,7 +164,7 @@ impl Queue {
     }
 }
 
-impl State {
+impl<W> State<W> {
     /// How many places are taken.
     fn taken(&self) -> usize {
         self.reserved.saturating_add(usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX))
@@ -166,7 +178,7 @@ impl State {
     }
 }
 
-impl fmt::Debug for State {
+impl<W> fmt::Debug for State<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State").field("ledger", &self.ledger).field("tasks", &self.tasks.len()).finish_non_exhaustive()
     }
@@ -179,8 +191,8 @@ pub(super) struct Full;
 pub(super) struct Stopped;
 
 /// A task that works until nothing waits. Whatever becomes of it, each piece of work is counted exactly once.
-pub(super) struct Task {
-    queue: Arc<Queue>,
+pub(super) struct Task<W: Work> {
+    queue: Arc<Queue<W>>,
     number: u64,
     stopped: oneshot::Receiver<()>,
     /// Whether it has not looked for work yet: until it has, no other needs to be started.
@@ -193,26 +205,27 @@ pub(super) struct Task {
 /// is done in one go.
 ///
 /// Never while the state is locked: a runtime that shuts down drops the task here and now.
-pub(super) fn start(task: Option<Task>) {
+pub(super) fn start<W: Work>(task: Option<Task<W>>) {
     if let Some(task) = task {
         tokio::spawn(async {
             tokio::task::yield_now().await;
-            task.run().await;
+            // In a box: a runtime copies a future several times before it is polled.
+            Box::pin(task.run()).await;
         });
     }
 }
 
 /// The same for work that has waited long enough.
-fn start_now(task: Option<Task>) {
+fn start_now<W: Work>(task: Option<Task<W>>) {
     if let Some(task) = task {
-        tokio::spawn(task.run());
+        tokio::spawn(Box::pin(task.run()));
     }
 }
 
-impl Task {
+impl<W: Work> Task<W> {
     async fn run(mut self) {
-        while let Some(work) = self.next() {
-            let work = pin!(async { work().await });
+        while let Some(Waiting { work, span }) = self.next() {
+            let work = pin!(async { work.begin().await }.instrument(span));
             let mut work = pin!(contained_future(work));
             let mut begun = once(&mut work).await;
             if begun.is_pending() {
@@ -240,7 +253,7 @@ impl Task {
     }
 
     /// Counts what became of its work, and takes the next; if there is none, this task is none of the queue's any more.
-    fn next(&mut self) -> Option<Work> {
+    fn next(&mut self) -> Option<Waiting<W>> {
         let (is_starting, done) = (mem::take(&mut self.is_starting), self.open.take());
         let mut state = self.queue.state();
         self.queue.close(&mut state, is_starting, done);
@@ -255,7 +268,7 @@ impl Task {
     }
 }
 
-impl Drop for Task {
+impl<W: Work> Drop for Task<W> {
     /// At its end, or when it was stopped, or the runtime was.
     fn drop(&mut self) {
         let mut state = self.queue.state();
@@ -283,7 +296,7 @@ mod tests {
         let delivery = Delivery::new(100, 3);
         let tasks = || delivery.0.state().tasks.len();
         for _ in 0..50 {
-            delivery.reserve().unwrap().accept(|| async { Outcome::Delivered });
+            delivery.reserve().unwrap().accept_fn(|| async { Outcome::Delivered });
             assert_eq!(tasks(), 1);
         }
         delivery.0.is_idle().await;
@@ -294,13 +307,13 @@ mod tests {
             delivery
                 .reserve()
                 .unwrap()
-                .accept(|| async { tokio::spawn(async {}).await.map_or(Outcome::Failed, |()| Outcome::Delivered) });
+                .accept_fn(|| async { tokio::spawn(async {}).await.map_or(Outcome::Failed, |()| Outcome::Delivered) });
         }
         delivery.0.is_idle().await;
         tokio::task::yield_now().await;
         assert_eq!((tasks(), delivery.0.state().last_task), (0, 2));
         for expected in [1, 2, 3, 3] {
-            delivery.reserve().unwrap().accept(pending);
+            delivery.reserve().unwrap().accept_fn(pending);
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }

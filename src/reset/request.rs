@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Inner, PasswordReset, answered, unavailable};
 use crate::client::Client;
-use crate::delivery::{Outcome, Place};
+use crate::delivery::{Outcome, Place, Work};
 use crate::email::EmailAddress;
 use crate::error::{BoxError, IssueError, ResetError, Unavailable};
 use crate::event::ResetTokenCreated;
@@ -44,8 +44,7 @@ impl PasswordReset {
             }
         }
         tracing::info!(client = client.address().map(tracing::field::display), "a reset was requested");
-        let inner = Arc::clone(&self.inner);
-        place.accept(move || async move { inner.deliver_to_address(&address, client).await });
+        place.accept(Mailing::ToAddress { inner: Arc::clone(&self.inner), address, client });
         Ok(())
     }
 
@@ -63,13 +62,7 @@ impl PasswordReset {
         let event = Arc::new(self.issue(user, lifetime)?);
         let place = self.inner.place().map_err(|_| SendError::Unavailable)?;
         let (tell, told) = oneshot::channel();
-        let inner = Arc::clone(&self.inner);
-        place.accept(move || async move {
-            let outcome = inner.announce(event).await;
-            // Nobody may be waiting any more.
-            let _ = tell.send(outcome);
-            outcome
-        });
+        place.accept(Mailing::OfEvent { inner: Arc::clone(&self.inner), event, tell });
         match told.await {
             Ok(Outcome::Delivered) => Ok(()),
             Ok(_) => Err(SendError::Handlers),
@@ -99,8 +92,30 @@ impl From<IssueError> for SendError {
     }
 }
 
+/// What waits in the queue.
+pub(super) enum Mailing {
+    /// To whoever has this address.
+    ToAddress { inner: Arc<Inner>, address: EmailAddress, client: Client },
+    /// Of a token that was issued already. Somebody wants to be told what became of it.
+    OfEvent { inner: Arc<Inner>, event: Arc<ResetTokenCreated>, tell: oneshot::Sender<Outcome> },
+}
+
+impl Work for Mailing {
+    async fn begin(self) -> Outcome {
+        match self {
+            Self::ToAddress { inner, address, client } => inner.deliver_to_address(&address, client).await,
+            Self::OfEvent { inner, event, tell } => {
+                let outcome = inner.announce(event).await;
+                // Nobody may be waiting any more.
+                let _ = tell.send(outcome);
+                outcome
+            }
+        }
+    }
+}
+
 impl Inner {
-    fn place(&self) -> Result<Place, ResetError> {
+    fn place(&self) -> Result<Place<Mailing>, ResetError> {
         // The place comes before the question whether we shut down: who has one is waited for.
         let place = self.delivery.reserve().ok_or_else(|| unavailable(Unavailable::QueueFull))?;
         self.is_available()?;
