@@ -18,13 +18,13 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     address: Option<IpAddr>,
-    user_agent: Option<String>,
+    user_agent: Option<Box<str>>,
 }
 
 impl Client {
     /// A client with this address. An IPv4 address that is mapped into IPv6 is the IPv4 address.
     pub fn new(address: Option<IpAddr>, user_agent: Option<&str>) -> Self {
-        let clean = |text: &str| -> String {
+        let clean = |text: &str| -> Box<str> {
             text.chars().filter(|letter| !letter.is_control()).take(MAX_USER_AGENT_CHARS).collect()
         };
         Self { address: address.map(|address| address.to_canonical()), user_agent: user_agent.map(clean) }

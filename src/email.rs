@@ -17,14 +17,14 @@ const MAX_LABEL_CHARS: usize = 63;
 
 /// Text that is an e-mail address. `Debug` does not show it.
 #[derive(Clone)]
-pub(crate) struct EmailAddress(String);
+pub(crate) struct EmailAddress(Box<str>);
 
 impl EmailAddress {
     /// Reads an address. ASCII white space around it is dropped. Letters beyond ASCII are allowed in the domain, and in
     /// the local part if `international` (RFC 6531).
     pub(crate) fn parse(text: &str, international: bool) -> Option<Self> {
         let text = text.trim_ascii();
-        is_address(text, international).then(|| Self(text.to_owned()))
+        is_address(text, international).then(|| Self(text.into()))
     }
 
     /// Whether `text` is, as it stands, an address that mail can be sent to: letters of any script, and nothing that
@@ -48,7 +48,7 @@ impl EmailAddress {
     /// a Kelvin sign, must not make us answer a stranger's request with somebody else's mail.
     pub(crate) fn is_same(&self, stored: &str) -> bool {
         // As it nearly always is.
-        if self.0 == stored {
+        if &*self.0 == stored {
             return true;
         }
         let parts_alike = match (self.0.split_once('@'), stored.split_once('@')) {
