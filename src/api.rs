@@ -1,5 +1,6 @@
 //! [`ResetApi`]: the three endpoints.
 
+mod answer;
 mod body;
 mod contract;
 mod form;
@@ -8,12 +9,11 @@ mod schema;
 use poem::Request;
 use poem_openapi::OpenApi;
 
+use self::answer::{Status, Validated};
 use self::body::Form;
 pub use self::contract::{HttpContract, HttpContractEndpoint};
 use self::form::{ConfirmForm, RequestForm, ValidateForm};
-use self::schema::{
-    Accepted, ConfirmRefused, Group, Replaced, RequestRefused, Status, Valid, ValidateRefused, Validated,
-};
+use self::schema::{Accepted, ConfirmRefused, Group, Replaced, RequestRefused, Valid, ValidateRefused};
 use crate::client::Client;
 use crate::reset::PasswordReset;
 

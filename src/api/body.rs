@@ -21,7 +21,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaR
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 pub(super) use self::fields::{Fields, Value, has_byte};
-use super::schema::{Answer, FieldErrors};
+use super::answer::{Answer, FieldErrors};
 use crate::wait::within;
 
 /// The largest body that is read, in bytes.

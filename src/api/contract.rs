@@ -6,7 +6,7 @@ use poem::http::uri::PathAndQuery;
 use poem::http::{Method, StatusCode, Uri};
 use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
 
-use super::schema::{ALLOW, Answer};
+use super::answer::{ALLOW, Answer};
 use crate::contain::{Panicked, contained_future};
 
 /// Headers of every answer: nothing of it may be kept, guessed at or passed on.

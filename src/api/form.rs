@@ -2,8 +2,8 @@
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 
+use super::answer::FieldErrors;
 use super::body::{Fields, FromFields, Value, has_byte};
-use super::schema::FieldErrors;
 use crate::email::MAX_EMAIL_BYTES;
 use crate::secret::{NewPassword, ResetToken};
 

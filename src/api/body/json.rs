@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, Value, has_byte};
-use crate::api::schema::Answer;
+use crate::api::answer::Answer;
 
 /// Reads a JSON object. A member is kept as it was written until it is known that somebody wants it: so a number keeps its
 /// digits, and an unknown member costs nothing.

@@ -6,7 +6,7 @@ use poem::web::Multipart;
 use poem::{Body, FromRequest, Request, RequestBody};
 
 use super::fields::{Fields, Value};
-use crate::api::schema::Answer;
+use crate::api::answer::Answer;
 
 pub(super) async fn read(request: &Request, mut bytes: Vec<u8>) -> Result<Fields, Answer> {
     clean_part_headers(request.headers(), &mut bytes);
