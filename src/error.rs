@@ -5,7 +5,7 @@
 //! * The client's, or nobody's: [`InvalidToken`], and [`ResetError`], what the three operations can answer.
 //!
 //! No error holds a token, a password, a key or an e-mail address. What becomes of an error over HTTP is decided in one
-//! place, `api/schema.rs`.
+//! place, `api/answer.rs`.
 
 use std::fmt;
 
