@@ -296,6 +296,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_when_the_runtime_ends_is_not_lost() {
+        let delivery = Delivery::new(1, 1);
+        let (tell, told) = oneshot::channel();
+        // After each turn of a task it looks whether it has come to its end.
+        let runtime = tokio::runtime::Builder::new_current_thread().event_interval(1).build().unwrap();
+        runtime.block_on(async {
+            delivery.reserve().unwrap().accept_fn(|| async {
+                // All that a task may do in a turn: so the next work has to wait for the next turn.
+                for _ in 0..128 {
+                    tokio::task::consume_budget().await;
+                }
+                tell.send(()).unwrap();
+                Outcome::Delivered
+            });
+            told.await.unwrap();
+        });
+        assert_eq!(delivery.ledger(), Ledger { accepted: 1, waiting: 1, ..Ledger::default() });
+        drop(runtime);
+        assert_eq!(delivery.ledger(), Ledger { accepted: 1, delivered: 1, ..Ledger::default() });
+    }
+
+    #[test]
     fn what_waits_for_the_tasks_of_another_runtime_is_not_lost() {
         let delivery = Delivery::new(10, 2);
         let runtimes = [(), ()].map(|()| tokio::runtime::Builder::new_current_thread().build().unwrap());
