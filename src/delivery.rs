@@ -26,15 +26,9 @@ pub(crate) trait Work: Send + 'static {
     fn begin(self) -> impl Future<Output = Outcome> + Send;
 }
 
-/// The queue. Clones share it.
+/// The queue.
 #[derive(Debug)]
 pub(crate) struct Delivery<W>(Arc<Queue<W>>);
-
-impl<W> Clone for Delivery<W> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
 
 impl<W: Work> Delivery<W> {
     /// Up to `waiting` pieces of work wait while up to `at_once` are done.
@@ -141,7 +135,7 @@ mod tests {
             });
         }
         assert_eq!(delivery.ledger().waiting, 50);
-        let watched = delivery.clone();
+        let watched = Arc::clone(&delivery.0);
         let watch = tokio::spawn(async move {
             while watched.ledger().waiting > 0 {
                 assert!(adds_up(watched.ledger()), "{:?}", watched.ledger());
@@ -197,7 +191,7 @@ mod tests {
         let delivery = Delivery::new(1, 1);
         let place = delivery.reserve().unwrap();
         let drain = tokio::spawn({
-            let delivery = delivery.clone();
+            let delivery = super::Delivery(Arc::clone(&delivery.0));
             async move { delivery.drain(Duration::from_secs(60)).await }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
