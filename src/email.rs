@@ -102,18 +102,8 @@ fn is_local_part(local: &str, international: bool) -> bool {
 
 /// What may stand in a local part, of ASCII: letters, digits, and some punctuation (RFC 5322, section 3.2.3).
 fn is_atom_character(letter: char) -> bool {
-    static ATOM: [bool; 128] = {
-        let mut atom = [false; 128];
-        let mut at = 0;
-        while at < atom.len() {
-            let letter = at as u8;
-            atom[at] = letter.is_ascii_alphanumeric()
-                || matches!(letter, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'/' | b'=' | b'?' | b'^'..=b'`' | b'{'..=b'~');
-            at += 1;
-        }
-        atom
-    };
-    ATOM.get(letter as usize).is_some_and(|is_atom| *is_atom)
+    letter.is_ascii_alphanumeric()
+        || matches!(letter, '!' | '#'..='\'' | '*' | '+' | '-' | '/' | '=' | '?' | '^'..='`' | '{'..='~')
 }
 
 /// `localhost`, or labels between dots, of which the last has two characters or more.
@@ -216,6 +206,15 @@ mod tests {
         }
         assert!(EmailAddress::parse("änn@example.com", true).is_some());
         assert!(EmailAddress::parse("ä\u{202e}nn@example.com", true).is_none());
+    }
+
+    #[test]
+    fn of_ascii_no_more_may_stand_in_a_local_part_than_the_specification_says() {
+        for letter in '\0'..='\x7f' {
+            let may = letter.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(letter);
+            let address = EmailAddress::parse(&format!("a{letter}b@example.com"), true);
+            assert_eq!(address.is_some(), may, "{letter:?}");
+        }
     }
 
     #[test]
