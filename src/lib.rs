@@ -28,6 +28,8 @@ mod email;
 #[cfg(feature = "poem")]
 mod event;
 #[cfg(feature = "poem")]
+pub mod guide;
+#[cfg(feature = "poem")]
 mod handler;
 #[cfg(feature = "poem")]
 mod password;
