@@ -67,8 +67,8 @@ impl fmt::Debug for EmailAddress {
     }
 }
 
-/// NFKC and full case folding: by way of upper case, so that `ß` and `SS` meet, as they do in some stores.
-fn fold(text: &str) -> Cow<'_, str> {
+/// The form in which two spellings of one address meet: NFKC and full case folding, by way of upper case, so that `ß` and `SS` meet, as they do in some stores.
+pub(crate) fn fold(text: &str) -> Cow<'_, str> {
     // Of ASCII nothing changes but the case, and nearly every address is ASCII, most of them in lower case.
     if text.is_ascii() {
         let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use poem::web::Data;
 
-pub(crate) use self::run::Handlers;
+pub(crate) use self::run::{Announced, Handlers};
 use crate::error::{BoxError, Problem};
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 
@@ -156,6 +156,9 @@ pub(crate) trait Event: Sized + Send + Sync + 'static {
     /// Its handlers, to add one.
     fn of_mut(lists: &mut Lists) -> &mut Vec<Entry<Self>>;
 
+    /// The id of the user it is about.
+    fn user_id(&self) -> &str;
+
     /// The texts in it that must not get into the log, not even as part of a handler's error.
     fn secrets(&self) -> Vec<&str>;
 }
@@ -185,6 +188,10 @@ macro_rules! event {
 
             fn of_mut(lists: &mut Lists) -> &mut Vec<Entry<Self>> {
                 &mut lists.$list
+            }
+
+            fn user_id(&self) -> &str {
+                self.user().id()
             }
 
             fn secrets(&$self) -> Vec<&str> {

@@ -5,6 +5,8 @@
 mod builder;
 mod confirm;
 mod link;
+mod mailing;
+mod no_mail;
 mod request;
 
 use std::fmt;
@@ -19,7 +21,8 @@ use tokio_util::task::TaskTracker;
 
 pub use self::builder::PasswordResetBuilder;
 use self::link::Link;
-use self::request::Mailing;
+use self::mailing::Mailing;
+use self::no_mail::NoMail;
 pub use self::request::SendError;
 use crate::client::{Client, TrustedProxies};
 use crate::counters;
@@ -92,10 +95,21 @@ struct Inner {
     address_mac: FieldMac,
     shutting_down: AtomicBool,
     trusted_proxies: TrustedProxies,
+    usable_hash: UsableHash,
     allow_first_password: bool,
+    users_per_address: usize,
     international_addresses: bool,
     reveal_unknown_users: bool,
     user_details_on_validation: bool,
+}
+
+/// Says whether a stored hash is that of a password.
+type UsableHash = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// The default rule: an empty hash, or one that begins with `!` or `*`, is no password. Django marks users without a
+/// password with `!`, and `/etc/shadow` uses both marks (shadow(5)).
+fn is_usable(hash: &str) -> bool {
+    !hash.is_empty() && !hash.starts_with(['!', '*'])
 }
 
 impl PasswordReset {
@@ -198,10 +212,10 @@ impl Inner {
         if self.shutting_down.load(Ordering::SeqCst) {
             return Err(unavailable(Unavailable::ShuttingDown));
         }
-        match self.users.down_for() {
-            Some(retry_after) => Err(ResetError::Unavailable { because: Unavailable::StoreDown, retry_after }),
-            None => Ok(()),
+        if self.users.is_down() {
+            return Err(unavailable(Unavailable::StoreDown));
         }
+        Ok(())
     }
 
     /// Counts an operation of a client. Comes after everything that is answered 400 or 503: neither uses quota up.
@@ -243,7 +257,21 @@ impl Inner {
     }
 
     fn is_eligible(&self, user: &StoredUser) -> bool {
-        user.is_active() && (self.allow_first_password || user.password_hash().is_some())
+        self.ineligible_because(user).is_none()
+    }
+
+    /// Why this user may not reset a password.
+    fn ineligible_because(&self, user: &StoredUser) -> Option<NoMail> {
+        if !user.is_active() {
+            return Some(NoMail::Inactive);
+        }
+        let has_password = || user.password_hash().is_some_and(|hash| (self.usable_hash)(hash.expose()));
+        (!self.allow_first_password && !has_password()).then_some(NoMail::NoPassword)
+    }
+
+    /// The key of an address's quota, from its folded form.
+    fn address_key(&self, folded: &str) -> ThrottleKey {
+        ThrottleKey::of_address(&self.address_mac.of([Some(folded.as_bytes())], &[]))
     }
 
     fn issue(

@@ -1,29 +1,35 @@
 //! [`UserStore`]: all that an application implements. Ready ones stand beside it.
 
+mod health;
 #[cfg(feature = "testing")]
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod users;
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 #[cfg(feature = "testing")]
 pub use self::memory::MemoryUsers;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{IdType, SqliteUsers};
+pub(crate) use self::users::Users;
 use crate::error::BoxError;
 use crate::secret::PasswordHash;
-use crate::token::BoundUser;
 use crate::user::StoredUser;
-use crate::wait::{Until, within};
 
 /// Where an application keeps its users: two look-ups and one write.
 ///
 /// The methods are plain `async fn`s. An error says that the store could not answer; "there is none" is not an error.
-/// A call that takes more than ten seconds is given up, and counts as an error.
+/// A call that takes more than ten seconds is given up, and counts as an error, as a panic does.
+///
+/// # One failed call is not an outage
+///
+/// A call that fails concerns its own request alone: one unreadable row, or an address with a letter that the database
+/// cannot represent, must not stop the service for others. After a failed call the library calls
+/// [`check`](UserStore::check), which depends on no user. The store counts as down, and every operation answers 503,
+/// only while `check` fails; it is repeated every second until it succeeds.
 ///
 /// # The write is a compare-and-swap
 ///
@@ -122,6 +128,10 @@ pub trait UserStore: Send + Sync + 'static {
     /// One atomic write: stores `new_hash`, but only while the row still has `user`'s password hash and e-mail address
     /// and is active. Reports [`Swap::Done`] if it did, [`Swap::Stale`] if the row has changed or is gone.
     ///
+    /// If the look-ups of the store add to the user with [`bind_also`](StoredUser::bind_also), the write compares that
+    /// as well: it is in [`bound_state`](StoredUser::bound_state). Otherwise a change of that state between the check
+    /// of the token and the write goes unnoticed.
+    ///
     /// This is also the place for what must happen together with the change or not at all (end login sessions, write an
     /// outbox row): in the same transaction.
     fn replace_password(
@@ -129,7 +139,20 @@ pub trait UserStore: Send + Sync + 'static {
         user: &StoredUser,
         new_hash: &PasswordHash,
     ) -> impl Future<Output = Result<Swap, Self::Error>> + Send;
+
+    /// Finds out whether the store answers at all. Called after another call failed, then every second until it
+    /// succeeds; given up after five seconds.
+    ///
+    /// The default looks up `nobody@check.invalid`, an address that no mail server has (RFC 6761, section 6.4). It goes
+    /// by address because an id that looks wrong may be refused before the database is asked. Replace it if a look-up
+    /// by address does not show whether the store works.
+    fn check(&self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        async { self.find_by_email(NOBODY).await.map(drop) }
+    }
 }
+
+/// An address that no user has: `.invalid` is reserved (RFC 6761, section 6.4).
+const NOBODY: &str = "nobody@check.invalid";
 
 /// What became of a compare-and-swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,75 +189,8 @@ impl<S: UserStore> UserStore for Arc<S> {
     ) -> impl Future<Output = Result<Swap, S::Error>> + Send {
         S::replace_password(self, user, new_hash)
     }
-}
 
-/// How long a store may take to answer one call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// For how long a store that was found down is not asked again by requests.
-const DOWN_FOR: Duration = Duration::from_secs(5);
-
-/// The application's store as the operations use it: without a type parameter, with a time-out on each call, and with
-/// a memory of whether it is down.
-pub(crate) struct Users {
-    store: Box<dyn DynUserStore>,
-    down: Until,
-}
-
-impl Users {
-    pub(crate) fn new(store: impl UserStore) -> Self {
-        Self { store: Box::new(store), down: Until::never() }
-    }
-
-    pub(crate) async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
-        self.in_time(self.store.find_by_email(email)).await
-    }
-
-    pub(crate) async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
-        self.in_time(self.store.find_by_id(id)).await
-    }
-
-    /// Only a user whom a good token was bound to can be given to the write.
-    pub(crate) async fn replace_password(&self, user: &BoundUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
-        self.in_time(self.store.replace_password(user.user(), new_hash)).await
-    }
-
-    /// Notes that the store does not answer: for a while requests need not try.
-    pub(crate) fn found_down(&self) {
-        self.down.begin(DOWN_FOR);
-    }
-
-    /// For how much longer the store counts as down.
-    pub(crate) fn down_for(&self) -> Option<Duration> {
-        self.down.left()
-    }
-
-    async fn in_time<T>(&self, call: Boxed<'_, T>) -> Result<T, BoxError> {
-        let answer = within(CALL_TIMEOUT, call).await.map_err(|_| "the user store did not answer in time")??;
-        self.down.end();
-        Ok(answer)
-    }
-}
-
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
-
-/// The twin of [`UserStore`] that can be a trait object: one box a call, beside a password hash nothing.
-trait DynUserStore: Send + Sync {
-    fn find_by_email<'a>(&'a self, email: &'a str) -> Boxed<'a, Vec<StoredUser>>;
-    fn find_by_id<'a>(&'a self, id: &'a str) -> Boxed<'a, Option<StoredUser>>;
-    fn replace_password<'a>(&'a self, user: &'a StoredUser, new_hash: &'a PasswordHash) -> Boxed<'a, Swap>;
-}
-
-impl<S: UserStore> DynUserStore for S {
-    fn find_by_email<'a>(&'a self, email: &'a str) -> Boxed<'a, Vec<StoredUser>> {
-        Box::pin(async move { UserStore::find_by_email(self, email).await.map_err(Into::into) })
-    }
-
-    fn find_by_id<'a>(&'a self, id: &'a str) -> Boxed<'a, Option<StoredUser>> {
-        Box::pin(async move { UserStore::find_by_id(self, id).await.map_err(Into::into) })
-    }
-
-    fn replace_password<'a>(&'a self, user: &'a StoredUser, new_hash: &'a PasswordHash) -> Boxed<'a, Swap> {
-        Box::pin(async move { UserStore::replace_password(self, user, new_hash).await.map_err(Into::into) })
+    fn check(&self) -> impl Future<Output = Result<(), S::Error>> + Send {
+        S::check(self)
     }
 }

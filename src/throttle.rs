@@ -5,152 +5,21 @@
 //! in memory: never by none.
 
 mod memory;
+mod quota;
 
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU16;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 pub use self::memory::MemoryThrottle;
+pub use self::quota::{Quota, QuotaError, Quotas};
 use crate::contain::contained_future;
 use crate::counters;
 use crate::error::BoxError;
 use crate::reason::reason;
 use crate::wait::{Until, within};
-
-/// So many uses in a window of time, which begins with the first of them.
-///
-/// ```
-/// use poem_password_reset::throttle::Quota;
-///
-/// assert_eq!(Quota::per_hour(10).unwrap().window().as_secs(), 3600);
-/// assert!(Quota::per_minute(0).is_none(), "a quota that nobody can meet is none");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
-    limit: NonZeroU16,
-    window: Duration,
-}
-
-impl Quota {
-    /// So many uses a minute; `None` for zero.
-    pub const fn per_minute(limit: u16) -> Option<Self> {
-        Self::per(limit, Duration::from_secs(60))
-    }
-
-    /// So many uses an hour; `None` for zero.
-    pub const fn per_hour(limit: u16) -> Option<Self> {
-        Self::per(limit, Duration::from_secs(3600))
-    }
-
-    /// So many uses in a window of a second to a year, in whole seconds; `None` for anything else.
-    pub const fn per(limit: u16, window: Duration) -> Option<Self> {
-        const YEAR: u64 = 365 * 24 * 3600;
-        match NonZeroU16::new(limit) {
-            Some(limit) if window.as_secs() >= 1 && window.as_secs() <= YEAR => {
-                Some(Self { limit, window: Duration::from_secs(window.as_secs()) })
-            }
-            _ => None,
-        }
-    }
-
-    /// How many uses.
-    pub const fn limit(self) -> u16 {
-        self.limit.get()
-    }
-
-    /// In what time.
-    pub const fn window(self) -> Duration {
-        self.window
-    }
-}
-
-/// The quotas of a password reset; `None` switches one off.
-///
-/// # Defaults
-///
-/// | quota | default |
-/// | --- | --- |
-/// | [`request_per_client`](Self::request_per_client) | 10 an hour |
-/// | [`mails_per_address`](Self::mails_per_address) | 3 an hour |
-/// | [`validate_per_client`](Self::validate_per_client) | 60 a minute |
-/// | [`confirm_per_client`](Self::confirm_per_client) | 10 a minute |
-///
-/// A client is an IPv4 address, or the first 64 bits of an IPv6 address: as much as one customer gets of either. Clients
-/// whose address is not known, over a Unix socket or poem's `TestClient`, count as one. Only well-formed requests count,
-/// and none that was answered 503.
-///
-/// ```
-/// use poem_password_reset::throttle::{Quota, Quotas};
-///
-/// let quotas = Quotas::default().request_per_client(Quota::per_hour(30)).validate_per_client(None);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quotas {
-    request_per_client: Option<Quota>,
-    mails_per_address: Option<Quota>,
-    validate_per_client: Option<Quota>,
-    confirm_per_client: Option<Quota>,
-}
-
-impl Default for Quotas {
-    fn default() -> Self {
-        Self {
-            request_per_client: Quota::per_hour(10),
-            mails_per_address: Quota::per_hour(3),
-            validate_per_client: Quota::per_minute(60),
-            confirm_per_client: Quota::per_minute(10),
-        }
-    }
-}
-
-impl Quotas {
-    /// No quotas at all: for tests, or behind something that throttles already.
-    #[must_use]
-    pub fn off() -> Self {
-        Self { request_per_client: None, mails_per_address: None, validate_per_client: None, confirm_per_client: None }
-    }
-
-    /// How often a client may ask for a reset; over that, 429.
-    #[must_use]
-    pub fn request_per_client(mut self, quota: Option<Quota>) -> Self {
-        self.request_per_client = quota;
-        self
-    }
-
-    /// How many requests for one address lead to mail; over that, silence. One request counts once, however many users
-    /// share the address, and an address that nobody has counts like any other.
-    #[must_use]
-    pub fn mails_per_address(mut self, quota: Option<Quota>) -> Self {
-        self.mails_per_address = quota;
-        self
-    }
-
-    /// How often a client may have a token validated; over that, 429.
-    #[must_use]
-    pub fn validate_per_client(mut self, quota: Option<Quota>) -> Self {
-        self.validate_per_client = quota;
-        self
-    }
-
-    /// How often a client may try to set a new password; over that, 429.
-    #[must_use]
-    pub fn confirm_per_client(mut self, quota: Option<Quota>) -> Self {
-        self.confirm_per_client = quota;
-        self
-    }
-
-    fn of(&self, scope: Scope) -> Option<Quota> {
-        match scope {
-            Scope::Request => self.request_per_client,
-            Scope::Mail => self.mails_per_address,
-            Scope::Validate => self.validate_per_client,
-            Scope::Confirm => self.confirm_per_client,
-        }
-    }
-}
 
 /// Counts uses, and says which are within their quota.
 ///
@@ -163,6 +32,23 @@ pub trait Throttle: Send + Sync + 'static {
     /// Counts one use of `key` and says whether it is within the quota. Exact under concurrency: of any number of calls
     /// in one window, so many are within the quota as the quota has.
     fn count(&self, key: &ThrottleKey, quota: Quota) -> impl Future<Output = Result<Verdict, Self::Error>> + Send;
+
+    /// Takes back one use of `key` that [`count`](Self::count) found within the quota: a request ended without a mail
+    /// through no fault of the asker. Does nothing if the counter is zero or its window is over.
+    ///
+    /// The default does nothing: the use stays counted until its window ends.
+    fn give_back(&self, key: &ThrottleKey) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        let _ = key;
+        async { Ok(()) }
+    }
+
+    /// Sets the counter of `key` to zero: a user has reset the password, so the address may get mail again.
+    ///
+    /// The default does nothing: the counter stays until its window ends.
+    fn clear(&self, key: &ThrottleKey) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        let _ = key;
+        async { Ok(()) }
+    }
 }
 
 /// Whether a use is within its quota.
@@ -281,34 +167,102 @@ impl Throttles {
 
     /// Counts a use, unless its quota is off.
     pub(crate) async fn count(&self, scope: Scope, key: impl FnOnce() -> ThrottleKey) -> Verdict {
-        let Some(quota) = self.quotas.of(scope) else { return Verdict::Within };
+        self.count_where(scope, key).await.0
+    }
+
+    /// Counts a use, unless its quota is off, and reports which counter holds it: [`give_back`](Self::give_back)
+    /// needs to know.
+    pub(crate) async fn count_where(
+        &self,
+        scope: Scope,
+        key: impl FnOnce() -> ThrottleKey,
+    ) -> (Verdict, Option<Counter>) {
+        let Some(quota) = self.quotas.of(scope) else { return (Verdict::Within, None) };
         let key = key();
         match &self.custom {
-            // In a box: it is large, and mostly there is none to ask.
+            // Boxed: the future is large, and most services have no throttle of their own.
             Some(custom) if self.away.left().is_none() => Box::pin(self.count_with(&**custom, &key, quota)).await,
-            _ => self.memory.count_now(&key, quota),
+            _ => (self.memory.count_now(&key, quota), Some(Counter::Memory)),
         }
     }
 
-    async fn count_with(&self, custom: &dyn DynThrottle, key: &ThrottleKey, quota: Quota) -> Verdict {
-        self.ask(custom, key, quota).await.unwrap_or_else(|error| {
-            tracing::error!(reason = reason(&error, []), "the throttle failed; counting in memory for a while");
+    async fn count_with(
+        &self,
+        custom: &dyn DynThrottle,
+        key: &ThrottleKey,
+        quota: Quota,
+    ) -> (Verdict, Option<Counter>) {
+        match call(custom.count(key, quota)).await {
+            // No client is kept out for longer than the window, whatever a throttle answers.
+            Ok(Verdict::Over { retry_after }) => {
+                (Verdict::Over { retry_after: retry_after.min(quota.window()) }, Some(Counter::Custom))
+            }
+            Ok(Verdict::Within) => (Verdict::Within, Some(Counter::Custom)),
+            Err(error) => {
+                self.failed(&error);
+                (self.memory.count_now(key, quota), Some(Counter::Memory))
+            }
+        }
+    }
+
+    /// Takes back a use that `counter` holds in memory; reports whether it did. No await: usable in a destructor.
+    pub(crate) fn give_back_in_memory(&self, counter: Counter, key: &ThrottleKey) -> bool {
+        if counter == Counter::Memory {
+            self.memory.give_back_now(key);
+        }
+        counter == Counter::Memory
+    }
+
+    /// Takes back a use that `counter` holds.
+    pub(crate) async fn give_back(&self, counter: Counter, key: &ThrottleKey) {
+        if self.give_back_in_memory(counter, key) {
+            return;
+        }
+        // A throttle that fails keeps the use. It is not marked as away here: the next count finds that out.
+        if let Some(custom) = &self.custom
+            && let Err(error) = Box::pin(call(custom.give_back(key))).await
+        {
+            tracing::warn!(reason = reason(&error, []), "the throttle failed to give a use back");
             counters::failed_throttle();
-            self.away.begin(AWAY_FOR);
-            self.memory.count_now(key, quota)
-        })
-    }
-
-    async fn ask(&self, custom: &dyn DynThrottle, key: &ThrottleKey, quota: Quota) -> Result<Verdict, BoxError> {
-        // A throttle that panics would answer every request with 500.
-        let counted = within(CALL_TIMEOUT, pin!(contained_future(custom.count(key, quota)))).await;
-        let verdict = counted.map_err(|_| "it did not answer in time")?.map_err(|_| "it panicked")??;
-        match verdict {
-            // Nobody is kept out for longer than the window, whatever a throttle says.
-            Verdict::Over { retry_after } => Ok(Verdict::Over { retry_after: retry_after.min(quota.window()) }),
-            Verdict::Within => Ok(Verdict::Within),
         }
     }
+
+    /// Sets the counters of a key to zero, in memory and in the application's throttle.
+    pub(crate) async fn clear(&self, scope: Scope, key: impl FnOnce() -> ThrottleKey) {
+        if self.quotas.of(scope).is_none() {
+            return;
+        }
+        let key = key();
+        self.memory.clear_now(&key);
+        if let Some(custom) = &self.custom
+            && self.away.left().is_none()
+            && let Err(error) = Box::pin(call(custom.clear(&key))).await
+        {
+            tracing::warn!(reason = reason(&error, []), "the throttle failed to clear a counter");
+            counters::failed_throttle();
+        }
+    }
+
+    fn failed(&self, error: &BoxError) {
+        tracing::error!(reason = reason(error, []), "the throttle failed; counting in memory for a while");
+        counters::failed_throttle();
+        self.away.begin(AWAY_FOR);
+    }
+}
+
+/// Calls the application's throttle with a timeout. A panic is an error: it would answer every request with 500.
+async fn call<T>(call: Boxed<'_, T>) -> Result<T, BoxError> {
+    let answer = within(CALL_TIMEOUT, pin!(contained_future(call))).await;
+    answer.map_err(|_| "it did not answer in time")?.map_err(|_| "it panicked")?
+}
+
+/// The counter that holds a use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counter {
+    /// The one in this process.
+    Memory,
+    /// The application's.
+    Custom,
 }
 
 impl fmt::Debug for Throttles {
@@ -322,11 +276,21 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a
 /// The twin of [`Throttle`] that can be a trait object.
 trait DynThrottle: Send + Sync {
     fn count<'a>(&'a self, key: &'a ThrottleKey, quota: Quota) -> Boxed<'a, Verdict>;
+    fn give_back<'a>(&'a self, key: &'a ThrottleKey) -> Boxed<'a, ()>;
+    fn clear<'a>(&'a self, key: &'a ThrottleKey) -> Boxed<'a, ()>;
 }
 
 impl<T: Throttle> DynThrottle for T {
     fn count<'a>(&'a self, key: &'a ThrottleKey, quota: Quota) -> Boxed<'a, Verdict> {
         Box::pin(async move { Throttle::count(self, key, quota).await.map_err(Into::into) })
+    }
+
+    fn give_back<'a>(&'a self, key: &'a ThrottleKey) -> Boxed<'a, ()> {
+        Box::pin(async move { Throttle::give_back(self, key).await.map_err(Into::into) })
+    }
+
+    fn clear<'a>(&'a self, key: &'a ThrottleKey) -> Boxed<'a, ()> {
+        Box::pin(async move { Throttle::clear(self, key).await.map_err(Into::into) })
     }
 }
 
@@ -356,19 +320,5 @@ mod tests {
         assert_eq!(spelled("confirm", "no address"), "confirm/unknown");
         let mac = std::array::from_fn(|place| place as u8);
         assert_eq!(ThrottleKey::of_address(&mac).to_string(), "mail/000102030405060708090a0b0c0d0e0f");
-    }
-
-    #[test]
-    fn quotas_that_make_no_sense_cannot_be_made() {
-        for quota in [
-            Quota::per_hour(0),
-            Quota::per(1, Duration::ZERO),
-            Quota::per(1, Duration::from_millis(999)),
-            Quota::per(1, Duration::from_secs(31_536_001)),
-        ] {
-            assert_eq!(quota, None);
-        }
-        let year = Duration::from_secs(31_536_000);
-        assert_eq!(Quota::per(1, year).map(Quota::window), Some(year));
     }
 }

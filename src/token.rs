@@ -222,7 +222,7 @@ fn header(key: &SigningKey) -> Vec<u8> {
 /// The binding of a user: what must not change for a token to stay good.
 fn binding(key: &FieldMac, user: &StoredUser) -> [u8; BINDING_BYTES] {
     let hash = user.password_hash().map(|hash| hash.expose().as_bytes());
-    let full = key.of([Some(user.id().as_bytes()), Some(user.email().as_bytes()), hash], user.bound());
+    let full = key.of([Some(user.id().as_bytes()), Some(user.email().as_bytes()), hash], user.bound_state());
     let mut cut = [0; BINDING_BYTES];
     cut.copy_from_slice(&full[..BINDING_BYTES]);
     cut

@@ -61,6 +61,9 @@ impl StoredUser {
     /// Id, e-mail address and password hash are bound already. A last-login stamp ends a link when its user remembers
     /// the password after all; a session epoch ends it whenever all login sessions are ended. May be called repeatedly;
     /// the order counts.
+    ///
+    /// The token is checked against the row as it was looked up. For a change between that check and the write to win
+    /// too, the store's write compares [`bound_state`](Self::bound_state), as `MemoryUsers` and `SqliteUsers` do.
     #[must_use]
     pub fn bind_also(mut self, state: impl AsRef<[u8]>) -> Self {
         self.bound.push(state.as_ref().to_vec());
@@ -92,8 +95,10 @@ impl StoredUser {
         self.password_hash.as_ref()
     }
 
-    /// What [`bind_also`](Self::bind_also) added.
-    pub(crate) fn bound(&self) -> &[Vec<u8>] {
+    /// The state that [`bind_also`](Self::bind_also) added, in the order in which it was added.
+    ///
+    /// For the write of a [`UserStore`](crate::store::UserStore): a store whose look-ups add state compares it there.
+    pub fn bound_state(&self) -> &[Vec<u8>] {
         &self.bound
     }
 

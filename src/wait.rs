@@ -61,13 +61,6 @@ impl Until {
         self.end.store(u64::try_from(end).unwrap_or(u64::MAX).max(1), Ordering::SeqCst);
     }
 
-    /// No longer.
-    pub(crate) fn end(&self) {
-        if self.end.load(Ordering::SeqCst) != 0 {
-            self.end.store(0, Ordering::SeqCst);
-        }
-    }
-
     /// For how much longer.
     pub(crate) fn left(&self) -> Option<Duration> {
         let end = self.end.load(Ordering::SeqCst);
@@ -104,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_moment_comes_and_can_be_called_off() {
+    async fn a_cool_down_ends() {
         let until = Until::never();
         assert_eq!(until.left(), None);
         until.begin(Duration::from_secs(5));
@@ -112,9 +105,6 @@ mod tests {
         tokio::time::advance(Duration::from_secs(4)).await;
         assert_eq!(until.left(), Some(Duration::from_secs(1)));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(until.left(), None);
-        until.begin(Duration::from_secs(5));
-        until.end();
         assert_eq!(until.left(), None);
         until.begin(Duration::MAX / 2);
         assert!(until.left() > Some(Duration::from_secs(1 << 40)));

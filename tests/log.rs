@@ -33,7 +33,11 @@ async fn each_thing_that_happens_is_told_once() {
         async move { if hangs { std::future::pending().await } else { Ok::<_, BoxError>(()) } }
     };
     let reset = builder(Watched { users: users.clone(), calls: Arc::default(), before })
-        .quotas(Quotas::off().mails_per_address(Quota::per_hour(1)).validate_per_client(Quota::per_minute(1)))
+        .quotas(
+            Quotas::off()
+                .mails_per_address(Quota::per_hour(1).unwrap())
+                .validate_per_client(Quota::per_minute(1).unwrap()),
+        )
         .on_reset_token_created(|event: Arc<ResetTokenCreated>| async move {
             if event.user().id() == "2" { Err(BoxError::from("no mail for Bob")) } else { Ok(()) }
         })
@@ -139,7 +143,7 @@ async fn what_a_request_leads_to_is_told_in_its_span() {
     let _guard = log.of_thread();
     let users = people();
     let reset = builder(users.clone())
-        .quotas(Quotas::off().mails_per_address(Quota::per_hour(1)))
+        .quotas(Quotas::off().mails_per_address(Quota::per_hour(1).unwrap()))
         .on_reset_token_created(async |_| tracing::info!("a mail"))
         .on_post_password_reset(async |_| tracing::info!("all was done"))
         .build()

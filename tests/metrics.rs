@@ -88,7 +88,7 @@ async fn confirm(reset: &PasswordReset, token: &str, password: &str) {
 #[test]
 fn requests_are_counted_by_their_answer_and_by_what_became_of_them() {
     let counts = counted(async {
-        let quotas = Quotas::off().mails_per_address(Quota::per_hour(1));
+        let quotas = Quotas::off().mails_per_address(Quota::per_hour(1).unwrap());
         let reset = with_mail(people()).quotas(quotas).build().unwrap();
         for email in ["ann@example.com", "ann@example.com", "bob@example.com", "nobody@example.com", "no address"] {
             let _ = reset.request(email, Client::none()).await;
@@ -217,7 +217,7 @@ impl Throttle for Broken {
 #[test]
 fn throttled_clients_and_throttles_that_fail_are_counted() {
     let counts = counted(async {
-        let quotas = Quotas::off().validate_per_client(Quota::per_minute(1));
+        let quotas = Quotas::off().validate_per_client(Quota::per_minute(1).unwrap());
         let users = people();
         let reset = with_mail(users).quotas(quotas).throttle(Broken).build().unwrap();
         let api = poem_openapi::OpenApiService::new(poem_password_reset::ResetApi::new(reset), "Accounts", "1.0");

@@ -129,7 +129,7 @@ async fn every_documented_answer_is_provoked() {
         seen.insert(world.ask_with(&ask, Body::from_async_read(stalled)).await.status);
 
         let throttled = World::in_process(|builder| {
-            let one = Quota::per_hour(1);
+            let one = Quota::per_hour(1).unwrap();
             builder.quotas(Quotas::off().request_per_client(one).validate_per_client(one).confirm_per_client(one))
         });
         let ask = Ask::post(operation).json(good_fields(&throttled));

@@ -142,7 +142,7 @@ fn app(reset: PasswordReset) -> TestClient<impl Endpoint> {
 #[tokio::test]
 async fn only_well_formed_posts_use_up_quota() {
     let quotas = || {
-        let two = Quota::per_hour(2);
+        let two = Quota::per_hour(2).unwrap();
         Quotas::default().request_per_client(two).validate_per_client(two).confirm_per_client(two)
     };
     for (path, well_formed) in [

@@ -68,7 +68,7 @@ impl Outcome {
     pub(super) fn tell(self) {
         counters::finished_request(self.name());
         if self == Self::Lost {
-            tracing::warn!("a request was lost: nobody gets mail for it");
+            tracing::warn!(reason = "lost", "no mail for a reset request");
         }
     }
 }

@@ -27,6 +27,15 @@ pub(crate) enum HandlerFailure {
     Dropped,
 }
 
+/// How the handlers of one event ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Announced {
+    /// Handlers that succeeded.
+    pub(crate) done: usize,
+    /// Handlers that failed, panicked or took too long.
+    pub(crate) failed: usize,
+}
+
 /// The handlers of every event, in order, with all they need.
 #[derive(Clone)]
 pub(crate) struct Handlers(Arc<Ready>);
@@ -53,20 +62,22 @@ impl Handlers {
             .join("; ")
     }
 
-    /// Runs every handler of the event in order. One that fails is logged, and the others still run. Returns how many
-    /// failed.
+    /// Runs every handler of the event in order. One that fails is logged, and the others still run.
     ///
     /// Dropping the future aborts the handler that runs.
-    pub(crate) async fn announce<E: Event>(&self, event: Arc<E>) -> usize {
-        let mut failed = 0;
+    pub(crate) async fn announce<E: Event>(&self, event: Arc<E>) -> Announced {
+        let mut announced = Announced::default();
         for entry in E::of(&self.0.lists) {
-            if let Err(error) = self.run(entry, &event).await {
-                log_failure(entry, &*event, &error);
-                let _ = contained(|| drop(error));
-                failed += 1;
+            match self.run(entry, &event).await {
+                Ok(()) => announced.done += 1,
+                Err(error) => {
+                    log_failure(entry, &*event, &error);
+                    let _ = contained(|| drop(error));
+                    announced.failed += 1;
+                }
             }
         }
-        failed
+        announced
     }
 
     /// Runs the handlers of [`PrePasswordReset`] in order until one refuses.
@@ -110,7 +121,7 @@ impl Handlers {
 fn log_failure<E: Event>(entry: &Entry<E>, event: &E, error: &BoxError) {
     let reason = contained(|| reason(error, event.secrets()))
         .unwrap_or_else(|_| "an error that panics when it is shown".to_owned());
-    tracing::error!(event = E::NAME, handler = entry.name, reason, "a handler failed");
+    tracing::error!(event = E::NAME, handler = entry.name, user = event.user_id(), reason, "a handler failed");
     counters::failed_handler(E::NAME, entry.name);
 }
 
@@ -153,7 +164,7 @@ mod tests {
             if !linked {
                 builder.linked(false);
             }
-            assert_eq!(ready(builder).announce(event()).await, 0);
+            assert_eq!(ready(builder).announce(event()).await.failed, 0);
             assert_eq!(called.load(Ordering::SeqCst), linked);
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use super::link::Link;
-use super::{Clock, Inner, PasswordReset, system_clock};
+use super::{Clock, Inner, PasswordReset, UsableHash, is_usable, system_clock};
 use crate::client::TrustedProxies;
 use crate::counters;
 use crate::delivery::Delivery;
@@ -40,6 +40,8 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | [`throttle`](Self::throttle) | in memory |
 /// | [`trusted_proxies`](Self::trusted_proxies) | none |
 /// | [`allow_first_password`](Self::allow_first_password) | `false` |
+/// | [`usable_hash`](Self::usable_hash) | not empty, no `!` or `*` in front |
+/// | [`users_per_address`](Self::users_per_address) | 5 |
 /// | [`international_addresses`](Self::international_addresses) | `false` |
 /// | [`user_details_on_validation`](Self::user_details_on_validation) | `false` |
 /// | [`reveal_unknown_users`](Self::reveal_unknown_users) | `false` |
@@ -57,7 +59,9 @@ pub struct PasswordResetBuilder {
     handled_at_once: usize,
     throttles: Throttles,
     trusted_proxies: Vec<String>,
+    usable_hash: UsableHash,
     allow_first_password: bool,
+    users_per_address: usize,
     international_addresses: bool,
     reveal_unknown_users: bool,
     user_details_on_validation: bool,
@@ -78,7 +82,9 @@ impl PasswordResetBuilder {
             handled_at_once: 64,
             throttles: Throttles::new(Quotas::default()),
             trusted_proxies: Vec::new(),
+            usable_hash: Box::new(is_usable),
             allow_first_password: false,
+            users_per_address: 5,
             international_addresses: false,
             reveal_unknown_users: false,
             user_details_on_validation: false,
@@ -206,8 +212,44 @@ impl PasswordResetBuilder {
 
     /// Whether a user who has no password can get a first one this way. By default only a password that exists can be
     /// reset, so that nobody who signs in by other means acquires one unasked.
+    ///
+    /// A user has no password if the hash is `None`, or if [`usable_hash`](Self::usable_hash) says so.
     pub fn allow_first_password(mut self, allow: bool) -> Self {
         self.allow_first_password = allow;
+        self
+    }
+
+    /// Replaces the rule that says whether a stored hash is that of a password.
+    ///
+    /// By default an empty hash, or one that begins with `!` or `*`, is not: Django writes `!` and a random text for users
+    /// without a password, and `/etc/shadow` uses both marks. Such a user gets no mail and cannot use a token unless
+    /// [first passwords are allowed](Self::allow_first_password). Tokens are bound to the stored text in any case.
+    ///
+    /// ```
+    /// # use poem_password_reset::{PasswordReset, SigningKey, store::MemoryUsers};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (users, key) = (MemoryUsers::default(), SigningKey::generate()?);
+    /// let reset = PasswordReset::builder(users, key)
+    ///     .link("https://app.example.com/reset-password#token={token}")
+    ///     .on_reset_token_created(async |_| {})
+    /// #   .linked_handlers(false)
+    ///     .usable_hash(|hash| hash.starts_with("$argon2id$"))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn usable_hash(mut self, is_usable: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.usable_hash = Box::new(is_usable);
+        self
+    }
+
+    /// How many users get mail for one request if several share the address: 5 by default. The store's order decides
+    /// which; the log says how many were left out.
+    ///
+    /// The quota of an address counts requests, so an address gets at most
+    /// [`mails_per_address`](Quotas::mails_per_address) times this many mails in a window.
+    pub fn users_per_address(mut self, users: usize) -> Self {
+        self.users_per_address = users;
         self
     }
 
@@ -283,7 +325,11 @@ impl PasswordResetBuilder {
         if !is_lifetime(self.lifetime) {
             problems.push(Problem::Lifetime { lifetime: self.lifetime });
         }
-        let zeros = [("queue", self.queue), ("handled_at_once", self.handled_at_once)];
+        let zeros = [
+            ("queue", self.queue),
+            ("handled_at_once", self.handled_at_once),
+            ("users_per_address", self.users_per_address),
+        ];
         problems.extend(zeros.iter().filter(|(_, value)| *value == 0).map(|(setting, _)| Problem::Zero { setting }));
         let trusted_proxies = read_networks(&self.trusted_proxies, &mut problems);
         problems.extend(self.policy.problem());
@@ -314,7 +360,9 @@ impl PasswordResetBuilder {
             address_mac,
             shutting_down: AtomicBool::new(false),
             trusted_proxies,
+            usable_hash: self.usable_hash,
             allow_first_password: self.allow_first_password,
+            users_per_address: self.users_per_address,
             international_addresses: self.international_addresses,
             reveal_unknown_users: self.reveal_unknown_users,
             user_details_on_validation: self.user_details_on_validation,

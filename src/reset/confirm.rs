@@ -7,6 +7,7 @@ use tracing::Instrument as _;
 
 use super::{Inner, PasswordReset, answered, refused, unavailable};
 use crate::client::Client;
+use crate::email;
 use crate::error::{BoxError, InvalidToken, Refusal, ResetError, Unavailable};
 use crate::event::{PostPasswordReset, PrePasswordReset, Veto};
 use crate::password::Place;
@@ -107,6 +108,10 @@ impl Inner {
                     client = client.address().map(tracing::field::display),
                     "a password was reset"
                 );
+                // Before the answer, so that a user who forgets the new password at once can ask again. Only the holder
+                // of a good token can notice the time it takes.
+                let key = || self.address_key(&email::fold(bound.user().email()));
+                self.throttles.clear(Scope::Mail, key).await;
                 Ok(bound.into_user().with_password(hash))
             }
             Swap::Stale => Err(refused(InvalidToken::because(Refusal::LostRace)).into()),

@@ -1,22 +1,17 @@
 //! The operation **request**, and **send**, which does the same from code.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::mailing::{Mailing, Request};
 use super::{Inner, PasswordReset, answered, unavailable};
 use crate::client::Client;
-use crate::delivery::{Outcome, Place, Work};
+use crate::delivery::{Outcome, Place};
 use crate::email::EmailAddress;
-use crate::error::{BoxError, IssueError, ResetError, Unavailable};
-use crate::event::ResetTokenCreated;
-use crate::reason::reason;
-use crate::throttle::{Scope, ThrottleKey, Verdict};
+use crate::error::{IssueError, ResetError, Unavailable};
+use crate::throttle::{Scope, Verdict};
 use crate::user::StoredUser;
-
-/// How long to wait before each further look-up after one that failed.
-const BACK_OFF: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
 
 impl PasswordReset {
     /// Takes a request for a reset: each eligible user with this address will get a token.
@@ -44,7 +39,13 @@ impl PasswordReset {
             }
         }
         tracing::info!(client = client.address().map(tracing::field::display), "a reset was requested");
-        place.accept(Mailing::ToAddress { inner: Arc::clone(&self.inner), address, client });
+        // Counted for every address, whether or not a user has it, so that the counters tell nothing.
+        let key = || self.inner.address_key(&address.folded());
+        let (verdict, counter) = self.inner.throttles.count_where(Scope::Mail, key).await;
+        let is_over_quota = verdict != Verdict::Within;
+        let counted_in = counter.filter(|_| !is_over_quota);
+        let inner = Arc::clone(&self.inner);
+        place.accept(Mailing::Request(Request { inner, address, client, is_over_quota, counted_in }));
         Ok(())
     }
 
@@ -62,7 +63,7 @@ impl PasswordReset {
         let event = Arc::new(self.issue(user, lifetime)?);
         let place = self.inner.place().map_err(|_| SendError::Unavailable)?;
         let (tell, told) = oneshot::channel();
-        place.accept(Mailing::OfEvent { inner: Arc::clone(&self.inner), event, tell });
+        place.accept(Mailing::Event { inner: Arc::clone(&self.inner), event, outcome: tell });
         match told.await {
             Ok(Outcome::Delivered) => Ok(()),
             Ok(_) => Err(SendError::Handlers),
@@ -92,109 +93,11 @@ impl From<IssueError> for SendError {
     }
 }
 
-/// What waits in the queue.
-pub(super) enum Mailing {
-    /// To whoever has this address.
-    ToAddress { inner: Arc<Inner>, address: EmailAddress, client: Client },
-    /// Of a token that was issued already. Somebody wants to be told what became of it.
-    OfEvent { inner: Arc<Inner>, event: Arc<ResetTokenCreated>, tell: oneshot::Sender<Outcome> },
-}
-
-impl Work for Mailing {
-    async fn begin(self) -> Outcome {
-        match self {
-            Self::ToAddress { inner, address, client } => inner.deliver_to_address(&address, client).await,
-            Self::OfEvent { inner, event, tell } => {
-                let outcome = inner.announce(event).await;
-                // Nobody may be waiting any more.
-                let _ = tell.send(outcome);
-                outcome
-            }
-        }
-    }
-}
-
 impl Inner {
     fn place(&self) -> Result<Place<Mailing>, ResetError> {
         // The place comes before the question whether we shut down: who has one is waited for.
         let place = self.delivery.reserve().ok_or_else(|| unavailable(Unavailable::QueueFull))?;
         self.is_available()?;
         Ok(place)
-    }
-
-    async fn deliver_to_address(&self, address: &EmailAddress, client: Client) -> Outcome {
-        let Ok(mut eligible) = self.find(address).await else { return Outcome::Lost };
-        eligible.retain(|user| self.is_eligible(user));
-        // Counted once a request and for every address, whether or not anybody has it: so the counters tell nothing.
-        let key = || ThrottleKey::of_address(&self.address_mac.of([Some(address.folded().as_bytes())], &[]));
-        let verdict = self.throttles.count(Scope::Mail, key).await;
-        if eligible.is_empty() {
-            return Outcome::Ineligible;
-        }
-        if let Verdict::Over { .. } = verdict {
-            tracing::info!("an address is over its quota: no mail");
-            return Outcome::Suppressed;
-        }
-        self.deliver(eligible, client).await
-    }
-
-    /// Issues a token to each, and runs the handlers.
-    async fn deliver(&self, users: Vec<StoredUser>, client: Client) -> Outcome {
-        let mut outcome = Outcome::Delivered;
-        for user in users {
-            // In an arc before anything is waited for: what an event holds is large.
-            let event = self.issue(user, self.lifetime, client.clone()).map(Arc::new);
-            let delivered = match event {
-                Ok(event) => self.announce(event).await,
-                Err(error) => {
-                    tracing::error!(reason = %error, "no token could be issued");
-                    Outcome::Failed
-                }
-            };
-            if delivered != Outcome::Delivered {
-                outcome = delivered;
-            }
-        }
-        outcome
-    }
-
-    /// The users with this address, looked up with patience. What the store returns is compared once more: mail goes to
-    /// the address on record, and only if it is the one that was asked for.
-    async fn find(&self, address: &EmailAddress) -> Result<Vec<StoredUser>, BoxError> {
-        let mut found = self.users.find_by_email(address.as_str()).await;
-        for pause in BACK_OFF {
-            let Err(error) = &found else { break };
-            let reason = reason(error, [address.as_str()]);
-            tracing::warn!(reason, "the user store failed to look up an address; trying again");
-            tokio::time::sleep(pause).await;
-            found = self.users.find_by_email(address.as_str()).await;
-        }
-        match found {
-            Ok(mut users) => {
-                let found = users.len();
-                users.retain(|user| address.is_same(user.email()));
-                let others = found - users.len();
-                if others > 0 {
-                    tracing::warn!(
-                        users = others,
-                        "the user store found users whose address is another; they get no mail"
-                    );
-                }
-                Ok(users)
-            }
-            Err(error) => {
-                let reason = reason(&error, [address.as_str()]);
-                tracing::error!(reason, "the user store failed to look up an address");
-                self.users.found_down();
-                Err(error)
-            }
-        }
-    }
-
-    async fn announce(&self, event: Arc<ResetTokenCreated>) -> Outcome {
-        match self.handlers.announce(event).await {
-            0 => Outcome::Delivered,
-            _ => Outcome::Failed,
-        }
     }
 }

@@ -77,7 +77,11 @@ impl UserStore for MemoryUsers {
         let hash = |user: &StoredUser| user.password_hash().map(|hash| hash.expose().to_owned());
         let mut users = self.lock();
         let unchanged = |row: &&mut StoredUser| {
-            row.id() == user.id() && row.email() == user.email() && hash(row) == hash(user) && row.is_active()
+            row.id() == user.id()
+                && row.email() == user.email()
+                && hash(row) == hash(user)
+                && row.bound_state() == user.bound_state()
+                && row.is_active()
         };
         let Some(row) = users.iter_mut().find(unchanged) else { return Ok(Swap::Stale) };
         *row = row.clone().with_password(new_hash.clone());

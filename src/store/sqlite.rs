@@ -16,6 +16,9 @@ use crate::user::StoredUser;
 /// The table is `users`; its columns are `id` (text, UUIDs among it), `email`, `username`, `active` and
 /// `password_hash`. Each name can be another; `username` and `active` need not exist.
 ///
+/// A row that cannot be read, because a value has the wrong type for instance, is logged with its id and skipped; other
+/// users with the same address still get their mail.
+///
 /// SQLite's own `lower()` folds ASCII only, so addresses beyond ASCII are found in the case they are stored in.
 /// For look-ups by address to be fast, index the expression: `CREATE INDEX users_email ON users (lower(email))`.
 ///
@@ -40,6 +43,7 @@ pub struct SqliteUsers {
     username: Option<String>,
     active: Option<String>,
     password_hash: String,
+    bound: Vec<String>,
 }
 
 /// How an id is stored.
@@ -67,6 +71,7 @@ impl SqliteUsers {
             username: Some("username".to_owned()),
             active: Some("active".to_owned()),
             password_hash: "password_hash".to_owned(),
+            bound: Vec::new(),
         }
     }
 
@@ -113,27 +118,65 @@ impl SqliteUsers {
         self
     }
 
+    /// A column whose value tokens are bound to, beside id, address and hash; may be called repeatedly. When the value
+    /// changes, every outstanding token of the user is dead; the write compares it too.
+    ///
+    /// A column that counts up whenever all login sessions of the user are ended is a good choice. A column that other
+    /// requests change often, such as the time of the last visit, would end links for no reason.
+    #[must_use]
+    pub fn bind_column(mut self, name: impl Into<String>) -> Self {
+        self.bound.push(name.into());
+        self
+    }
+
     /// `SELECT` with the columns in the order that [`user`](Self::user) reads them in.
     fn select(&self, condition: &str) -> AssertSqlSafe<String> {
         AssertSqlSafe(format!(
-            "SELECT {id}, {email}, {password_hash}, {username}, {active} FROM {table} WHERE {condition}",
+            "SELECT {id}, {email}, {password_hash}, {username}, {active}{bound} FROM {table} WHERE {condition}",
             id = quoted(&self.id),
             email = quoted(&self.email),
             password_hash = quoted(&self.password_hash),
             username = self.username.as_deref().map_or_else(|| "NULL".to_owned(), quoted),
             active = self.active.as_deref().map_or_else(|| "1".to_owned(), quoted),
+            bound = self.bound.iter().map(|name| format!(", {}", as_blob(name))).collect::<String>(),
             table = quoted(&self.table),
         ))
     }
 
-    fn user(&self, row: &SqliteRow) -> Result<StoredUser, BoxError> {
-        let id = match self.id_type {
+    /// The user in a row. A row that cannot be read is logged and skipped: it must not keep others from their mail.
+    fn readable_user(&self, row: &SqliteRow) -> Option<StoredUser> {
+        let id = self.id(row);
+        match id.as_ref().map_err(ToString::to_string).and_then(|id| self.user(id, row).map_err(|e| e.to_string())) {
+            Ok(user) => Some(user),
+            Err(reason) => {
+                let user = id.as_deref().unwrap_or("unreadable");
+                tracing::error!(user, reason, "a row of the users table cannot be read and is skipped");
+                None
+            }
+        }
+    }
+
+    fn id(&self, row: &SqliteRow) -> Result<String, BoxError> {
+        Ok(match self.id_type {
             IdType::Text => row.try_get::<String, _>(0)?,
             IdType::Integer => row.try_get::<i64, _>(0)?.to_string(),
             IdType::UuidBlob => Uuid::from_slice(&row.try_get::<Vec<u8>, _>(0)?)?.to_string(),
-        };
+        })
+    }
+
+    fn user(&self, id: &str, row: &SqliteRow) -> Result<StoredUser, BoxError> {
         let user = StoredUser::new(id, row.try_get::<String, _>(1)?, row.try_get::<Option<String>, _>(2)?);
-        Ok(user.with_username(row.try_get::<Option<String>, _>(3)?).with_active(row.try_get::<bool, _>(4)?))
+        let user = user.with_username(row.try_get::<Option<String>, _>(3)?).with_active(row.try_get::<bool, _>(4)?);
+        (0..self.bound.len()).try_fold(user, |user, column| {
+            let value = row.try_get::<Option<Vec<u8>>, _>(5 + column)?;
+            Ok(user.bind_also(tagged(value)))
+        })
+    }
+
+    /// The values of the bound columns as they were looked up; `None` for a user that this store did not look up.
+    fn bound_values(&self, user: &StoredUser) -> Option<Vec<Option<Vec<u8>>>> {
+        let bound = user.bound_state().get(..self.bound.len())?;
+        bound.iter().map(|value| untagged(value)).collect()
     }
 
     /// The id in the form that the column has; `None` if it cannot be an id of this column.
@@ -157,33 +200,35 @@ impl UserStore for SqliteUsers {
     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
         let sql = self.select(&format!("lower({}) = lower(?)", quoted(&self.email)));
         let rows = sqlx::query(sql).bind(email).fetch_all(&self.pool).await?;
-        rows.iter().map(|row| self.user(row)).collect()
+        Ok(rows.iter().filter_map(|row| self.readable_user(row)).collect())
     }
 
     async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
         let Some(id) = self.id_value(id) else { return Ok(None) };
         let sql = self.select(&format!("{} = ?", quoted(&self.id)));
         let row = id.bind_to(sqlx::query(sql)).fetch_optional(&self.pool).await?;
-        row.map(|row| self.user(&row)).transpose()
+        Ok(row.and_then(|row| self.readable_user(&row)))
     }
 
     async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
         let Some(id) = self.id_value(user.id()) else { return Ok(Swap::Stale) };
+        let Some(bound) = self.bound_values(user) else { return Ok(Swap::Stale) };
         // One statement, so that it compares and writes in one step. IS, not =: NULL equals nothing.
         let sql = format!(
-            "UPDATE {table} SET {password_hash} = ? WHERE {id} = ? AND {email} = ? AND {password_hash} IS ? AND {active}",
+            "UPDATE {table} SET {password_hash} = ? \
+             WHERE {id} = ? AND {email} = ? AND {password_hash} IS ? AND {active}{bound}",
             table = quoted(&self.table),
             password_hash = quoted(&self.password_hash),
             id = quoted(&self.id),
             email = quoted(&self.email),
             active = self.active.as_deref().map_or_else(|| "1".to_owned(), quoted),
+            bound = self.bound.iter().map(|name| format!(" AND {} IS ?", as_blob(name))).collect::<String>(),
         );
-        let done = id
+        let update = id
             .bind_to(sqlx::query(AssertSqlSafe(sql)).bind(new_hash.expose().to_owned()))
             .bind(user.email())
-            .bind(user.password_hash().map(PasswordHash::expose))
-            .execute(&self.pool)
-            .await?;
+            .bind(user.password_hash().map(PasswordHash::expose));
+        let done = bound.into_iter().fold(update, Query::bind).execute(&self.pool).await?;
         Ok(Swap::of_rows(done.rows_affected()))
     }
 }
@@ -210,4 +255,26 @@ impl IdValue {
 fn quoted(name: &str) -> String {
     let parts: Vec<String> = name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
     parts.join(".")
+}
+
+/// A column's value as bytes, whatever its type: two values that differ have different bytes.
+fn as_blob(name: &str) -> String {
+    format!("CAST({} AS BLOB)", quoted(name))
+}
+
+/// The bytes that a token is bound to. The first byte tells NULL from an empty value.
+fn tagged(value: Option<Vec<u8>>) -> Vec<u8> {
+    match value {
+        Some(value) => [&[1], &*value].concat(),
+        None => vec![0],
+    }
+}
+
+/// Reverses [`tagged`]; `None` for bytes that it does not make.
+fn untagged(bytes: &[u8]) -> Option<Option<Vec<u8>>> {
+    match bytes.split_first()? {
+        (1, value) => Some(Some(value.to_vec())),
+        (0, []) => Some(None),
+        _ => None,
+    }
 }

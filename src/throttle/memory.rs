@@ -35,12 +35,16 @@ const SHARDS: usize = 64;
 /// use poem_password_reset::throttle::{MemoryThrottle, Quota, ThrottleKey, Verdict};
 ///
 /// let throttle = MemoryThrottle::new();
-/// let quota = Quota::per_minute(2).ok_or("zero")?;
+/// let quota = Quota::per_minute(2)?;
 /// let key = ThrottleKey::of_client("login", "192.0.2.7".parse().ok());
 /// assert_eq!(throttle.count_now(&key, quota), Verdict::Within);
 /// assert_eq!(throttle.count_now(&key, quota), Verdict::Within);
 /// assert!(matches!(throttle.count_now(&key, quota), Verdict::Over { .. }));
-/// # Ok::<(), &str>(())
+///
+/// // After a reset of the password the user may sign in again at once.
+/// throttle.clear_now(&key);
+/// assert_eq!(throttle.count_now(&key, quota), Verdict::Within);
+/// # Ok::<(), poem_password_reset::throttle::QuotaError>(())
 /// ```
 #[derive(Clone)]
 pub struct MemoryThrottle {
@@ -82,14 +86,36 @@ impl MemoryThrottle {
 
     /// Counts one use of `key` and says whether it is within the quota. Waits for nothing but a lock.
     pub fn count_now(&self, key: &ThrottleKey, quota: Quota) -> Verdict {
+        self.with_bucket(key, |bucket, tag, now| bucket.get_or_insert_default().count(tag, now, quota))
+    }
+
+    /// Takes back one use of `key`. Does nothing if its counter is zero or its window is over.
+    pub fn give_back_now(&self, key: &ThrottleKey) {
+        self.with_bucket(key, |bucket, tag, now| {
+            if let Some(count) = bucket.as_mut().and_then(|bucket| bucket.counter(tag, now)) {
+                *count -= 1;
+            }
+        });
+    }
+
+    /// Sets the counter of `key` to zero.
+    pub fn clear_now(&self, key: &ThrottleKey) {
+        self.with_bucket(key, |bucket, tag, now| {
+            if let Some(count) = bucket.as_mut().and_then(|bucket| bucket.counter(tag, now)) {
+                *count = 0;
+            }
+        });
+    }
+
+    /// Locks the bucket of a key. The closure also gets the key's tag and the time since the start.
+    fn with_bucket<T>(&self, key: &ThrottleKey, run: impl FnOnce(&mut Option<Box<Bucket>>, u32, Duration) -> T) -> T {
         let hash = self.table.hasher.hash_one(key);
         // The upper half says where, the lower half who: together they take two keys for one once in 10^14.
         let (place, tag) = ((hash >> 32) as usize, hash as u32);
         let now = self.table.started.elapsed();
         let mut shard = self.table.shards[place % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         let buckets = shard.buckets.len();
-        let bucket = shard.buckets[place / SHARDS % buckets].get_or_insert_default();
-        bucket.count(tag, now, quota)
+        run(&mut shard.buckets[place / SHARDS % buckets], tag, now)
     }
 }
 
@@ -111,13 +137,22 @@ impl Throttle for MemoryThrottle {
     async fn count(&self, key: &ThrottleKey, quota: Quota) -> Result<Verdict, Infallible> {
         Ok(self.count_now(key, quota))
     }
+
+    async fn give_back(&self, key: &ThrottleKey) -> Result<(), Infallible> {
+        self.give_back_now(key);
+        Ok(())
+    }
+
+    async fn clear(&self, key: &ThrottleKey) -> Result<(), Infallible> {
+        self.clear_now(key);
+        Ok(())
+    }
 }
 
 impl Bucket {
     fn count(&mut self, tag: u32, now: Duration, quota: Quota) -> Verdict {
-        let second = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
-        let known = (0..WAYS).find(|&way| self.tags[way] == tag && self.is_counting(way, second));
-        let Some(way) = known else {
+        let second = in_seconds(now);
+        let Some(way) = self.find(tag, second) else {
             let window = u32::try_from(quota.window().as_secs()).unwrap_or(u32::MAX);
             let way = self.place(second);
             self.tags[way] = tag;
@@ -134,6 +169,15 @@ impl Bucket {
         Verdict::Over { retry_after: end.saturating_sub(now) }
     }
 
+    /// The count of a tag whose window is not over; at least 1.
+    fn counter(&mut self, tag: u32, now: Duration) -> Option<&mut u16> {
+        self.find(tag, in_seconds(now)).map(|way| &mut self.counts[way])
+    }
+
+    fn find(&self, tag: u32, second: u32) -> Option<usize> {
+        (0..WAYS).find(|&way| self.tags[way] == tag && self.is_counting(way, second))
+    }
+
     fn is_counting(&self, way: usize, second: u32) -> bool {
         self.counts[way] > 0 && second <= self.ends[way]
     }
@@ -145,6 +189,10 @@ impl Bucket {
         };
         (0..WAYS).min_by_key(dispensable).unwrap_or(0)
     }
+}
+
+fn in_seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -223,6 +271,33 @@ mod tests {
             window.1 += u16::from(expected);
             assert_eq!(is_within(&throttle, number, quota), expected, "step {step}, key {number}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_use_given_back_can_be_used_again_and_a_cleared_counter_starts_at_zero() {
+        let throttle = MemoryThrottle::new();
+        let quota = Quota::per_hour(3).unwrap();
+        let uses = || (0..100).filter(|_| is_within(&throttle, 1, quota)).count();
+        throttle.give_back_now(&key(1));
+        throttle.clear_now(&key(1));
+        assert_eq!(uses(), 3, "there was nothing to give back");
+        for other in 2..200 {
+            throttle.give_back_now(&key(other));
+            throttle.clear_now(&key(other));
+        }
+        assert_eq!(uses(), 0, "other keys have other counters");
+        throttle.give_back_now(&key(1));
+        throttle.give_back_now(&key(1));
+        assert_eq!(uses(), 2);
+        (0..5).for_each(|_| throttle.give_back_now(&key(1)));
+        assert_eq!(uses(), 3, "no more is given back than was used");
+        throttle.clear_now(&key(1));
+        assert_eq!(uses(), 3);
+        tokio::time::advance(Duration::from_secs(3601)).await;
+        assert!(is_within(&throttle, 1, quota));
+        tokio::time::advance(Duration::from_secs(3601)).await;
+        throttle.give_back_now(&key(1));
+        assert_eq!(uses(), 3, "a use of an earlier window is over anyway");
     }
 
     /// Free counters say nought throughout, the tag and the end of the window too.

@@ -80,7 +80,7 @@ async fn all_see_the_same(world: &World, status: u16, rounds: usize) {
 
 /// A world in which Bob had his mail for this hour.
 async fn world(settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder) -> World {
-    let quotas = Quotas::off().mails_per_address(Quota::per_hour(1));
+    let quotas = Quotas::off().mails_per_address(Quota::per_hour(1).unwrap());
     let world =
         World::over_a_socket(|builder| settings(builder.quotas(quotas).handler_timeout(Duration::from_secs(1)))).await;
     seen(world.address(), "bob@example.com").await;
@@ -161,7 +161,7 @@ async fn when_the_queue_is_full() {
 
 #[tokio::test]
 async fn when_the_client_is_over_its_quota() {
-    let quota = || Quotas::off().request_per_client(Quota::per_hour(3));
+    let quota = || Quotas::off().request_per_client(Quota::per_hour(3).unwrap());
     let world = world(|builder| builder.quotas(quota())).await;
     for _ in 0..2 {
         seen(world.address(), "ann@example.com").await;

@@ -245,7 +245,7 @@ impl World {
             .link("https://app.example.com/reset-password#token={token}")
             .linked_handlers(false)
             .clock(move || OffsetDateTime::from_unix_timestamp(clock.load(Ordering::SeqCst)).unwrap())
-            .quotas(Quotas::off().mails_per_address(Quota::per_hour(MAILS)))
+            .quotas(Quotas::off().mails_per_address(Quota::per_hour(MAILS).unwrap()))
             .policy(PasswordPolicy::default().strength(Strength::Any))
             .hasher(move |password: &str| {
                 let bad = hasher.lock().unwrap().hasher;

@@ -23,7 +23,10 @@ const MAX_BODY: usize = 16 * 1024;
 /// How long a client may take to send it.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a client may try to sign in: as often as to set a new password.
-pub(crate) const QUOTA: Option<Quota> = Quota::per_minute(10);
+pub(crate) const QUOTA: Quota = match Quota::per_minute(10) {
+    Ok(quota) => quota,
+    Err(_) => panic!("ten is not zero"),
+};
 /// How many passwords may wait for being checked: about two seconds' worth on two cores.
 const MAX_WAITING: usize = 256;
 
@@ -259,7 +262,7 @@ mod tests {
             .linked_handlers(false)
             .on_reset_token_created(async |_| {})
             .build();
-        Login::new(users, Argon2id::default(), reset.unwrap(), QUOTA).unwrap()
+        Login::new(users, Argon2id::default(), reset.unwrap(), Some(QUOTA)).unwrap()
     }
 
     async fn status(login: &Login) -> u16 {

@@ -103,7 +103,7 @@ async fn run(options: Options) -> Result<(), StartError> {
         .trusted_proxies(options.trusted_proxies.iter().cloned())
         .quotas(if options.no_throttle { Quotas::off() } else { Quotas::default() })
         .build()?;
-    let quota = if options.no_throttle { None } else { login::QUOTA };
+    let quota = if options.no_throttle { None } else { Some(login::QUOTA) };
     let login = Login::new(users, argon2id, reset.clone(), quota).map_err(DatabaseError::Hash)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");
     let swagger_ui = docs::swagger_ui(&api);

@@ -1,0 +1,184 @@
+//! [`Mailing`]: the job of an accepted request. It looks users up, issues tokens and runs the handlers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::Inner;
+use super::no_mail::NoMail;
+use crate::client::Client;
+use crate::delivery::{Outcome, Work};
+use crate::email::EmailAddress;
+use crate::error::BoxError;
+use crate::event::ResetTokenCreated;
+use crate::handler::Announced;
+use crate::reason::reason;
+use crate::throttle::Counter;
+use crate::user::StoredUser;
+
+/// How long to wait before each further look-up after one that failed.
+const BACK_OFF: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
+
+/// A job of the queue.
+pub(super) enum Mailing {
+    /// Mail to each user with an address.
+    Request(Request),
+    /// Mail with a token that was issued already. The caller of `send` waits for the outcome.
+    Event { inner: Arc<Inner>, event: Arc<ResetTokenCreated>, outcome: oneshot::Sender<Outcome> },
+}
+
+impl Work for Mailing {
+    async fn begin(self) -> Outcome {
+        match self {
+            Self::Request(request) => request.run().await,
+            Self::Event { inner, event, outcome } => {
+                let delivered = outcome_of(inner.handlers.announce(event).await);
+                // The caller may have stopped waiting.
+                let _ = outcome.send(delivered);
+                delivered
+            }
+        }
+    }
+}
+
+/// An accepted request, with the quota's verdict. The verdict comes with the request so that a retry never counts again.
+pub(super) struct Request {
+    pub(super) inner: Arc<Inner>,
+    pub(super) address: EmailAddress,
+    pub(super) client: Client,
+    /// Whether the address has had its mails for now.
+    pub(super) is_over_quota: bool,
+    /// The counter that holds this request's use of the address's quota, until it is known whether a mail was sent.
+    pub(super) counted_in: Option<Counter>,
+}
+
+/// The end of a request.
+struct Delivered {
+    outcome: Outcome,
+    /// Whether at least one handler succeeded: a mail may have been sent.
+    is_mailed: bool,
+}
+
+impl Request {
+    async fn run(mut self) -> Outcome {
+        let Delivered { outcome, is_mailed } = self.deliver().await;
+        let counted_in = self.counted_in.take();
+        // The asker is not to blame for a store or a mail server that failed, and may ask again at once. With a mail on
+        // its way the use stays counted: otherwise a handler that always fails would switch the quota off.
+        if !is_mailed
+            && matches!(outcome, Outcome::Failed | Outcome::Lost)
+            && let Some(counter) = counted_in
+        {
+            self.inner.throttles.give_back(counter, &self.inner.address_key(&self.address.folded())).await;
+        }
+        outcome
+    }
+
+    async fn deliver(&self) -> Delivered {
+        let without_mail = |outcome| Delivered { outcome, is_mailed: false };
+        let Ok(mut users) = self.inner.find(&self.address).await else { return without_mail(Outcome::Lost) };
+        users.retain(|user| match self.inner.ineligible_because(user) {
+            Some(because) => {
+                because.log(Some(user));
+                false
+            }
+            None => true,
+        });
+        if users.is_empty() {
+            return without_mail(Outcome::Ineligible);
+        }
+        if self.is_over_quota {
+            users.iter().for_each(|user| NoMail::OverQuota.log(Some(user)));
+            return without_mail(Outcome::Suppressed);
+        }
+        let limit = self.inner.users_per_address;
+        if users.len() > limit {
+            // One line with their number: the log must not grow with the users that share an address.
+            let left_out = users.len() - limit;
+            tracing::warn!(left_out, limit, "more users share an address than get mail for one request");
+            users.truncate(limit);
+        }
+        self.mail(users).await
+    }
+
+    /// Issues a token to each user, and runs the handlers.
+    async fn mail(&self, users: Vec<StoredUser>) -> Delivered {
+        let mut delivered = Delivered { outcome: Outcome::Delivered, is_mailed: false };
+        for user in users {
+            // In an `Arc` before anything is awaited: an event is large.
+            let event = self.inner.issue(user.clone(), self.inner.lifetime, self.client.clone()).map(Arc::new);
+            let announced = match event {
+                Ok(event) => self.inner.handlers.announce(event).await,
+                Err(error) => {
+                    tracing::error!(user = user.id(), reason = %error, "no token could be issued");
+                    Announced { done: 0, failed: 1 }
+                }
+            };
+            if outcome_of(announced) != Outcome::Delivered {
+                delivered.outcome = Outcome::Failed;
+            }
+            match announced.done {
+                0 => NoMail::Failed.log(Some(&user)),
+                _ => delivered.is_mailed = true,
+            }
+        }
+        delivered
+    }
+}
+
+impl Drop for Request {
+    /// Gives the count back if the request is dropped before its end: when the service shuts down, or after a panic.
+    fn drop(&mut self) {
+        let Some(counter) = self.counted_in.take() else { return };
+        let key = self.inner.address_key(&self.address.folded());
+        if self.inner.throttles.give_back_in_memory(counter, &key) {
+            return;
+        }
+        // The application's throttle has to be awaited. Without a runtime its count stays until the window ends.
+        if let Ok(runtime) = Handle::try_current() {
+            let inner = Arc::clone(&self.inner);
+            runtime.spawn(async move { inner.throttles.give_back(counter, &key).await });
+        }
+    }
+}
+
+fn outcome_of(announced: Announced) -> Outcome {
+    if announced.failed == 0 { Outcome::Delivered } else { Outcome::Failed }
+}
+
+impl Inner {
+    /// The users with this address. A failed look-up is retried. The addresses that the store returns are compared once
+    /// more: mail goes to the address on record, and only if it is the one that was asked for.
+    pub(super) async fn find(&self, address: &EmailAddress) -> Result<Vec<StoredUser>, BoxError> {
+        let mut found = self.users.find_by_email(address.as_str()).await;
+        for pause in BACK_OFF {
+            let Err(error) = &found else { break };
+            let reason = reason(error, [address.as_str()]);
+            tracing::warn!(reason, "the user store failed to look up an address; trying again");
+            tokio::time::sleep(pause).await;
+            found = self.users.find_by_email(address.as_str()).await;
+        }
+        let mut users = found.inspect_err(|error| {
+            let reason = reason(error, [address.as_str()]);
+            tracing::error!(reason, "the user store failed to look up an address");
+        })?;
+        if users.is_empty() {
+            NoMail::Unknown.log(None);
+        }
+        let found = users.len();
+        users.retain(|user| {
+            let is_same = address.is_same(user.email());
+            if !is_same {
+                NoMail::AnotherAddress.log(Some(user));
+            }
+            is_same
+        });
+        let others = found - users.len();
+        if others > 0 {
+            tracing::warn!(users = others, "the user store found users whose address is another; they get no mail");
+        }
+        Ok(users)
+    }
+}

@@ -1,0 +1,104 @@
+//! [`Users`]: the application's store as the operations use it.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::health::Health;
+use super::{Swap, UserStore};
+use crate::contain::contained_future;
+use crate::error::BoxError;
+use crate::secret::PasswordHash;
+use crate::token::BoundUser;
+use crate::user::StoredUser;
+use crate::wait::within;
+
+/// How long a store may take to answer one call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The application's store: without a type parameter, with a timeout on each call, and with its health.
+pub(crate) struct Users(Arc<Store>);
+
+pub(super) struct Store {
+    calls: Box<dyn DynUserStore>,
+    health: Health,
+}
+
+impl Users {
+    pub(crate) fn new(store: impl UserStore) -> Self {
+        Self(Arc::new(Store { calls: Box::new(store), health: Health::default() }))
+    }
+
+    pub(crate) async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
+        self.answer_of(self.0.calls.find_by_email(email)).await
+    }
+
+    pub(crate) async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
+        self.answer_of(self.0.calls.find_by_id(id)).await
+    }
+
+    /// Writes a new hash. Only a user to whom a good token was bound can be given.
+    pub(crate) async fn replace_password(&self, user: &BoundUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
+        self.answer_of(self.0.calls.replace_password(user.user(), new_hash)).await
+    }
+
+    /// Whether a look-up that depends on no user fails now.
+    pub(crate) fn is_down(&self) -> bool {
+        self.0.health.is_down()
+    }
+
+    /// Waits for a call. If it fails, the store is probed; this call alone has failed so far.
+    async fn answer_of<T>(&self, call: Boxed<'_, T>) -> Result<T, BoxError> {
+        let answer = in_time(CALL_TIMEOUT, call).await;
+        if answer.is_err() {
+            self.0.health.suspect(&self.0);
+        }
+        answer
+    }
+}
+
+impl Store {
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Looks up nobody, to find out whether the store answers.
+    pub(super) async fn probe(&self, limit: Duration) -> Result<(), BoxError> {
+        in_time(limit, self.calls.check()).await
+    }
+}
+
+/// Waits for a call of the store, up to a limit. A panic is an error like any other.
+async fn in_time<T>(limit: Duration, call: Boxed<'_, T>) -> Result<T, BoxError> {
+    let answer = within(limit, pin!(contained_future(call))).await;
+    answer.map_err(|_| "the user store did not answer in time")?.map_err(|_| "the user store panicked")?
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
+
+/// The object-safe twin of [`UserStore`]: one allocation a call, negligible beside a password hash.
+trait DynUserStore: Send + Sync {
+    fn find_by_email<'a>(&'a self, email: &'a str) -> Boxed<'a, Vec<StoredUser>>;
+    fn find_by_id<'a>(&'a self, id: &'a str) -> Boxed<'a, Option<StoredUser>>;
+    fn replace_password<'a>(&'a self, user: &'a StoredUser, new_hash: &'a PasswordHash) -> Boxed<'a, Swap>;
+    fn check(&self) -> Boxed<'_, ()>;
+}
+
+impl<S: UserStore> DynUserStore for S {
+    fn find_by_email<'a>(&'a self, email: &'a str) -> Boxed<'a, Vec<StoredUser>> {
+        Box::pin(async move { UserStore::find_by_email(self, email).await.map_err(Into::into) })
+    }
+
+    fn find_by_id<'a>(&'a self, id: &'a str) -> Boxed<'a, Option<StoredUser>> {
+        Box::pin(async move { UserStore::find_by_id(self, id).await.map_err(Into::into) })
+    }
+
+    fn replace_password<'a>(&'a self, user: &'a StoredUser, new_hash: &'a PasswordHash) -> Boxed<'a, Swap> {
+        Box::pin(async move { UserStore::replace_password(self, user, new_hash).await.map_err(Into::into) })
+    }
+
+    fn check(&self) -> Boxed<'_, ()> {
+        Box::pin(async move { UserStore::check(self).await.map_err(Into::into) })
+    }
+}
