@@ -4,7 +4,8 @@
 //! * The calling code's: [`IssueError`].
 //! * The client's, or nobody's: [`InvalidToken`], and [`ResetError`], what the three operations can answer.
 //!
-//! No error holds a token, a password, a key or an e-mail address. What becomes of an error over HTTP is decided in one
+//! No error shows a token, a password, a key or an e-mail address: not in `Display`, not in `Debug`, not in a source. The
+//! one error that is not ours, the application's, is reached only by [`ApplicationError::expose`]. What becomes of an error over HTTP is decided in one
 //! place, `api/answer.rs`.
 
 use std::fmt;
@@ -149,7 +150,7 @@ impl fmt::Display for Refusal {
 }
 
 #[cfg(feature = "poem")]
-pub use operations::{BuildError, Problem, ResetError, Unavailable};
+pub use operations::{ApplicationError, BuildError, Problem, ResetError, Unavailable};
 
 #[cfg(feature = "poem")]
 mod operations {
@@ -192,9 +193,42 @@ mod operations {
             retry_after: Duration,
         },
         /// The application's: a hasher, a policy rule or a handler of `PrePasswordReset` failed. Nothing was changed.
+        ///
+        /// The log has the error without the secrets that it quotes.
         #[error("the application failed to reset the password")]
-        Failed(#[source] BoxError),
+        Failed(ApplicationError),
     }
+
+    /// An error of the application's own code.
+    ///
+    /// Such an error may quote an address, a token or a password. So `Debug` and `Display` show nothing of it, and it is
+    /// no [`source`](std::error::Error::source) of this one; only [`expose`](Self::expose) gives it.
+    pub struct ApplicationError(BoxError);
+
+    impl ApplicationError {
+        pub(crate) fn new(error: BoxError) -> Self {
+            Self(error)
+        }
+
+        /// The error itself. Each call is a place where a secret can leak: keep it out of logs.
+        pub fn expose(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            &*self.0
+        }
+    }
+
+    impl fmt::Display for ApplicationError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an error of the application's own code")
+        }
+    }
+
+    impl fmt::Debug for ApplicationError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("ApplicationError(..)")
+        }
+    }
+
+    impl std::error::Error for ApplicationError {}
 
     impl ResetError {
         /// What kind of error it is in one word, for log fields and metrics; of what is not available the

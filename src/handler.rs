@@ -19,6 +19,7 @@ use poem::web::Data;
 pub(crate) use self::run::{Announced, Handlers};
 use crate::error::{BoxError, Problem};
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
+use crate::user::secrets_of;
 
 /// How long a handler may take unless the builder says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -201,9 +202,9 @@ macro_rules! event {
     };
 }
 
-event!(ResetTokenCreated, created, |self| vec![self.user().email(), self.token().expose()]);
-event!(PrePasswordReset, pre, |self| vec![self.user().email()]);
-event!(PostPasswordReset, post, |self| vec![self.user().email()]);
+event!(ResetTokenCreated, created, |self| secrets_of(self.user()).chain([self.token().expose()]).collect());
+event!(PrePasswordReset, pre, |self| secrets_of(self.user()).collect());
+event!(PostPasswordReset, post, |self| secrets_of(self.user()).collect());
 
 /// A handler that is ready to be called.
 pub(crate) struct Entry<E> {

@@ -56,7 +56,7 @@ pub use {
     api::{HttpContract, HttpContractEndpoint, ResetApi},
     client::Client,
     delivery::Ledger,
-    error::{BuildError, Problem, ResetError, Unavailable},
+    error::{ApplicationError, BuildError, Problem, ResetError, Unavailable},
     event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto},
     handler::HandlerOutput,
     password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},

@@ -110,6 +110,12 @@ impl StoredUser {
     }
 }
 
+/// The parts of a user that an error may quote and the log must not show: the address and the hash.
+#[cfg_attr(not(feature = "poem"), allow(dead_code))]
+pub(crate) fn secrets_of(user: &StoredUser) -> impl Iterator<Item = &str> {
+    [Some(user.email()), user.password_hash().map(PasswordHash::expose)].into_iter().flatten()
+}
+
 impl fmt::Debug for StoredUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredUser").field("id", &self.id).field("active", &self.active).finish_non_exhaustive()

@@ -43,6 +43,7 @@ fn noted(users: &MemoryUsers, steps: &Steps) -> PasswordResetBuilder {
                 Call::FindByEmail => "find by e-mail",
                 Call::FindById => "look up",
                 Call::ReplacePassword => "swap",
+                Call::Check => "check",
             });
             async { Ok::<(), BoxError>(()) }
         },

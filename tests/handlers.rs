@@ -197,7 +197,7 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
         ("panics_with_a_panic", "the handler panicked"),
     ];
     let expected = expected.map(|(name, reason)| {
-        format!("event=\"ResetTokenCreated\" handler=\"handlers::bad::{name}\" reason=\"{reason}\"")
+        format!("event=\"ResetTokenCreated\" handler=\"handlers::bad::{name}\" user=\"1\" reason=\"{reason}\"")
     });
     assert_eq!(failures.len(), 27);
     for round in failures.chunks(9) {
@@ -442,7 +442,10 @@ async fn a_handler_that_cannot_answer_does_not_agree() {
         .build()
         .unwrap();
     let error = confirm(&reset, &users).await.unwrap_err();
-    assert!(matches!(&error, ResetError::Failed(error) if error.to_string() == "the handler panicked"), "{error:?}");
+    assert!(
+        matches!(&error, ResetError::Failed(error) if error.expose().to_string() == "the handler panicked"),
+        "{error:?}"
+    );
 
     let reset = builder(users.clone())
         .on_reset_token_created(doubles::no_mail)
@@ -450,7 +453,7 @@ async fn a_handler_that_cannot_answer_does_not_agree() {
         .build()
         .unwrap();
     let error = confirm(&reset, &users).await.unwrap_err();
-    assert!(matches!(&error, ResetError::Failed(error) if error.to_string().contains("not done within 30s")));
+    assert!(matches!(&error, ResetError::Failed(error) if error.expose().to_string().contains("not done within 30s")));
     assert!(!has_new_password(&users));
     assert_eq!(failures(&log).len(), 2, "{}", log.text());
     assert!(

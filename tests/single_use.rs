@@ -10,7 +10,8 @@ use std::sync::Arc;
 use doubles::{Call, Calls, GOOD_PASSWORD, Watched, builder, cheap_hash, no_mail, people, verifies};
 use poem_password_reset::store::{MemoryUsers, SqliteUsers};
 use poem_password_reset::{
-    BoxError, Client, NewPassword, PasswordPolicy, PasswordReset, Refusal, ResetError, StoredUser, Strength, UserStore,
+    BoxError, Client, NewPassword, PasswordPolicy, PasswordReset, Refusal, ResetError, StoredUser, Strength, Swap,
+    UserStore,
 };
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
@@ -130,6 +131,78 @@ async fn a_change_between_check_and_write_wins() {
         assert_eq!(error.refusal(), Refusal::LostRace, "change {number}");
         assert!(!users.get("1").is_some_and(|ann| verifies(&ann, GOOD_PASSWORD)), "change {number}");
     }
+}
+
+/// State that `bind_also` added is as good as the hash: a change between check and write makes the confirm lose.
+#[tokio::test]
+async fn a_change_of_bound_state_between_check_and_write_wins() {
+    let users = MemoryUsers::new([people().get("1").unwrap().bind_also("epoch 1").bind_also("stamp")]);
+    let changes: [fn(StoredUser, String) -> StoredUser; 4] = [
+        |ann, hash| StoredUser::new(1, ann.email(), Some(hash)).bind_also("epoch 2").bind_also("stamp"),
+        |ann, hash| StoredUser::new(1, ann.email(), Some(hash)).bind_also("epoch 1"),
+        |ann, hash| StoredUser::new(1, ann.email(), Some(hash)).bind_also("epoch 1").bind_also("stamp").bind_also(""),
+        |ann, hash| StoredUser::new(1, ann.email(), Some(hash)).bind_also("stamp").bind_also("epoch 1"),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        users.put(people().get("1").unwrap().bind_also("epoch 1").bind_also("stamp"));
+        let rows = users.clone();
+        let before = move |call| {
+            if call == Call::ReplacePassword {
+                rows.update("1", |ann| {
+                    let hash = ann.password_hash().unwrap().expose().to_owned();
+                    change(ann, hash)
+                });
+            }
+            async { Ok::<(), BoxError>(()) }
+        };
+        let reset = racing(Watched { users: users.clone(), calls: Arc::default(), before });
+        let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
+        let error = reset.confirm(event.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap_err();
+        let ResetError::InvalidToken(error) = error else { panic!("change {number}: {error}") };
+        assert_eq!(error.refusal(), Refusal::LostRace, "change {number}");
+        assert!(verifies(&users.get("1").unwrap(), "ann's old password"), "change {number}");
+    }
+}
+
+/// The same in SQLite, for bound columns with every type of value.
+#[tokio::test]
+async fn a_change_of_a_bound_column_kills_the_token_and_wins_against_a_write() {
+    let directory = Directory::new("bound");
+    let pool = database(&directory).await;
+    for sql in ["ALTER TABLE users ADD COLUMN epoch", "ALTER TABLE users ADD COLUMN \"last login\" TEXT"] {
+        sqlx::query(sql).execute(&pool).await.unwrap();
+    }
+    let users = SqliteUsers::new(pool.clone()).bind_column("epoch").bind_column("last login");
+    let reset = racing(users.clone());
+    let set = async |column: &str, value: &str| {
+        let sql = format!("UPDATE users SET {column} = {value} WHERE id = 'ann'");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+    };
+    for (before, after) in [("NULL", "''"), ("''", "NULL"), ("1", "2"), ("NULL", "0"), ("x'00'", "x''"), ("'a'", "'A'")]
+    {
+        for column in ["epoch", "\"last login\""] {
+            set(column, before).await;
+            let ann = users.find_by_id("ann").await.unwrap().unwrap();
+            let event = reset.issue(&ann, None).unwrap();
+            reset.validate(event.token().expose()).await.unwrap();
+            set(column, after).await;
+            let validated = reset.validate(event.token().expose()).await;
+            assert!(validated.is_err(), "{column}: {before} became {after}");
+            let swap = users.replace_password(&ann, &"new".into()).await.unwrap();
+            assert_eq!(swap, Swap::Stale, "{column}: {before} became {after}");
+            set(column, before).await;
+            assert_eq!(users.replace_password(&ann, &cheap_hash("new").unwrap().into()).await.unwrap(), Swap::Done);
+        }
+    }
+    let ann = users.find_by_id("ann").await.unwrap().unwrap();
+    let event = reset.issue(&ann, None).unwrap();
+    reset.confirm(event.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap();
+    let elsewhere = StoredUser::new("ann", "ann@example.com", Some("new".to_owned()));
+    assert_eq!(
+        users.replace_password(&elsewhere, &"newer".into()).await.unwrap(),
+        Swap::Stale,
+        "it was not looked up here"
+    );
 }
 
 /// Three tokens, one used: the others are dead, for validation and confirmation alike, and so is the one used.

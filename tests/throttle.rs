@@ -3,6 +3,9 @@
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
 mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/log.rs"]
+mod log;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -116,6 +119,16 @@ impl Throttle for Watching {
     async fn count(&self, key: &ThrottleKey, quota: Quota) -> Result<Verdict, Self::Error> {
         self.keys.lock().unwrap().push(key.to_string());
         Ok(self.memory.count_now(key, quota))
+    }
+
+    async fn give_back(&self, key: &ThrottleKey) -> Result<(), Self::Error> {
+        self.memory.give_back_now(key);
+        Ok(())
+    }
+
+    async fn clear(&self, key: &ThrottleKey) -> Result<(), Self::Error> {
+        self.memory.clear_now(key);
+        Ok(())
     }
 }
 
@@ -292,4 +305,240 @@ async fn the_application_is_told_the_same_client() {
         assert_eq!(client.address(), expected.parse().ok());
     }
     assert_eq!(reset.client(None, &headers).address(), None);
+}
+
+/// A service whose mail server may be down, and the ids of the users who got mail.
+struct Mailer {
+    reset: PasswordReset,
+    is_down: Arc<AtomicBool>,
+    mails: Arc<AtomicUsize>,
+    next_client: AtomicUsize,
+}
+
+impl Mailer {
+    fn new(
+        users: impl poem_password_reset::UserStore,
+        settings: impl FnOnce(PasswordResetBuilder) -> PasswordResetBuilder,
+    ) -> Self {
+        let (is_down, mails) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (fails, count) = (Arc::clone(&is_down), Arc::clone(&mails));
+        let settings = settings(builder(users).quotas(Quotas::default().without_request_per_client()));
+        let reset = settings
+            .on_reset_token_created(move |_| {
+                let fails = fails.load(Ordering::SeqCst);
+                if !fails {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+                async move { if fails { Err(BoxError::from("421 try again later")) } else { Ok(()) } }
+            })
+            .build()
+            .unwrap();
+        Self { reset, is_down, mails, next_client: AtomicUsize::new(0) }
+    }
+
+    /// Asks so many times, from clients of their own, and reports how many mails were sent.
+    async fn mails_for(&self, email: &str, requests: usize) -> usize {
+        let before = self.mails.load(Ordering::SeqCst);
+        for _ in 0..requests {
+            let number = self.next_client.fetch_add(1, Ordering::SeqCst);
+            let client = client(&format!("198.51.{}.{}", number / 250, number % 250));
+            self.reset.request(email, client).await.expect("the answer is the same for everybody");
+            while self.reset.ledger().waiting > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        self.mails.load(Ordering::SeqCst) - before
+    }
+}
+
+/// Every kind of throttle: in memory, one of the application's that gives back and clears.
+fn throttles() -> [Option<Watching>; 2] {
+    [None, Some(Watching::default())]
+}
+
+fn with(throttle: Option<Watching>) -> impl FnOnce(PasswordResetBuilder) -> PasswordResetBuilder {
+    move |builder| match throttle {
+        Some(throttle) => builder.throttle(throttle),
+        None => builder,
+    }
+}
+
+/// Three impatient clicks, a reset, the new password forgotten: the next request leads to a mail again. So does that of
+/// the victim of a thief who was in the mailbox and used the mails up.
+#[tokio::test]
+async fn a_successful_reset_clears_the_counter_of_the_address() {
+    for throttle in throttles() {
+        let users = people();
+        let mailer = Mailer::new(users.clone(), with(throttle));
+        assert_eq!(mailer.mails_for("Ann@Example.com", 5).await, 3);
+        let token = mailer.reset.issue(&users.get("1").unwrap(), None).unwrap();
+        for (token, password) in [("garbage", GOOD_PASSWORD), (token.token().expose(), "short")] {
+            assert!(mailer.reset.confirm(token, password.into(), client("192.0.2.1")).await.is_err());
+            assert_eq!(mailer.mails_for("ann@example.com", 1).await, 0, "a refused confirmation clears nothing");
+        }
+        mailer.reset.confirm(token.token().expose(), GOOD_PASSWORD.into(), client("192.0.2.1")).await.unwrap();
+        assert_eq!(mailer.mails_for("ANN@example.com", 5).await, 3);
+        assert_eq!(mailer.mails_for("bob@example.com", 5).await, 3, "the counter of another address is its own");
+    }
+}
+
+/// The mail server is down, requests fail, it comes back: the next request leads to a mail.
+#[tokio::test]
+async fn a_request_whose_mail_failed_gives_its_count_back() {
+    for throttle in throttles() {
+        let mailer = Mailer::new(people(), with(throttle));
+        assert_eq!(mailer.mails_for("ann@example.com", 1).await, 1);
+        mailer.is_down.store(true, Ordering::SeqCst);
+        assert_eq!(mailer.mails_for("ann@example.com", 20).await, 0);
+        assert_eq!(mailer.reset.ledger().failed, 20, "none of them was over the quota");
+        mailer.is_down.store(false, Ordering::SeqCst);
+        assert_eq!(mailer.mails_for("ann@example.com", 5).await, 2, "one was used before");
+        mailer.is_down.store(true, Ordering::SeqCst);
+        assert_eq!(mailer.mails_for("ann@example.com", 5).await, 0);
+        mailer.is_down.store(false, Ordering::SeqCst);
+        assert_eq!(
+            mailer.mails_for("ann@example.com", 5).await,
+            0,
+            "a request over the quota has nothing to give back"
+        );
+    }
+}
+
+/// The store fails: the requests are lost, and so is what they counted. An unknown address is no exception.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_lost_gives_its_count_back() {
+    for throttle in throttles() {
+        let fails = Arc::new(AtomicBool::new(true));
+        let store_fails = Arc::clone(&fails);
+        let store = doubles::Watched {
+            users: people(),
+            calls: Arc::default(),
+            before: move |call| {
+                let fails = store_fails.load(Ordering::SeqCst) && call != doubles::Call::Check;
+                async move { if fails { Err(BoxError::from("deadlock")) } else { Ok(()) } }
+            },
+        };
+        let mailer = Mailer::new(store, with(throttle));
+        assert_eq!(mailer.mails_for("ann@example.com", 10).await, 0);
+        assert_eq!(mailer.reset.ledger().lost, 10);
+        fails.store(false, Ordering::SeqCst);
+        assert_eq!(mailer.mails_for("ann@example.com", 5).await, 3);
+    }
+}
+
+/// A request that is lost because the service shuts down gives its count back to a throttle that others share.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_shutdown_loses_gives_its_count_back() {
+    let shared = MemoryThrottle::new();
+    let reset = throttled()
+        .throttle(shared.clone())
+        .handled_at_once(1)
+        .on_reset_token_created(|_| std::future::pending::<()>())
+        .build()
+        .unwrap();
+    for number in 0..3 {
+        reset.request("ann@example.com", client(&format!("192.0.2.{number}"))).await.unwrap();
+    }
+    assert_eq!(reset.shutdown(Duration::from_secs(1)).await.lost_requests, 3);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mailer = Mailer::new(people(), |builder| builder.throttle(shared));
+    assert_eq!(mailer.mails_for("ann@example.com", 5).await, 3);
+}
+
+/// Two handlers, of which one always fails: mail goes out, so the quota holds.
+#[tokio::test]
+async fn a_handler_that_always_fails_does_not_switch_the_quota_off() {
+    let mailer = Mailer::new(people(), |builder| {
+        builder.on_reset_token_created(async |_| Err::<(), _>("the audit log is full"))
+    });
+    assert_eq!(mailer.mails_for("ann@example.com", 10).await, 3);
+    assert_eq!((mailer.reset.ledger().failed, mailer.reset.ledger().suppressed), (3, 7));
+}
+
+/// A throttle with nothing but `count` keeps its counts; one that fails to give back or to clear harms nobody.
+#[tokio::test(start_paused = true)]
+async fn giving_back_and_clearing_are_provided_and_their_failures_contained() {
+    #[derive(Clone, Default)]
+    struct CountsOnly(MemoryThrottle);
+
+    impl Throttle for CountsOnly {
+        type Error = std::convert::Infallible;
+
+        async fn count(&self, key: &ThrottleKey, quota: Quota) -> Result<Verdict, Self::Error> {
+            Ok(self.0.count_now(key, quota))
+        }
+    }
+
+    struct Fails(MemoryThrottle, &'static str);
+
+    impl Fails {
+        async fn fail(&self) -> Result<(), BoxError> {
+            match self.1 {
+                "errs" => Err("READONLY".into()),
+                "panics" => panic!("as planned"),
+                _ => std::future::pending().await,
+            }
+        }
+    }
+
+    impl Throttle for Fails {
+        type Error = BoxError;
+
+        async fn count(&self, key: &ThrottleKey, quota: Quota) -> Result<Verdict, BoxError> {
+            Ok(self.0.count_now(key, quota))
+        }
+
+        async fn give_back(&self, _: &ThrottleKey) -> Result<(), BoxError> {
+            self.fail().await
+        }
+
+        async fn clear(&self, _: &ThrottleKey) -> Result<(), BoxError> {
+            self.fail().await
+        }
+    }
+
+    let users = people();
+    let counts_only = Mailer::new(users.clone(), |builder| builder.throttle(CountsOnly::default()));
+    let failing = |how| Mailer::new(users.clone(), move |builder| builder.throttle(Fails(MemoryThrottle::new(), how)));
+    for mailer in [counts_only, failing("errs"), failing("panics"), failing("hangs")] {
+        mailer.is_down.store(true, Ordering::SeqCst);
+        assert_eq!(mailer.mails_for("ann@example.com", 3).await, 0);
+        mailer.is_down.store(false, Ordering::SeqCst);
+        assert_eq!(mailer.mails_for("ann@example.com", 3).await, 0, "the counts were kept");
+        let token = mailer.reset.issue(&users.get("1").unwrap(), None).unwrap();
+        mailer.reset.confirm(token.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap();
+        assert_eq!(mailer.mails_for("ann@example.com", 3).await, 0, "the counts were kept");
+        assert_eq!(mailer.mails_for("bob@example.com", 5).await, 3, "others are counted as ever");
+    }
+}
+
+/// 200 users share an address: one request leads to five mails, and five requests to no more than three times as many.
+#[tokio::test]
+async fn so_many_users_of_an_address_get_mail_and_the_log_says_how_many_do_not() {
+    use poem_password_reset::StoredUser;
+    use poem_password_reset::store::MemoryUsers;
+
+    let shared =
+        || MemoryUsers::new((0..200).map(|id| StoredUser::new(id, "all@example.com", Some(format!("hash {id}")))));
+    for (limit, users) in [(None, 5), (Some(1), 1), (Some(7), 7), (Some(200), 200), (Some(usize::MAX), 200)] {
+        let log = log::Log::default();
+        let _guard = log.of_thread();
+        let mailer = Mailer::new(shared(), |builder| match limit {
+            Some(limit) => builder.users_per_address(limit),
+            None => builder,
+        });
+        assert_eq!(mailer.mails_for("all@example.com", 1).await, users, "{limit:?}");
+        assert_eq!(mailer.mails_for("all@example.com", 4).await, 2 * users, "{limit:?}: two more requests");
+        let line = "WARN more users share an address than get mail for one request";
+        let left_out = format!("{line} left_out={} limit={users}", 200 - users);
+        let lines = if users < 200 { 3 } else { 0 };
+        assert_eq!(log.text().matches(&left_out).count(), lines, "{}", log.text());
+        assert_eq!(log.text().matches(line).count(), lines);
+    }
+    // The limit is for users who would get mail: the deactivated do not use it up.
+    let users = shared();
+    for id in 0..198 {
+        users.update(&id.to_string(), |user| user.with_active(false));
+    }
+    assert_eq!(Mailer::new(users, |builder| builder).mails_for("all@example.com", 1).await, 2);
 }

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 use super::{Inner, PasswordReset, answered, refused, unavailable};
 use crate::client::Client;
 use crate::email;
-use crate::error::{BoxError, InvalidToken, Refusal, ResetError, Unavailable};
+use crate::error::{ApplicationError, BoxError, InvalidToken, Refusal, ResetError, Unavailable};
 use crate::event::{PostPasswordReset, PrePasswordReset, Veto};
 use crate::password::Place;
 use crate::reason::reason;
@@ -16,7 +16,7 @@ use crate::secret::{NewPassword, PasswordHash};
 use crate::store::Swap;
 use crate::throttle::Scope;
 use crate::token::{BoundUser, SignedClaims};
-use crate::user::StoredUser;
+use crate::user::{StoredUser, secrets_of};
 
 impl PasswordReset {
     /// Sets a new password, once for all tokens of the user.
@@ -132,7 +132,7 @@ impl Inner {
         let event = PrePasswordReset::new(bound.user().clone(), client.clone());
         self.handlers.ask(Arc::new(event)).await.map_err(|error| match Veto::of(&error) {
             Some(veto) => ResetError::PasswordRefused(vec![veto.text().to_owned()]),
-            None => ResetError::Failed(error),
+            None => ResetError::Failed(ApplicationError::new(error)),
         })
     }
 
@@ -151,13 +151,8 @@ impl Inner {
     }
 }
 
-/// What a store's error may quote of a user.
-fn secrets_of(user: &StoredUser) -> impl Iterator<Item = &str> {
-    [Some(user.email()), user.password_hash().map(PasswordHash::expose)].into_iter().flatten()
-}
-
 fn failed<'s>(error: impl Into<BoxError>, secrets: impl IntoIterator<Item = &'s str>) -> ResetError {
     let error = error.into();
     tracing::error!(reason = reason(&error, secrets), "a password could not be reset");
-    ResetError::Failed(error)
+    ResetError::Failed(ApplicationError::new(error))
 }

@@ -158,15 +158,15 @@ impl SqliteUsers {
 
     fn id(&self, row: &SqliteRow) -> Result<String, BoxError> {
         Ok(match self.id_type {
-            IdType::Text => row.try_get::<String, _>(0)?,
-            IdType::Integer => row.try_get::<i64, _>(0)?.to_string(),
-            IdType::UuidBlob => Uuid::from_slice(&row.try_get::<Vec<u8>, _>(0)?)?.to_string(),
+            IdType::Text => value::<String>(row, 0)?,
+            IdType::Integer => value::<i64>(row, 0)?.to_string(),
+            IdType::UuidBlob => Uuid::from_slice(&value::<Vec<u8>>(row, 0)?)?.to_string(),
         })
     }
 
     fn user(&self, id: &str, row: &SqliteRow) -> Result<StoredUser, BoxError> {
-        let user = StoredUser::new(id, row.try_get::<String, _>(1)?, row.try_get::<Option<String>, _>(2)?);
-        let user = user.with_username(row.try_get::<Option<String>, _>(3)?).with_active(row.try_get::<bool, _>(4)?);
+        let user = StoredUser::new(id, value::<String>(row, 1)?, row.try_get::<Option<String>, _>(2)?);
+        let user = user.with_username(row.try_get::<Option<String>, _>(3)?).with_active(value::<bool>(row, 4)?);
         (0..self.bound.len()).try_fold(user, |user, column| {
             let value = row.try_get::<Option<Vec<u8>>, _>(5 + column)?;
             Ok(user.bind_also(tagged(value)))
@@ -255,6 +255,14 @@ impl IdValue {
 fn quoted(name: &str) -> String {
     let parts: Vec<String> = name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
     parts.join(".")
+}
+
+/// The value of a column that must not hold NULL. Read as an `Option`, because sqlx reads NULL as zero or as an empty text.
+fn value<'r, T>(row: &'r SqliteRow, column: usize) -> Result<T, BoxError>
+where
+    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    row.try_get::<Option<T>, _>(column)?.ok_or_else(|| format!("NULL in column {column}").into())
 }
 
 /// A column's value as bytes, whatever its type: two values that differ have different bytes.

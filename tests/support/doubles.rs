@@ -85,6 +85,8 @@ pub enum Call {
     FindByEmail,
     FindById,
     ReplacePassword,
+    /// Not counted: the library makes it by itself after another call failed.
+    Check,
 }
 
 impl<Before, Done> UserStore for Watched<Before>
@@ -110,5 +112,9 @@ where
         self.calls.replace_password.fetch_add(1, Ordering::SeqCst);
         (self.before)(Call::ReplacePassword).await?;
         Ok(self.users.replace_password(user, new_hash).await?)
+    }
+
+    async fn check(&self) -> Result<(), BoxError> {
+        (self.before)(Call::Check).await
     }
 }
