@@ -69,7 +69,8 @@ function mark(input, texts) {
   document.getElementById(`${input.id}-errors`).replaceChildren(...items);
 }
 
-function clear(form) {
+/** Removes what was shown. */
+export function clear(form) {
   message.className = "message";
   message.replaceChildren();
   for (const input of form.querySelectorAll("input[name]")) {
