@@ -18,6 +18,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::attempts::Attempts;
+
 /// How large a body may be.
 const MAX_BODY: usize = 16 * 1024;
 /// How long a client may take to send it.
@@ -40,6 +42,8 @@ pub(crate) struct Login {
     reset: PasswordReset,
     quota: Option<Quota>,
     throttle: MemoryThrottle,
+    /// Failures for each address, from all clients together.
+    attempts: Arc<Attempts>,
 }
 
 impl Login {
@@ -48,6 +52,7 @@ impl Login {
         argon2id: Argon2id,
         reset: PasswordReset,
         quota: Option<Quota>,
+        attempts: Arc<Attempts>,
     ) -> Result<Self, BoxError> {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(Self {
@@ -59,6 +64,7 @@ impl Login {
             reset,
             quota,
             throttle: MemoryThrottle::new(),
+            attempts,
         })
     }
 
@@ -87,12 +93,17 @@ impl Login {
         })?;
         // Addresses that differ in nothing but case may belong to two people: the one as typed comes first.
         let user = users.iter().find(|user| user.email() == email).or_else(|| users.first());
+        self.attempts.count(&email, user.map(StoredUser::id)).map_err(|retry_after| {
+            tracing::info!(user = user.map(StoredUser::id), "too many failed sign-ins for one address");
+            Refused::Throttled(retry_after)
+        })?;
         // One answer, after one check of a password, whatever is wrong. Who gets another, or gets it sooner, has
         // learned who has an account here.
         let hash = user.filter(|user| user.is_active()).and_then(StoredUser::password_hash);
         let matches = self.check(password, hash, place).await;
         match user.filter(|_| matches && hash.is_some()) {
             Some(user) => {
+                self.attempts.clear(user.id());
                 tracing::info!(user = user.id(), "signed in");
                 Ok(())
             }
@@ -211,7 +222,7 @@ impl fmt::Display for Refused {
             Self::NotJson => "The body is not a JSON object.",
             Self::Fields(_) => "Some fields are missing.",
             Self::Credentials => "The e-mail address or the password is wrong, or the account cannot sign in.",
-            Self::Throttled(_) => "Too many tries. Try again later.",
+            Self::Throttled(_) => "Too many attempts. Try again later, or reset your password.",
             Self::Busy => "Too much is going on here. Try again in a moment.",
         })
     }
@@ -259,11 +270,11 @@ mod tests {
             .linked_handlers(false)
             .on_reset_token_created(async |_| {})
             .build();
-        Login::new(users, Argon2id::default(), reset.unwrap(), QUOTA).unwrap()
+        Login::new(users, Argon2id::default(), reset.unwrap(), QUOTA, Arc::new(Attempts::new(true))).unwrap()
     }
 
-    async fn status(login: &Login) -> u16 {
-        let body = json!({ "email": "ann@example.com", "password": "wrong" }).to_string();
+    async fn status(login: &Login, email: &str) -> u16 {
+        let body = json!({ "email": email, "password": "wrong" }).to_string();
         let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").body(body);
         login.call(request).await.unwrap().status().as_u16()
     }
@@ -273,13 +284,13 @@ mod tests {
         let login = login().await;
         let others = login.waiting.clone().acquire_many_owned(MAX_WAITING as u32).await.unwrap();
         for _ in 0..20 {
-            assert_eq!(status(&login).await, 503);
+            assert_eq!(status(&login, "ann@example.com").await, 503);
         }
         drop(others);
-        for _ in 0..10 {
-            assert_eq!(status(&login).await, 401);
+        for count in 0..10 {
+            assert_eq!(status(&login, &format!("{count}@example.com")).await, 401);
         }
-        assert_eq!(status(&login).await, 429);
+        assert_eq!(status(&login, "10@example.com").await, 429);
         assert_eq!(login.waiting.available_permits(), MAX_WAITING, "every place is given back");
     }
 }
