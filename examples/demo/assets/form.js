@@ -81,7 +81,7 @@ export function clear(form) {
 
 /**
  * Lets the script send the form. `extra` gives what belongs to the body and has no field, `done` is called on success,
- * and `refused` on anything else.
+ * and `refused` on anything else; the status is 0 if no answer came.
  */
 export function handle(form, { extra = () => ({}), done, refused = refuse }) {
   let busy = false;
@@ -101,7 +101,7 @@ export function handle(form, { extra = () => ({}), done, refused = refuse }) {
       done();
       message.focus();
     } else {
-      refused(form, answer);
+      refused(form, answer, status);
     }
   });
 }

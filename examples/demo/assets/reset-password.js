@@ -8,32 +8,35 @@ const shown = document.getElementById("shown");
 const template = (id) => document.getElementById(id);
 
 let token = "";
+// Whether a confirmation was sent whose outcome is not known: the password may have been changed already.
+let unknown = false;
 
 // The token is kept in the state of this tab's history entry. It survives a reload and "back" there. The address bar, the
-// list of visited pages, storage shared with other tabs, and requests do not contain it.
+// list of visited pages, storage shared with other tabs, and URLs of requests do not contain it. A typed password is stored nowhere:
+// a reload empties its field, and an error answer does not.
 
 /** Stores the token in the current history entry, or removes it, and removes the fragment from the address bar. */
-function keep(kept) {
+function keep(kept, isUnknown = false) {
   token = kept;
-  history.replaceState(kept === "" ? null : { token: kept }, "", location.pathname);
+  unknown = isUnknown;
+  history.replaceState(kept === "" ? null : { token, unknown }, "", location.pathname);
 }
 
 /** Moves the token from the fragment into the history entry. Without one there, takes the token that is stored. */
 function take() {
-  const linked = location.hash === "" ? null : new URLSearchParams(location.hash.slice(1)).get("token");
+  const linked = new URLSearchParams(location.hash.slice(1)).get("token");
   if (linked !== null) {
-    keep(linked);
+    keep(linked, unknown && linked === token);
   } else if (location.hash !== "") {
     // Another fragment, such as that of "Skip to the content", adds a history entry. The token must be in that one too.
-    keep(token || stored());
+    keep(token || stored().token, unknown);
   } else {
-    token = stored();
+    ({ token, unknown } = stored());
   }
 }
 
 function stored() {
-  const kept = history.state?.token;
-  return typeof kept === "string" ? kept : "";
+  return { token: "", unknown: false, ...history.state };
 }
 
 /**
@@ -77,9 +80,12 @@ function isDead(answer) {
 }
 
 function end(answer) {
+  const text = [answer.detail, answer.token].flat().filter(Boolean).join(" ");
+  // The server says the same of a token that the user's own lost confirmation has used up.
+  const cure = template(unknown ? "maybe-changed" : "again");
   keep("");
   form.hidden = true;
-  say("bad", [answer.detail, answer.token].flat().filter(Boolean).join(" "), template("again"));
+  say("bad", text, cure);
   document.getElementById("message").focus();
 }
 
@@ -103,7 +109,19 @@ handle(form, {
     say("good", template("done"));
   },
   // A password that was typed stays in its field: only a success clears it.
-  refused: (form, answer) => (isDead(answer) ? end(answer) : refuse(form, answer)),
+  refused: (form, answer, status) => {
+    if (isDead(answer)) {
+      end(answer);
+      return;
+    }
+    if (status === 0 || status >= 500) {
+      keep(token, true);
+    }
+    refuse(form, answer);
+    if (status === 0) {
+      say("bad", template("lost"));
+    }
+  },
 });
 
 paste.addEventListener("submit", (event) => {

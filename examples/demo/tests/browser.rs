@@ -460,6 +460,42 @@ fn reset_page_without_token_takes_a_pasted_link() {
 }
 
 #[test]
+fn lost_answer_to_a_confirmation_offers_to_sign_in() {
+    in_browser(|browser, demo| async move {
+        demo.request("ann@example.com");
+        let token = mailed_token(&demo, 1);
+        browser.open(&format!("{}/reset-password#token={token}", demo.site)).await;
+        browser.find("#form:not([hidden])").await;
+        let network = |offline: bool| {
+            let conditions =
+                json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+            browser.devtools("Network.emulateNetworkConditions", conditions);
+        };
+        browser.devtools("Network.enable", json!({}));
+        network(true);
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("#form button[type=submit]").await;
+        browser.wait_for_text("#message.bad", "We did not get an answer").await;
+        browser.find("#message a[href='/login']").await;
+        assert_eq!(browser.run("return [form.hidden, password.value]").await, json!([false, NEW_PASSWORD]));
+        network(false);
+
+        // The server did get the confirmation, and the page tries again. It remembers the first try over a reload.
+        browser.client.refresh().await.unwrap();
+        browser.find("#form:not([hidden])").await;
+        assert_eq!(demo.confirm(&token, NEW_PASSWORD).status, 200);
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("#form button[type=submit]").await;
+        browser.wait_for_text("#message.bad", "may have changed the password").await;
+        browser.find("#message a[href='/login']").await;
+
+        // Without a try of its own the page does not say so.
+        browser.open(&format!("{}/reset-password#token={token}", demo.site)).await;
+        browser.wait_for_text("#message.bad", "Ask for a new link").await;
+    });
+}
+
+#[test]
 fn faulty_fields_are_told_apart() {
     in_browser(|browser, demo| async move {
         browser.open(&format!("{}/login", demo.site)).await;

@@ -138,7 +138,9 @@ fn a_reset_by_mail_from_the_first_to_the_last() {
         assert!(part.contains("Hello ann") && part.contains("60 minutes") && part.contains(" UTC"), "{part}");
         assert!(part.contains("If it was not you, ignore this mail"), "{part}");
     }
-    assert!(mail.text.contains(&format!("{}/reset-password#token={token}\n", demo.site)));
+    let link = format!("{}/reset-password#token={token}", demo.site);
+    assert!(mail.text.contains(&format!("{link}\n")));
+    assert!(mail.html.contains(&format!(">{link}</a>")), "a link to copy is visible: {}", mail.html);
 
     assert_eq!(demo.post("/api/password_reset/validate_token/", &json!({ "token": token })).status, 200);
     let weak = demo.confirm(&token, "12345678");
@@ -441,6 +443,17 @@ fn headers_of_every_answer() {
         assert_eq!(answer.header("Cache-Control"), Some("no-store"));
         assert_hardened("the API", &answer);
     }
+}
+
+#[test]
+fn well_known_change_password_redirects_to_the_forgot_page() {
+    let demo = Demo::start::<&str>([]);
+    let answer = demo.get("/.well-known/change-password");
+    assert_eq!((answer.status, answer.header("Location")), (307, Some("/forgot-password")));
+    assert_hardened("/.well-known/change-password", &answer);
+    // Password managers ask for this one to learn whether the server answers 200 to everything.
+    let path = "/.well-known/resource-that-should-not-exist-whose-status-code-should-not-be-200";
+    assert_eq!(demo.get(path).status, 404);
 }
 
 #[test]
