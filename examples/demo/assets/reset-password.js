@@ -11,8 +11,8 @@ let token = "";
 // Whether a confirmation was sent whose outcome is not known: the password may have been changed already.
 let unknown = false;
 
-// The token is kept in the state of this tab's history entry. It survives a reload and "back" there. The address bar, the
-// list of visited pages, storage shared with other tabs, and URLs of requests do not contain it. A typed password is stored nowhere:
+// The token is kept in the state of this tab's history entry. It survives a reload and "back" there. The address bar,
+// cookies, storage shared with other tabs and the URLs of requests do not contain it. A typed password is stored nowhere:
 // a reload empties its field, and an error answer does not.
 
 /** Stores the token in the current history entry, or removes it, and removes the fragment from the address bar. */
