@@ -149,6 +149,11 @@ function look() {
 addEventListener("hashchange", look);
 addEventListener("popstate", look);
 // The back/forward cache restores the variables of the page, but the token may have been used in the meantime.
-addEventListener("pageshow", (event) => event.persisted && check());
-take();
-check();
+addEventListener("pageshow", (event) => event.persisted && begin());
+
+function begin() {
+  take();
+  check();
+}
+
+begin();

@@ -240,7 +240,8 @@ impl IntoResponse for Refused {
             Self::Fields(errors) => answer(StatusCode::BAD_REQUEST, &Value::Object(errors)),
             Self::Credentials => answer(StatusCode::UNAUTHORIZED, &detail),
             Self::Throttled(after) => {
-                let seconds = after.as_secs() + 1;
+                // Rounded up, but never to more than the window.
+                let seconds = after.as_millis().div_ceil(1000).max(1) as u64;
                 answer(StatusCode::TOO_MANY_REQUESTS, &detail).with_header(RETRY_AFTER, seconds).into_response()
             }
             Self::Busy => {
@@ -277,6 +278,14 @@ mod tests {
         let body = json!({ "email": email, "password": "wrong" }).to_string();
         let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").body(body);
         login.call(request).await.unwrap().status().as_u16()
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_and_not_longer_than_the_window() {
+        for (milliseconds, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (59_001, "60"), (60_000, "60")] {
+            let response = Refused::Throttled(Duration::from_millis(milliseconds)).into_response();
+            assert_eq!(response.header("Retry-After"), Some(seconds), "{milliseconds} ms");
+        }
     }
 
     #[tokio::test]

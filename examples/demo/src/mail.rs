@@ -143,9 +143,9 @@ fn auto_generated() -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned())
 }
 
-/// How long a name in a mail may be, in characters.
+/// Maximum length of a name in a mail, in characters.
 const MAX_NAME: usize = 64;
-/// How many digits a name in a mail may have. Mail programs turn longer numbers into phone links.
+/// Maximum number of digits of a name in a mail. Mail programs turn longer numbers into phone links.
 const MAX_DIGITS: usize = 6;
 /// Words that start a link and name nobody.
 const LINK_WORDS: [&str; 9] = ["http", "https", "ftp", "www", "mailto", "tel", "sms", "javascript", "data"];
