@@ -62,7 +62,7 @@ pub enum IssueError {
     #[error("the user's id cannot stand in a token: it must have 1 to 128 bytes and no control characters")]
     Id,
     /// The user's e-mail address is none that mail could be sent to safely: it has a control character, a quote or an
-    /// angle bracket, or is no address at all.
+    /// angle bracket, or is no address at all. `PasswordResetBuilder::lenient_addresses` accepts a few more.
     #[error("the user's e-mail address is not fit to stand in a mail")]
     Address,
     /// The lifetime is under a second or over 24 hours.

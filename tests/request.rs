@@ -368,6 +368,33 @@ async fn an_address_on_record_that_is_none_gets_no_mail() {
     assert!(outbox.addresses().is_empty());
 }
 
+/// One setting governs both ends: an address that can be typed can be mailed.
+#[tokio::test]
+async fn lenient_addresses_can_be_typed_and_mailed_with_the_setting_only() {
+    let lenient = ["taro..suzuki@example.ne.jp", "taro.@docomo.example", "root@intranet", "ops@mail_host.example"];
+    let user = |email: &str| StoredUser::new(email, email, Some("a hash".to_owned()));
+    for allowed in [true, false] {
+        let (builder, outbox) = with_outbox(MemoryUsers::new(lenient.map(user)));
+        let reset = builder.lenient_addresses(allowed).build().unwrap();
+        for email in lenient {
+            let requested = reset.request(email, Client::none()).await;
+            let (sent, issued) = (reset.send(&user(email), None).await, reset.issue(&user(email), None));
+            if allowed {
+                assert!(requested.is_ok() && sent.is_ok() && issued.is_ok(), "{email:?}");
+            } else {
+                assert!(matches!(requested, Err(ResetError::InvalidEmail)), "{email:?}");
+                assert_eq!(sent, Err(SendError::Issue(IssueError::Address)), "{email:?}");
+                assert_eq!(issued.err(), Some(IssueError::Address), "{email:?}");
+            }
+        }
+        settled(&reset).await;
+        for email in lenient {
+            let mails = outbox.addresses().iter().filter(|address| *address == email).count();
+            assert_eq!(mails, if allowed { 2 } else { 0 }, "{email:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_event_names_the_client_that_asked() {
     let seen = Arc::new(Mutex::new(None));

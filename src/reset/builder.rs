@@ -13,6 +13,7 @@ use super::{Clock, Inner, PasswordReset, system_clock};
 use crate::client::TrustedProxies;
 use crate::counters;
 use crate::delivery::Delivery;
+use crate::email::AddressRules;
 use crate::error::{BuildError, Problem};
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 use crate::handler::{HandlerOutput, HandlersBuilder};
@@ -41,6 +42,7 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | [`trusted_proxies`](Self::trusted_proxies) | none |
 /// | [`allow_first_password`](Self::allow_first_password) | `false` |
 /// | [`international_addresses`](Self::international_addresses) | `false` |
+/// | [`lenient_addresses`](Self::lenient_addresses) | `false` |
 /// | [`user_details_on_validation`](Self::user_details_on_validation) | `false` |
 /// | [`reveal_unknown_users`](Self::reveal_unknown_users) | `false` |
 #[must_use]
@@ -58,7 +60,7 @@ pub struct PasswordResetBuilder {
     throttles: Throttles,
     trusted_proxies: Vec<String>,
     allow_first_password: bool,
-    international_addresses: bool,
+    addresses: AddressRules,
     reveal_unknown_users: bool,
     user_details_on_validation: bool,
 }
@@ -79,7 +81,7 @@ impl PasswordResetBuilder {
             throttles: Throttles::new(Quotas::default()),
             trusted_proxies: Vec::new(),
             allow_first_password: false,
-            international_addresses: false,
+            addresses: AddressRules::default(),
             reveal_unknown_users: false,
             user_details_on_validation: false,
         }
@@ -214,7 +216,50 @@ impl PasswordResetBuilder {
     /// Whether the part of an address before the `@` may have letters beyond ASCII (RFC 6531). By default such an
     /// address is malformed, as it is to most mail servers.
     pub fn international_addresses(mut self, allow: bool) -> Self {
-        self.international_addresses = allow;
+        self.addresses.international = allow;
+        self
+    }
+
+    /// Sets whether three kinds of address are accepted that RFC 5321 or public DNS do not allow, but that people have:
+    ///
+    /// * stray dots in the local part (`taro..suzuki@example.ne.jp`, `taro.@docomo.example`, `.taro@docomo.example`),
+    ///   which Japanese carriers gave out;
+    /// * hosts of one label (`root@intranet`), which private networks use;
+    /// * underscores within a host label (`ops@mail_host.example`).
+    ///
+    /// The setting applies to addresses that are typed and to addresses on record, so [`PasswordReset::issue`] accepts
+    /// them too. It is off by default, because these addresses are more often a typing error than an address: a request for
+    /// `ann@example` is then answered 400 instead of being accepted without a mail. Some mail servers and mail
+    /// libraries refuse them; check yours before you switch it on.
+    ///
+    /// Quoted local parts, domain literals, controls, white space and the characters ``"<>(),:;\[]`` stay refused:
+    /// they have a meaning in a mail header. A local part with stray dots and a `/` stays refused too, because it could
+    /// spell the path `../`.
+    ///
+    /// ```
+    /// use poem_password_reset::store::MemoryUsers;
+    /// use poem_password_reset::{Client, PasswordReset, ResetError, SigningKey};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = || -> Result<_, Box<dyn std::error::Error>> {
+    ///     Ok(PasswordReset::builder(MemoryUsers::new([]), SigningKey::generate()?)
+    ///         .link("https://app.example.com/reset-password#token={token}")
+    ///         .on_reset_token_created(async |_| {})
+    /// #       .linked_handlers(false)
+    ///     )
+    /// };
+    /// let lenient = builder()?.lenient_addresses(true).build()?;
+    /// assert!(lenient.request("root@intranet", Client::none()).await.is_ok());
+    ///
+    /// let strict = builder()?.build()?;
+    /// let refused = strict.request("root@intranet", Client::none()).await;
+    /// assert!(matches!(refused, Err(ResetError::InvalidEmail)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lenient_addresses(mut self, allow: bool) -> Self {
+        self.addresses.lenient = allow;
         self
     }
 
@@ -315,7 +360,7 @@ impl PasswordResetBuilder {
             shutting_down: AtomicBool::new(false),
             trusted_proxies,
             allow_first_password: self.allow_first_password,
-            international_addresses: self.international_addresses,
+            addresses: self.addresses,
             reveal_unknown_users: self.reveal_unknown_users,
             user_details_on_validation: self.user_details_on_validation,
         };
