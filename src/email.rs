@@ -9,6 +9,8 @@ use std::fmt;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
+use crate::white_space;
+
 /// The longest address there is, in bytes (RFC 5321, section 4.5.3.1.3, less the angle brackets).
 pub(crate) const MAX_EMAIL_BYTES: usize = 254;
 
@@ -29,9 +31,9 @@ pub(crate) struct AddressRules {
 pub(crate) struct EmailAddress(Box<str>);
 
 impl EmailAddress {
-    /// Reads an address. ASCII white space around it is dropped. Letters beyond ASCII are always allowed in the domain.
+    /// Reads an address. White space and zero-width characters around it are dropped. Letters beyond ASCII are always allowed in the domain.
     pub(crate) fn parse(text: &str, rules: AddressRules) -> Option<Self> {
-        let text = text.trim_ascii();
+        let text = white_space::trim(text);
         is_address(text, rules).then(|| Self(text.into()))
     }
 
@@ -165,6 +167,7 @@ mod tests {
         for good in [
             "ann@example.com",
             " ann@example.com\r\n",
+            "\u{2007}\u{200b}ann@example.com\u{a0}\u{feff}",
             "Ann.O'Brien+reset@mail.example.co.uk",
             "a@b.de",
             "1234567890@example.com",
@@ -302,7 +305,8 @@ mod tests {
             "ann@exa\u{200b}mple.com",
             "ann@\u{feff}example.com",
             "änn@example.com",
-            "\u{2007}ann@example.com",
+            "\u{ad}ann@example.com",
+            "ann\u{200b}@example.com",
         ] {
             assert!(EmailAddress::parse(bad, DEFAULT).is_none(), "{bad:?}");
             assert!(EmailAddress::parse(bad, LENIENT).is_none(), "{bad:?}");

@@ -60,7 +60,7 @@ async fn international_addresses() {
         async |world| {
             world.post(Request, &[("email", "änn@bücher.example")]).await.is_ok();
             world.post_json(Request, r#"{"email":"\u00e4nn@example.com"}"#).await.is_ok();
-            for email in ["ä\u{202e}nn@example.com", "ä nn@example.com", "änn@example", "\u{a0}änn@example.com"] {
+            for email in ["ä\u{202e}nn@example.com", "ä nn@example.com", "änn@example", "\u{ad}änn@example.com"] {
                 world.post(Request, &[("email", email)]).await.is_faulty(&["email"]);
             }
             // 254 is a number of bytes, not of letters.
