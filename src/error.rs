@@ -318,7 +318,12 @@ mod operations {
             link: String,
         },
         /// Tokens would cross the network unencrypted.
-        #[error("the link {link:?} is not https: the token in it would cross the network for everybody to read")]
+        /// [`insecure_link(true)`](crate::PasswordResetBuilder::insecure_link) allows this for private hosts.
+        #[error(
+            "the link {link:?} is not https: the token in it would cross the network for everybody to read; \
+             `.insecure_link(true)` allows http to a private host (an address of a private network, a name of one \
+             label, `*.local`, `*.internal`) and to no other"
+        )]
         LinkNotHttps {
             /// The link.
             link: String,

@@ -30,6 +30,7 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | setting | default |
 /// | --- | --- |
 /// | [`link`](Self::link) | none: must be given |
+/// | [`insecure_link`](Self::insecure_link) | `false` |
 /// | [`lifetime`](Self::lifetime) | 1 hour |
 /// | [`hasher`](Self::hasher) | [`Argon2id`] |
 /// | [`policy`](Self::policy) | [`PasswordPolicy::default()`] |
@@ -51,6 +52,7 @@ pub struct PasswordResetBuilder {
     users: Users,
     keys: KeyRing,
     link: Option<String>,
+    insecure_link: bool,
     lifetime: time::Duration,
     handlers: HandlersBuilder,
     hasher: Arc<dyn PasswordHasher>,
@@ -72,6 +74,7 @@ impl PasswordResetBuilder {
             users: Users::new(users),
             keys,
             link: None,
+            insecure_link: false,
             lifetime: DEFAULT_LIFETIME,
             handlers: HandlersBuilder::default(),
             hasher: Arc::new(Argon2id::default()),
@@ -92,9 +95,41 @@ impl PasswordResetBuilder {
     ///
     /// Behind a `#` the token stays in the browser: it reaches no server log and no `Referer`. The link is made from
     /// this text alone, never from a header of the request (OWASP Forgot Password Cheat Sheet). It must be `https`
-    /// unless its host is this machine.
+    /// unless its host is this machine. The token must not be part of the host.
     pub fn link(mut self, link: impl Into<String>) -> Self {
         self.link = Some(link.into());
+        self
+    }
+
+    /// Sets whether the [link](Self::link) may be `http` to a private host: an address of RFC 1918 (`192.168.1.5`) or RFC 4193
+    /// (`fd00::1`), a name of one label (`intranet`), or a name that ends in `.local` or `.internal`.
+    ///
+    /// For development on a phone and for networks without certificates. **Everybody on the network between the user and
+    /// the application can read the token**, and set the user's password with it. `build()` logs a warning at start.
+    /// Public hosts stay refused. Links to this machine (`localhost`, `127.0.0.1`, `[::1]`) need no setting. Default:
+    /// `false`.
+    ///
+    /// ```
+    /// use poem_password_reset::store::MemoryUsers;
+    /// use poem_password_reset::{PasswordReset, SigningKey};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = |link: &str| -> Result<_, Box<dyn std::error::Error>> {
+    ///     Ok(PasswordReset::builder(MemoryUsers::new([]), SigningKey::generate()?)
+    ///         .link(link)
+    ///         .insecure_link(true)
+    ///         .on_reset_token_created(async |_| {})
+    /// #       .linked_handlers(false)
+    ///     )
+    /// };
+    /// assert!(builder("http://192.168.1.5:3000/reset#token={token}")?.build().is_ok());
+    /// assert!(builder("http://app.example.com/reset#token={token}")?.build().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn insecure_link(mut self, allow: bool) -> Self {
+        self.insecure_link = allow;
         self
     }
 
@@ -324,7 +359,7 @@ impl PasswordResetBuilder {
     /// [`BuildError`] with every [`Problem`] at once, so that one start is enough to find them all.
     pub fn build(self) -> Result<PasswordReset, BuildError> {
         let mut problems = Vec::new();
-        let link = Link::parse(self.link).map_err(|problem| problems.push(problem)).ok();
+        let link = Link::parse(self.link, self.insecure_link).map_err(|problem| problems.push(problem)).ok();
         if !is_lifetime(self.lifetime) {
             problems.push(Problem::Lifetime { lifetime: self.lifetime });
         }
@@ -342,6 +377,9 @@ impl PasswordResetBuilder {
         let address_mac = self.keys.current().field_mac(Purpose::Throttle);
         let codec = TokenCodec::new(self.keys);
         counters::describe();
+        if link.is_insecure() {
+            tracing::warn!("the link in the mails is http: everybody on the network can read the token in it");
+        }
         tracing::info!(handlers = %handlers.names(), keys = ?codec, "password reset is ready");
         let inner = Inner {
             clock: self.clock,
