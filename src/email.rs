@@ -3,6 +3,8 @@
 //! Deliberately stricter than RFC 5321: no quoted local parts, no domain literals, nothing that means something in a
 //! mail header. An address that passes here reaches a store and a handler.
 
+mod domain;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -48,26 +50,43 @@ impl EmailAddress {
         &self.0
     }
 
-    /// The one form of all spellings that a store might take for the same address: for counting, never for mailing.
+    /// Returns the other spellings of the address to ask a store for: with the domain in Punycode, in Unicode, or both.
+    /// Nearly every address has none. They depend on the text alone, never on whether somebody has the address.
+    pub(crate) fn other_spellings(&self) -> Vec<String> {
+        let Some((local, domain)) = self.0.split_once('@') else { return Vec::new() };
+        let spellings = domain::other_spellings(domain).filter(|domain| is_domain(domain, true));
+        spellings.map(|domain| format!("{local}@{domain}")).filter(|text| text.len() <= MAX_EMAIL_BYTES).collect()
+    }
+
+    /// Normalised form of the address, used as a rate-limit key only: one form for all spellings that a store might take for
+    /// the same address, Punycode included. Mail goes to the address on record.
     pub(crate) fn folded(&self) -> Cow<'_, str> {
+        if let Some((local, domain)) = self.0.split_once('@')
+            && let Cow::Owned(decoded) = domain::decoded(domain)
+        {
+            return fold(&format!("{local}@{decoded}")).into_owned().into();
+        }
         fold(&self.0)
     }
 
-    /// Whether mail for this address may go to `stored`: equal without regard to case and to Unicode's compatibility
-    /// forms, and ASCII where the other is. A store that compares more loosely, and finds `ann` for `ａnn` or `kim` for
-    /// a Kelvin sign, must not make us answer a stranger's request with somebody else's mail.
+    /// Returns whether mail for this address may go to `stored`: equal without regard to case and to Unicode's compatibility
+    /// forms, and ASCII where the other is. A domain in Unicode equals the same domain in Punycode.
+    ///
+    /// A store that compares more loosely, and finds `ann` for `ａnn` or `kim` for a Kelvin sign, must not make us answer a
+    /// stranger's request with somebody else's mail.
     pub(crate) fn is_same(&self, stored: &str) -> bool {
-        // As it nearly always is.
+        // Nearly always true.
         if &*self.0 == stored {
             return true;
         }
-        let parts_alike = match (self.0.split_once('@'), stored.split_once('@')) {
+        match (self.0.split_once('@'), stored.split_once('@')) {
             (Some((local, domain)), Some((stored_local, stored_domain))) => {
-                local.is_ascii() == stored_local.is_ascii() && domain.is_ascii() == stored_domain.is_ascii()
+                local.is_ascii() == stored_local.is_ascii()
+                    && fold(local) == fold(stored_local)
+                    && domain::is_same(domain, stored_domain)
             }
             _ => false,
-        };
-        parts_alike && fold(&self.0) == fold(stored)
+        }
     }
 }
 
@@ -343,6 +362,8 @@ mod tests {
     fn the_same_address_is_one_that_differs_in_case_only() {
         let same = |typed: &str, stored: &str| EmailAddress::parse(typed, INTERNATIONAL).unwrap().is_same(stored);
         assert!(same("Ann@Example.COM", "ann@example.com"));
+        assert!(same("Ann@B\u{dc}CHER.example", "ann@xn--bcher-kva.example"));
+        assert!(same("ann@XN--bcher-KVA.example", "Ann@b\u{fc}cher.example"));
         assert!(same("ÄNN@example.com", "änn@example.com"));
         assert!(same("a\u{308}nn@example.com", "\u{e4}nn@example.com"), "composed or not is the same letter");
         for (typed, stored) in [
@@ -354,6 +375,8 @@ mod tests {
             ("\u{17f}am@example.com", "sam@example.com"),
             ("m\u{131}ke@example.com", "mike@example.com"),
             ("ann@example.com", "not an address"),
+            ("\u{ff41}nn@b\u{fc}cher.example", "ann@xn--bcher-kva.example"),
+            ("bob@b\u{fc}cher.example", "ann@xn--bcher-kva.example"),
         ] {
             assert!(!same(typed, stored), "{typed:?} {stored:?}");
         }
@@ -390,5 +413,21 @@ mod tests {
             assert_eq!(folded(text), "ann@example.com");
         }
         assert_eq!(folded("stra\u{df}e@example.com"), folded("STRASSE@example.com"));
+        assert_eq!(folded("Ann@XN--bcher-kva.example"), folded("ann@B\u{dc}CHER.example"));
+        assert_ne!(folded("ann@xn--bcher-kvb.example"), folded("ann@b\u{fc}cher.example"));
+    }
+
+    #[test]
+    fn other_spellings_are_addresses_of_legal_length() {
+        let spellings = |text: &str| EmailAddress::parse(text, ALL).unwrap().other_spellings();
+        assert_eq!(spellings("Ann@b\u{fc}cher.example"), ["Ann@xn--bcher-kva.example"]);
+        assert_eq!(spellings("Ann@xn--bcher-kva.example"), ["Ann@b\u{fc}cher.example"]);
+        assert!(spellings("Ann@Example.com").is_empty());
+        // 63 characters, but more in Punycode.
+        assert!(spellings(&format!("ann@{}.example", "\u{fc}".repeat(63))).is_empty());
+        // 254 bytes in Unicode, but more in Punycode.
+        let local = "a".repeat(254 - "@b\u{fc}cher.example".len());
+        assert!(spellings(&format!("{local}@b\u{fc}cher.example")).is_empty());
+        assert_eq!(spellings(&format!("{}@b\u{fc}cher.example", &local[6..])).len(), 1);
     }
 }

@@ -158,37 +158,40 @@ impl Inner {
         outcome
     }
 
-    /// The users with this address, looked up with patience. What the store returns is compared once more: mail goes to
-    /// the address on record, and only if it is the one that was asked for.
+    /// Returns the users with this address, in each spelling of its domain. The result of the store is compared once more:
+    /// mail goes to the address on record, and only if it is the one that was asked for.
     async fn find(&self, address: &EmailAddress) -> Result<Vec<StoredUser>, BoxError> {
-        let mut found = self.users.find_by_email(address.as_str()).await;
+        let mut users = self.look_up(address, address.as_str()).await?;
+        for spelling in address.other_spellings() {
+            let more = self.look_up(address, &spelling).await?;
+            let is_new = |user: &StoredUser| users.iter().all(|known| known.id() != user.id());
+            let more: Vec<_> = more.into_iter().filter(is_new).collect();
+            users.extend(more);
+        }
+        let found = users.len();
+        users.retain(|user| address.is_same(user.email()));
+        let others = found - users.len();
+        if others > 0 {
+            tracing::warn!(users = others, "the user store found users whose address is another; they get no mail");
+        }
+        Ok(users)
+    }
+
+    /// Asks the store for one spelling of `address`, with retries.
+    async fn look_up(&self, address: &EmailAddress, spelling: &str) -> Result<Vec<StoredUser>, BoxError> {
+        let mut found = self.users.find_by_email(spelling).await;
         for pause in BACK_OFF {
             let Err(error) = &found else { break };
-            let reason = reason(error, [address.as_str()]);
+            let reason = reason(error, [address.as_str(), spelling]);
             tracing::warn!(reason, "the user store failed to look up an address; trying again");
             tokio::time::sleep(pause).await;
-            found = self.users.find_by_email(address.as_str()).await;
+            found = self.users.find_by_email(spelling).await;
         }
-        match found {
-            Ok(mut users) => {
-                let found = users.len();
-                users.retain(|user| address.is_same(user.email()));
-                let others = found - users.len();
-                if others > 0 {
-                    tracing::warn!(
-                        users = others,
-                        "the user store found users whose address is another; they get no mail"
-                    );
-                }
-                Ok(users)
-            }
-            Err(error) => {
-                let reason = reason(&error, [address.as_str()]);
-                tracing::error!(reason, "the user store failed to look up an address");
-                self.users.found_down();
-                Err(error)
-            }
-        }
+        found.inspect_err(|error| {
+            let reason = reason(error, [address.as_str(), spelling]);
+            tracing::error!(reason, "the user store failed to look up an address");
+            self.users.found_down();
+        })
     }
 
     async fn announce(&self, event: Arc<ResetTokenCreated>) -> Outcome {

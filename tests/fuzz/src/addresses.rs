@@ -82,7 +82,8 @@ fn check(service: &Service, typed: &str, stored: &str) {
     assert!(service.can_be_mailed(address));
     let again = service.ask(address, stored).expect("an address is an address");
     assert_eq!(again, asked, "{address:?}");
-    for other in [address.to_ascii_uppercase(), address.to_ascii_lowercase(), format!("\r\n\u{a0}{address}\t\u{200b}")] {
+    for other in [address.to_ascii_uppercase(), address.to_ascii_lowercase(), format!("\r\n\u{a0}{address}\t\u{200b}")]
+    {
         let other = service.ask(&other, stored).expect("the same address");
         assert_eq!(other.mailed, asked.mailed, "{address:?} {stored:?}");
     }
@@ -93,7 +94,12 @@ fn check(service: &Service, typed: &str, stored: &str) {
     if asked.mailed {
         assert!(service.can_be_mailed(stored), "{stored:?}");
         let parts = [address, stored].map(|text| text.split_once('@').expect("an address has two parts"));
-        for (one, other) in [(parts[0].0, parts[1].0), (parts[0].1, parts[1].1)] {
+        let [labels, other_labels] = [parts[0].1, parts[1].1].map(|domain| domain.split('.'));
+        let is_punycode = |label: &str| label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"));
+        for (one, other) in labels.zip(other_labels).chain([(parts[0].0, parts[1].0)]) {
+            if one.is_ascii() != other.is_ascii() && (is_punycode(one) || is_punycode(other)) {
+                continue; // one label in Punycode and in Unicode
+            }
             assert_eq!(one.is_ascii(), other.is_ascii(), "a look-alike: {address:?} {stored:?}");
             assert!(!one.is_ascii() || one.eq_ignore_ascii_case(other), "another address: {address:?} {stored:?}");
         }
@@ -190,8 +196,15 @@ impl Service {
         match answer {
             Ok(()) => {
                 assert!(mailed.is_empty() || mailed == [stored], "mail goes to the address on record: {mailed:?}");
-                let [of_the_store] = asked.try_into().expect("one look-up a request");
-                Some(Asked { of_the_store, mailed: !mailed.is_empty() })
+                // The same address with its domain in Punycode, in Unicode, or in both.
+                let [of_the_store, spellings @ ..] = &asked[..] else { panic!("no look-up: {typed:?}") };
+                assert!(spellings.len() <= 2, "{asked:?}");
+                for spelling in spellings {
+                    let rules = Rules { international: true, ..self.rules };
+                    assert_eq!(address_in(spelling, rules), Some(&**spelling), "{asked:?}");
+                    assert!(!spelling.is_ascii() || spelling.contains("xn--"), "a look-alike: {asked:?}");
+                }
+                Some(Asked { of_the_store: of_the_store.clone(), mailed: !mailed.is_empty() })
             }
             Err(ResetError::InvalidEmail) => {
                 assert!(asked.is_empty() && mailed.is_empty(), "nothing happens: {typed:?}");
