@@ -110,7 +110,7 @@ impl Inner {
                 );
                 // Before the answer, so that a user who forgets the new password at once can ask again. Only the holder
                 // of a good token can notice the time it takes.
-                let key = || self.address_key(&email::fold(bound.user().email()));
+                let key = || self.address_key(&email::folded(bound.user().email()));
                 self.throttles.clear(Scope::Mail, key).await;
                 Ok(bound.into_user().with_password(hash))
             }
