@@ -286,7 +286,7 @@ impl PasswordResetBuilder {
         let zeros = [("queue", self.queue), ("handled_at_once", self.handled_at_once)];
         problems.extend(zeros.iter().filter(|(_, value)| *value == 0).map(|(setting, _)| Problem::Zero { setting }));
         let trusted_proxies = read_networks(&self.trusted_proxies, &mut problems);
-        problems.extend(self.policy.problem());
+        problems.extend(self.policy.problems());
         problems.extend(hasher_problem(&*self.hasher));
         let handlers = self.handlers.build(&mut problems);
         let Some(link) = link.filter(|_| problems.is_empty()) else {
