@@ -95,7 +95,10 @@ async fn confirmations_of_others_succeed_while_sync_rules_hang() {
     }
     timeout(PATIENCE, gate.has_calls(2 * confirms)).await.expect("every rule has a thread of its own");
     let token = token_of(&reset, &users, "2");
-    timeout(PATIENCE, confirm(&reset, &token, GOOD_PASSWORD)).await.expect("Bob does not wait for Ann's rules").unwrap();
+    timeout(PATIENCE, confirm(&reset, &token, GOOD_PASSWORD))
+        .await
+        .expect("Bob does not wait for Ann's rules")
+        .unwrap();
     assert!(verifies(&users.get("2").unwrap(), GOOD_PASSWORD));
     assert!(hanging.try_join_next().is_none());
 
@@ -121,8 +124,7 @@ async fn confirmations_of_others_succeed_while_async_rules_hang() {
             }
         }
     };
-    let reset =
-        service(&users, PasswordPolicy::default().async_rule(hangs()).async_rule(hangs()).rule_timeout(NEVER));
+    let reset = service(&users, PasswordPolicy::default().async_rule(hangs()).async_rule(hangs()).rule_timeout(NEVER));
     let (hanging, token) = (reset.clone(), token_of(&reset, &users, "1"));
     let hanging = tokio::spawn(async move { confirm(&hanging, &token, GOOD_PASSWORD).await });
     let both_run = async {
@@ -278,7 +280,8 @@ async fn veto_of_any_rule_refuses_with_its_text() {
     let refuses = |_: NewPassword, _: StoredUser| async { Err(Veto::new("Not two.")) };
     let boxed = |_: NewPassword, _: StoredUser| async { Err::<(), BoxError>(Veto::new("Not three.").into()) };
     let fails = |_: NewPassword, _: StoredUser| async { Err("no answer") };
-    let policy = PasswordPolicy::default().rule(|_, _| Err("Not one.".to_owned())).async_rule(refuses).async_rule(boxed);
+    let policy =
+        PasswordPolicy::default().rule(|_, _| Err("Not one.".to_owned())).async_rule(refuses).async_rule(boxed);
     let ann = people().get("1").unwrap();
     for policy in [policy.clone(), policy.async_rule(fails)] {
         match policy.check(&GOOD_PASSWORD.into(), &ann).await {

@@ -35,7 +35,18 @@ pub(super) const WORDS: &[&[&str]] = &[
     // Turkish
     &["şifre", "parolam", "hoşgeldiniz", "seniseviyorum"],
     // Indonesian, Malay, Vietnamese, Tagalog, Swahili
-    &["katasandi", "sandi", "katalaluan", "rahasia", "sayang", "matkhau", "mậtkhẩu", "anhyeuem", "mahalkita", "nenosiri"],
+    &[
+        "katasandi",
+        "sandi",
+        "katalaluan",
+        "rahasia",
+        "sayang",
+        "matkhau",
+        "mậtkhẩu",
+        "anhyeuem",
+        "mahalkita",
+        "nenosiri",
+    ],
     // Russian, Ukrainian, Belarusian; in Latin letters; and on a keyboard that was not switched
     &["пароль", "секрет", "привет", "любовь", "ятебялюблю", "люблютебя", "привіт", "любов", "прывітанне"],
     &["parol", "privet", "lubov", "lyubov", "ljubov", "gfhjkm", "ghbdtn", "k.,jdm"],

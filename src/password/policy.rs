@@ -48,8 +48,8 @@ const STRETCH: usize = 24;
 ///
 /// * the parts of the email address, without the top-level domain, and the parts of the username;
 /// * the [`context_words`](Self::context_words);
-/// * words for "password", and a few others that are as common, in some forty languages, and rows of keys of twenty
-///   keyboard layouts;
+/// * words for "password", and a few others that are as common, in fifty languages, and rows of keys of eighteen keyboard
+///   layouts (the [guide](crate::guide::passwords) names them);
 /// * years from 1930 to 2049, beside one of the above.
 ///
 /// This is not a dictionary. The estimator's own lists are English, and no maintained crate has lists of common passwords of
@@ -340,7 +340,9 @@ impl PasswordPolicy {
             return Some(format!("The password must have at most {} characters.", self.max_chars));
         }
         let most = self.max_bytes.filter(|most| password.len() > *most)?;
-        Some(format!("The password must have at most {most} bytes; a letter with an accent or an emoji has two to four."))
+        Some(format!(
+            "The password must have at most {most} bytes; a letter with an accent or an emoji has two to four."
+        ))
     }
 
     /// Settings with which the policy could accept no password.

@@ -7,7 +7,7 @@ use poem_password_reset::{PasswordPolicy, StoredUser, Strength};
 
 use crate::input::Input;
 
-static DEFAULT: LazyLock<PasswordPolicy> = LazyLock::new(PasswordPolicy::default);
+static DEFAULT: LazyLock<PasswordPolicy> = LazyLock::new(|| PasswordPolicy::default().context_words(["Acme", "é"]));
 static WITHOUT_STRENGTH: LazyLock<PasswordPolicy> = LazyLock::new(|| PasswordPolicy::default().strength(Strength::Any));
 
 /// What is said of passwords that break one rule each, or almost.
