@@ -191,6 +191,30 @@ async fn async_rule_that_hangs_fails_after_the_time_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn async_rule_is_dropped_after_the_time_out() {
+    struct CountsDrop(Arc<AtomicUsize>);
+    impl Drop for CountsDrop {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&dropped);
+    let policy = PasswordPolicy::default().async_rule(move |_, _| {
+        let guard = CountsDrop(Arc::clone(&count));
+        async move {
+            pending::<()>().await;
+            drop(guard);
+            Ok::<(), BoxError>(())
+        }
+    });
+    let ann = people().get("1").unwrap();
+    policy.check(&GOOD_PASSWORD.into(), &ann).await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn sync_rule_that_hangs_fails_after_the_time_out() {
     let gate = Arc::new(Gate::default());
     let hangs = Arc::clone(&gate);
