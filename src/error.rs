@@ -206,8 +206,8 @@ mod operations {
     pub struct ApplicationError(BoxError);
 
     impl ApplicationError {
-        pub(crate) fn new(error: BoxError) -> Self {
-            Self(error)
+        pub(crate) fn new(error: impl Into<BoxError>) -> Self {
+            Self(error.into())
         }
 
         /// The error itself. Each call is a place where a secret can leak: keep it out of logs.

@@ -412,7 +412,7 @@ impl PasswordResetBuilder {
         ];
         problems.extend(zeros.iter().filter(|(_, value)| *value == 0).map(|(setting, _)| Problem::Zero { setting }));
         let trusted_proxies = read_networks(&self.trusted_proxies, &mut problems);
-        problems.extend(self.policy.problem());
+        problems.extend(self.policy.problems());
         problems.extend(hasher_problem(&*self.hasher));
         let handlers = self.handlers.build(&mut problems);
         let Some(link) = link.filter(|_| problems.is_empty()) else {
