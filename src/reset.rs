@@ -50,9 +50,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 ///
 /// # What operators see
 ///
-/// The log has an event, through `tracing`, for each request that was accepted, client that was throttled, token that was
-/// refused (with the [`Refusal`]), password that was replaced or refused, handler that failed, request that was lost, and
-/// for whatever was not available; none of them holds a token, a password, a key or an e-mail address.
+/// The log has an event, through `tracing`, for each
+///
+/// * request that was accepted; and for each that ends without mail, the `reason` (`unknown`, `inactive`, `no_password`,
+///   `another_address`, `over_quota`, `failed`, `lost`) with the id of the `user` if there is one,
+/// * client that was throttled, token that was refused (with the [`Refusal`]), password that was replaced or refused,
+/// * handler that failed, call of the store or the throttle that failed, and outage of the store, with its end.
+///
+/// No event holds a token, a password, a key or an e-mail address.
 ///
 /// With the feature `metrics` there are counters, through the facade of that name. Install the program's recorder before
 /// `build()`.

@@ -116,6 +116,11 @@ async fn every_documented_answer_is_provoked() {
             world.store(store);
             seen.insert(world.ask(&ask).await.status);
         }
+        // A rule of the application that panics outside of any task.
+        let world = World::in_process(|builder| settings(builder).usable_hash(|_| panic!("as planned")));
+        let ask = Ask::post(operation).json(good_fields(&world));
+        seen.insert(world.ask(&ask).await.status);
+
         let world = World::in_process(defaults);
         for ask in [
             Ask::post(operation).header("Accept", "application/xml"),

@@ -22,7 +22,7 @@ use poem::test::TestClient;
 use poem_openapi::OpenApiService;
 use poem_password_reset::{
     BoxError, Client, HttpContract, KeyRing, NewPassword, PasswordHash, PasswordPolicy, PostPasswordReset,
-    PrePasswordReset, ResetApi, ResetTokenCreated, StoredUser, Swap, TokenCodec, UserStore, Veto,
+    PrePasswordReset, ResetApi, ResetError, ResetTokenCreated, StoredUser, Swap, TokenCodec, UserStore, Veto,
 };
 use time::OffsetDateTime;
 
@@ -166,6 +166,11 @@ impl UserStore for Quotes {
         let old = user.password_hash().map(PasswordHash::expose);
         Err(format!("not {} instead of {old:?} for\nERROR {}", new_hash.expose(), user.email()).into())
     }
+
+    /// It answers, and so is not down.
+    async fn check(&self) -> Result<(), BoxError> {
+        Ok(())
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,4 +236,38 @@ fn nothing_that_can_be_shown_shows_a_secret() {
             ("the key", String::from_utf8(KEY.to_vec()).unwrap()),
         ],
     );
+}
+
+/// `Debug`, `Display` and the sources of an error, at any depth, show nothing of what the application's code said.
+#[tokio::test]
+async fn an_error_of_the_application_is_reached_only_by_its_name() {
+    let users = people();
+    let quoted = || format!("cannot hash {GOOD_PASSWORD} of ann@example.com");
+    let settings = || builder(users.clone()).on_reset_token_created(doubles::no_mail);
+    let hashes = Arc::new(AtomicUsize::new(0));
+    let hasher = move |password: &str| match hashes.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => Ok(cheap_hash(password).unwrap()),
+        _ => Err(quoted()),
+    };
+    let by_hasher = settings().hasher(hasher).build().unwrap();
+    let by_handler =
+        settings().on_pre_password_reset(move |_| std::future::ready(Err::<(), _>(quoted()))).build().unwrap();
+    for reset in [by_hasher, by_handler] {
+        let token = reset.issue(&users.get("1").unwrap(), None).unwrap();
+        let error = reset.confirm(token.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap_err();
+        let mut shown = format!("{error} {error:?} {error:#?}");
+        let mut source = std::error::Error::source(&error);
+        while let Some(error) = source {
+            shown += &format!(" {error} {error:?}");
+            source = error.source();
+        }
+        let ResetError::Failed(inner) = &error else { panic!("{error:?}") };
+        shown += &format!("{inner} {inner:?} {inner:#?}");
+        assert!(std::error::Error::source(inner).is_none());
+        assert_holds_none(
+            &shown,
+            &[("the password", GOOD_PASSWORD.to_owned()), ("the address", "ann@example.com".to_owned())],
+        );
+        assert_eq!(inner.expose().to_string(), said, "and by its name it is there");
+    }
 }

@@ -140,7 +140,8 @@ impl Inner {
         let (hasher, given) = (Arc::clone(&self.hasher), password.clone());
         let hashed = place.run(move || hasher.hash(given.expose())).await;
         let hashed = hashed.unwrap_or_else(|_| Err("the password hasher panicked".into()));
-        let hash = PasswordHash::new(hashed.map_err(|error| failed(error, [password.expose()]))?);
+        let secrets = || secrets_of(bound.user()).chain([password.expose()]);
+        let hash = PasswordHash::new(hashed.map_err(|error| failed(error, secrets()))?);
         // With an equal hash the row would not change, and the token would live on.
         match bound.user().password_hash() {
             Some(old) if old.expose() == hash.expose() => {

@@ -10,7 +10,7 @@ trap 'rm -r "$copy"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$copy"
 cd "$copy"
 
-promise='place.accept(Mailing::ToAddress { inner: Arc::clone(&self.inner), address, client });'
+promise='place.accept(Mailing::Request(Request { inner, address, client, is_over_quota, counted_in }));'
 broken="$promise
         while self.ledger().waiting > 0 {
             tokio::task::yield_now().await;

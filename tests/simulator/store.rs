@@ -108,4 +108,10 @@ impl UserStore for FaultyStore {
     async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
         Ok(self.call(false, async || self.users.replace_password(user, new_hash).await).await??)
     }
+
+    /// Fails during an outage alone, and takes no planned fault away from the calls of users.
+    async fn check(&self) -> Result<(), BoxError> {
+        let plan = self.plan.lock().unwrap();
+        if plan.lasting && matches!(plan.fault, Some((0, _))) { Err("the connection is gone".into()) } else { Ok(()) }
+    }
 }

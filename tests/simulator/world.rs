@@ -92,8 +92,8 @@ pub struct Behaviour {
 /// What handlers saw.
 #[derive(Default)]
 pub struct Notebook {
-    /// With the life of the instance that sent it.
-    mails: Vec<(Arc<ResetTokenCreated>, usize)>,
+    /// With the life of the instance that sent it, and whether the handler succeeded.
+    mails: Vec<(Arc<ResetTokenCreated>, usize, bool)>,
     posts: Vec<(String, Option<String>)>,
 }
 
@@ -122,6 +122,8 @@ pub struct World {
     pub down_until: Option<Instant>,
     passwords: usize,
     lives: usize,
+    /// Addresses whose counter a reset has cleared, with the instance that did.
+    pub cleared: Vec<(usize, String)>,
     pub posts: usize,
     pub tally: Tally,
 }
@@ -190,6 +192,7 @@ impl World {
             down_until: None,
             passwords: 0,
             lives: 0,
+            cleared: Vec::new(),
             posts: 0,
             tally: Tally::default(),
         };
@@ -256,8 +259,9 @@ impl World {
                 }
             })
             .on_reset_token_created(move |event: Arc<ResetTokenCreated>| {
-                mails.lock().unwrap().mails.push((event, life));
-                behave(mail.lock().unwrap().mail, "no mail today")
+                let behaviour = mail.lock().unwrap().mail;
+                mails.lock().unwrap().mails.push((event, life, behaviour.is_none()));
+                behave(behaviour, "no mail today")
             })
             .on_pre_password_reset(move |_: Arc<PrePasswordReset>| {
                 behave(veto.lock().unwrap().veto, Veto::new("Not today."))
@@ -344,7 +348,8 @@ impl World {
     async fn wait_until_down(&mut self) {
         tokio::time::sleep(Duration::from_secs(3)).await;
         self.store.plan(None);
-        self.down_until = Some(Instant::now() + Duration::from_secs(5));
+        // The pause between two probes.
+        self.down_until = Some(Instant::now() + Duration::from_secs(1));
     }
 
     fn change(&mut self, user: usize, change: impl Fn(StoredUser) -> StoredUser) {
@@ -419,9 +424,12 @@ impl World {
             ensure!(is == must_be, "user {id} is {is:?} and must be {must_be:?}");
         }
         let Notebook { mails, posts } = std::mem::take(&mut *self.notebook.lock().unwrap());
-        for (event, life) in mails {
+        for (event, life, is_sent) in mails {
             let instance = instances.iter_mut().find(|instance| instance.life == life).ok_or("mail of the dead")?;
-            self.look_at_mail(instance, &event)?;
+            self.look_at_mail(instance, &event, is_sent)?;
+        }
+        for (instance, email) in std::mem::take(&mut self.cleared) {
+            instances[instance].mails.retain(|(_, address), _| *address != email);
         }
         for (id, hash) in posts {
             ensure!(self.posts > 0, "user {id} was told of a reset that was none ({hash:?})");
@@ -430,14 +438,15 @@ impl World {
         Ok(())
     }
 
-    fn look_at_mail(&mut self, instance: &mut Instance, event: &ResetTokenCreated) -> Checked {
+    fn look_at_mail(&mut self, instance: &mut Instance, event: &ResetTokenCreated, is_sent: bool) -> Checked {
         let user = event.user();
         self.tally.mails += 1;
         ensure!(is_eligible(user), "mail for {user:?}, who may not reset a password");
         let address = (user.id().to_owned(), user.email().to_owned());
         ensure!(self.addresses.contains(&address), "mail to {address:?}, which never was on record");
         self.note(user, event, instance.ring[0]);
-        if event.client().address().is_some() {
+        // A request whose mail failed gives its count back.
+        if is_sent && event.client().address().is_some() {
             let mails = instance.mails.entry(address).or_default();
             *mails += 1;
             let one_window = instance.since.elapsed() < Duration::from_secs(3600);
