@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use doubles::{GOOD_PASSWORD, builder, no_mail, people, verifies};
+use doubles::{GOOD_PASSWORD, builder, no_mail, verifies};
 use log::Log;
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{
@@ -59,6 +59,13 @@ impl Gate {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+/// The users of every test. Sets the subscriber of the process first: a log line that is first reached where nothing listens
+/// can stay switched off for the tests that read the log of their thread.
+fn people() -> MemoryUsers {
+    Log::of_process();
+    doubles::people()
 }
 
 fn service(users: &MemoryUsers, policy: PasswordPolicy) -> PasswordReset {
