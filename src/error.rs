@@ -179,13 +179,13 @@ mod operations {
         #[error("the new password was refused: {}", .0.join(" "))]
         PasswordRefused(Vec<String>),
         /// The client's: it is over its quota.
-        #[error("over the quota; try again in {} s", .retry_after.as_secs())]
+        #[error("over the quota; try again in {} s", .retry_after.as_secs_f64().ceil())]
         Throttled {
             /// When the quota has room again.
             retry_after: Duration,
         },
         /// Nobody's: it cannot be done now, and trying again is safe.
-        #[error("not available now ({because}); try again in {} s", .retry_after.as_secs())]
+        #[error("not available now ({because}); try again in {} s", .retry_after.as_secs_f64().ceil())]
         Unavailable {
             /// What is in the way: for the log.
             because: Unavailable,

@@ -232,7 +232,7 @@ impl IntoResponse for Refused {
             Self::Fields(errors) => answer(StatusCode::BAD_REQUEST, &Value::Object(errors)),
             Self::Credentials => answer(StatusCode::UNAUTHORIZED, &detail),
             Self::Throttled(after) => {
-                let seconds = after.as_secs() + 1;
+                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
                 answer(StatusCode::TOO_MANY_REQUESTS, &detail).with_header(RETRY_AFTER, seconds).into_response()
             }
             Self::Busy => {
