@@ -23,9 +23,9 @@ const MAX_BODY: usize = 16 * 1024;
 /// How long a client may take to send it.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a client may try to sign in: as often as to set a new password.
-pub(crate) const QUOTA: Quota = match Quota::per_minute(10) {
+pub(crate) const QUOTA: Quota = match Quota::per_minute(20) {
     Ok(quota) => quota,
-    Err(_) => panic!("ten is not zero"),
+    Err(_) => panic!("twenty is not zero"),
 };
 /// How many passwords may wait for being checked: about two seconds' worth on two cores.
 const MAX_WAITING: usize = 256;
@@ -275,11 +275,11 @@ mod tests {
     async fn the_waiting_line_is_bounded_and_who_is_turned_away_pays_nothing() {
         let login = login().await;
         let others = login.waiting.clone().acquire_many_owned(MAX_WAITING as u32).await.unwrap();
-        for _ in 0..20 {
+        for _ in 0..30 {
             assert_eq!(status(&login).await, 503);
         }
         drop(others);
-        for _ in 0..10 {
+        for _ in 0..20 {
             assert_eq!(status(&login).await, 401);
         }
         assert_eq!(status(&login).await, 429);
