@@ -389,6 +389,15 @@ mod operations {
             /// What was given.
             network: String,
         },
+        /// The header for the address of a client is not the name of a header, or is one that holds a list.
+        #[error(
+            "the client address header {header:?} is not a header that holds one address: give the name that your proxy \
+             sets, like \"CF-Connecting-IP\". X-Forwarded-For and Forwarded are lists: they are read without this setting"
+        )]
+        ClientAddressHeader {
+            /// The header that was given.
+            header: String,
+        },
         /// The password policy accepts nothing.
         #[error("the password policy wants at least {min} and at most {max} characters")]
         PolicyLength {

@@ -611,15 +611,27 @@ fn sigterm_lets_everybody_finish() {
 
 #[test]
 fn forwarded_addresses_count_behind_a_trusted_proxy_only() {
-    for (flags, expected) in [(&[][..], "127.0.0.1"), (&["--trusted-proxy", "127.0.0.0/8"], "203.0.113.9")] {
+    let by_header = ["--trusted-proxy", "127.0.0.1", "--client-address-header", "CF-Connecting-IP"];
+    for (flags, expected) in [
+        (&[][..], "127.0.0.1"),
+        (&["--trusted-proxy", "127.0.0.0/8"], "203.0.113.9"),
+        (&by_header, "192.0.2.44"),
+        (&by_header[2..], "127.0.0.1"),
+    ] {
         let directory = Directory::new();
         let demo = Demo::start(outbox_flags(&directory).iter().map(String::as_str).chain(flags.iter().copied()));
         let token = token_for(&demo, directory.path(), "ann@example.com");
         let body = json!({ "token": token, "password": NEW_PASSWORD }).to_string();
-        let headers = ["Content-Type: application/json", "X-Forwarded-For: 198.51.100.1, 203.0.113.9"];
+        let headers = [
+            "Content-Type: application/json",
+            "X-Forwarded-For: 198.51.100.1, 203.0.113.9",
+            "CF-Connecting-IP: 192.0.2.44",
+        ];
         assert_eq!(demo.send("POST", "/api/password_reset/confirm/", &headers, &body).status, 200);
         let notice = next_mail(directory.path(), "Your password was changed", &BTreeMap::new());
         assert!(notice.text.contains(&format!("from the address {expected}.")), "{}", notice.text);
+        let warned = demo.output().contains("set .trusted_proxies([");
+        assert_eq!(warned, expected == "127.0.0.1", "{flags:?}: {}", demo.output());
     }
 }
 
