@@ -6,11 +6,15 @@ mod contract;
 mod form;
 mod schema;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use poem::Request;
 use poem_openapi::OpenApi;
 
 use self::answer::{Status, Validated};
 use self::body::Form;
+use self::contract::Covered;
 pub use self::contract::{HttpContract, HttpContractEndpoint};
 use self::form::{ConfirmForm, RequestForm, ValidateForm};
 use self::schema::{Accepted, ConfirmRefused, Group, Replaced, RequestRefused, Valid, ValidateRefused};
@@ -44,15 +48,27 @@ use crate::reset::PasswordReset;
 #[derive(Clone, Debug)]
 pub struct ResetApi {
     reset: PasswordReset,
+    has_warned: Arc<AtomicBool>,
 }
 
 impl ResetApi {
     /// The endpoints of this password reset.
     pub fn new(reset: PasswordReset) -> Self {
-        Self { reset }
+        Self { reset, has_warned: Arc::default() }
+    }
+
+    /// Warns once if the request did not pass through the contract: nothing else would tell the application's author.
+    fn check_contract(&self, request: &Request) {
+        if request.extensions().get::<Covered>().is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "HttpContract is not mounted around this service: paths that end with a slash are not found, errors of \
+                 routing are not JSON, and the security headers are missing; write service.with(HttpContract)"
+            );
+        }
     }
 
     fn client(&self, request: &Request) -> Client {
+        self.check_contract(request);
         let peer = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
         self.reset.client(peer, request.headers())
     }

@@ -1,15 +1,19 @@
 //! [`Client`]: who sent the HTTP request, and how that is found out behind proxies.
 
+mod warning;
+
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName, USER_AGENT};
 use ipnet::IpNet;
 
+use self::warning::ProxyWarning;
+
 /// How much of a `User-Agent` is kept, in characters.
 const MAX_USER_AGENT_CHARS: usize = 256;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Who asked: the address and the user agent of the HTTP request that led to an event.
 ///
@@ -52,33 +56,51 @@ impl Client {
     }
 }
 
-/// The proxies whose word on a client's address is believed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TrustedProxies(Vec<IpNet>);
+/// The proxies whose word on a client's address is believed, and the header that they name it in.
+#[derive(Debug)]
+pub(crate) struct TrustedProxies {
+    networks: Vec<IpNet>,
+    /// A header with one address. Without it, `X-Forwarded-For` and `Forwarded` are read.
+    header: Option<HeaderName>,
+    warning: ProxyWarning,
+}
 
 impl TrustedProxies {
-    pub(crate) fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+    pub(crate) fn new(networks: Vec<IpNet>, header: Option<HeaderName>) -> Self {
+        Self { networks, header, warning: ProxyWarning::new() }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// The peer; or, if the peer is a trusted proxy, the rightmost address in `X-Forwarded-For` or `Forwarded` that is
-    /// not one. What stands further left was written by somebody nobody vouches for.
+    /// The peer; or, if the peer is a trusted proxy, the address that it names. Warns if a setting seems to be missing.
     fn client_of(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
-        let peer = peer?.to_canonical();
+        let (peer, header) = (peer?.to_canonical(), self.header.as_ref());
         if !self.trusts(peer) {
+            self.warning.untrusted(peer, headers, header);
             return Some(peer);
         }
+        let named = match header {
+            Some(header) => only_address(headers, header),
+            None => self.address_in_lists(peer, headers),
+        };
+        Some(named.unwrap_or_else(|| {
+            self.warning.unnamed(peer, headers, header);
+            peer
+        }))
+    }
+
+    /// The rightmost address in `X-Forwarded-For` or `Forwarded` that is not a trusted proxy. Any client can write the
+    /// addresses further left. `None` if there is no such header.
+    fn address_in_lists(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         let x_forwarded_for = list_of(headers, &X_FORWARDED_FOR)
             .map(|list| self.rightmost_untrusted(peer, list.rsplit(',').map(read_address)));
         let forwarded = list_of(headers, &FORWARDED).map(|list| {
             self.rightmost_untrusted(peer, rsplit_unquoted(&list, b',').map(|element| read_forwarded(element?)))
         });
         match (x_forwarded_for, forwarded) {
-            (None, None) => Some(peer),
+            (None, None) => None,
             (Some(address), None) | (None, Some(address)) => Some(address),
             // A proxy writes one of the two and may let a forged other one pass. Where they disagree one is a lie, and
             // nobody can say which: the client counts as the proxy.
@@ -98,6 +120,14 @@ impl TrustedProxies {
         }
         nearest
     }
+}
+
+/// The address in a header that holds one. `None` if there is no such header, or two, or if its value is a list or no
+/// address: a client may have added its own to the proxy's, and nothing tells them apart.
+fn only_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
+    let mut lines = headers.get_all(name).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    read_address(line.to_str().ok()?)
 }
 
 /// The list in the lines of this name, which are one list (RFC 9110, section 5.3). What is not text spoils its own element
@@ -149,7 +179,12 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, trusted: &[&str], headers: &[(&str, &str)]) -> String {
-        let trusted = TrustedProxies::new(trusted.iter().map(|network| network.parse().unwrap()).collect());
+        client_by(None, peer, trusted, headers)
+    }
+
+    fn client_by(header: Option<&str>, peer: &str, trusted: &[&str], headers: &[(&str, &str)]) -> String {
+        let networks = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let trusted = TrustedProxies::new(networks, header.map(|name| name.parse().unwrap()));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(
@@ -225,6 +260,56 @@ mod tests {
         ] {
             assert_eq!(client("10.0.0.1", &["10.0.0.0/8"], &[header]), "10.0.0.1", "{header:?} cannot be read");
         }
+    }
+
+    #[test]
+    fn the_configured_header_of_a_trusted_proxy_names_the_client() {
+        let client = |peer: &str, headers: &[(&str, &str)]| {
+            client_by(Some("CF-Connecting-IP"), peer, &["10.0.0.0/8", "2001:db8:1::/48"], headers)
+        };
+        for (value, address) in [
+            ("203.0.113.9", "203.0.113.9"),
+            (" 203.0.113.9 ", "203.0.113.9"),
+            ("203.0.113.9:4711", "203.0.113.9"),
+            ("::ffff:203.0.113.9", "203.0.113.9"),
+            ("2001:db8::9", "2001:db8::9"),
+            ("[2001:db8::9]:4711", "2001:db8::9"),
+        ] {
+            for peer in ["10.0.0.1", "::ffff:10.0.0.1", "2001:db8:1::1"] {
+                assert_eq!(client(peer, &[("cf-connecting-ip", value)]), address, "{peer} {value}");
+            }
+            assert_eq!(client("198.51.100.1", &[("CF-Connecting-IP", value)]), "198.51.100.1", "not trusted");
+        }
+    }
+
+    #[test]
+    fn a_client_counts_as_the_proxy_unless_the_configured_header_holds_one_address() {
+        let client =
+            |headers: &[(&str, &str)]| client_by(Some("CF-Connecting-IP"), "10.0.0.1", &["10.0.0.0/8"], headers);
+        for value in [
+            "",
+            "203.0.113.9, 203.0.113.10",
+            "203.0.113.9,",
+            "203.0.113.9 203.0.113.10",
+            "203.0.113",
+            "203.0.113.9/32",
+            "unknown",
+            "for=203.0.113.9",
+            "\"203.0.113.9\"",
+            "203.0.113.9\u{e9}",
+            "fe80::1%eth0",
+        ] {
+            assert_eq!(client(&[("CF-Connecting-IP", value)]), "10.0.0.1", "{value:?}");
+        }
+        let [one, same] = [("CF-Connecting-IP", "203.0.113.9"); 2];
+        assert_eq!(client(&[one, same]), "10.0.0.1", "two values, equal or not");
+        assert_eq!(client(&[]), "10.0.0.1");
+        // The proxy may pass on lists that a client sent.
+        for other in ["X-Forwarded-For", "X-Real-IP"] {
+            assert_eq!(client(&[(other, "203.0.113.7")]), "10.0.0.1", "{other} is not read");
+            assert_eq!(client(&[one, (other, "203.0.113.7")]), "203.0.113.9");
+        }
+        assert_eq!(client(&[one, ("Forwarded", "for=203.0.113.7")]), "203.0.113.9");
     }
 
     #[test]

@@ -179,13 +179,13 @@ mod operations {
         #[error("the new password was refused: {}", .0.join(" "))]
         PasswordRefused(Vec<String>),
         /// The client's: it is over its quota.
-        #[error("over the quota; try again in {} s", .retry_after.as_secs())]
+        #[error("over the quota; try again in {} s", .retry_after.as_secs_f64().ceil())]
         Throttled {
             /// When the quota has room again.
             retry_after: Duration,
         },
         /// Nobody's: it cannot be done now, and trying again is safe.
-        #[error("not available now ({because}); try again in {} s", .retry_after.as_secs())]
+        #[error("not available now ({because}); try again in {} s", .retry_after.as_secs_f64().ceil())]
         Unavailable {
             /// What is in the way: for the log.
             because: Unavailable,
@@ -393,6 +393,15 @@ mod operations {
         Network {
             /// What was given.
             network: String,
+        },
+        /// The header for the address of a client is not the name of a header, or is one that holds a list.
+        #[error(
+            "the client address header {header:?} is not a header that holds one address: give the name that your proxy \
+             sets, like \"CF-Connecting-IP\". X-Forwarded-For and Forwarded are lists: they are read without this setting"
+        )]
+        ClientAddressHeader {
+            /// The header that was given.
+            header: String,
         },
         /// The password policy accepts nothing.
         #[error("the password policy wants at least {min} and at most {max} characters")]

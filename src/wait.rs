@@ -61,6 +61,16 @@ impl Until {
         self.end.store(u64::try_from(end).unwrap_or(u64::MAX).max(1), Ordering::SeqCst);
     }
 
+    /// Begins for so long unless it lasts already. If several callers race, it returns `true` to one of them.
+    pub(crate) fn try_begin(&self, duration: Duration) -> bool {
+        let (end, now) = (self.end.load(Ordering::SeqCst), self.created.elapsed());
+        if end != 0 && Duration::from_millis(end) > now {
+            return false;
+        }
+        let next = u64::try_from((now + duration).as_millis()).unwrap_or(u64::MAX).max(1);
+        self.end.compare_exchange(end, next, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
     /// For how much longer.
     pub(crate) fn left(&self) -> Option<Duration> {
         let end = self.end.load(Ordering::SeqCst);
@@ -106,6 +116,9 @@ mod tests {
         assert_eq!(until.left(), Some(Duration::from_secs(1)));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(until.left(), None);
+        assert!(until.try_begin(Duration::from_secs(5)) && !until.try_begin(Duration::from_secs(5)));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(until.try_begin(Duration::from_secs(5)));
         until.begin(Duration::MAX / 2);
         assert!(until.left() > Some(Duration::from_secs(1 << 40)));
     }

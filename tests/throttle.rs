@@ -50,30 +50,47 @@ async fn passing(reset: &PasswordReset, client: &Client) -> usize {
 }
 
 #[tokio::test]
-async fn ten_requests_an_hour_for_a_client() {
+async fn a_client_may_send_thirty_requests_an_hour() {
     let reset = throttled().on_reset_token_created(no_mail).build().unwrap();
-    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 10);
+    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30);
     assert_eq!(passing(&reset, &client("::ffff:192.0.2.1")).await, 0, "the same address in its IPv6 form");
-    assert_eq!(passing(&reset, &client("192.0.2.2")).await, 10, "another client has a quota of its own");
-    assert_eq!(passing(&reset, &client("2001:db8::1")).await, 10);
+    assert_eq!(passing(&reset, &client("192.0.2.2")).await, 30, "another client has a quota of its own");
+    assert_eq!(passing(&reset, &client("2001:db8::1")).await, 30);
     assert_eq!(passing(&reset, &client("2001:db8::ffff:2")).await, 0, "a /64 of IPv6 is one client");
-    assert_eq!(passing(&reset, &client("2001:db8:0:1::1")).await, 10);
-    assert_eq!(passing(&reset, &Client::none()).await, 10, "clients without an address are one");
+    assert_eq!(passing(&reset, &client("2001:db8:0:1::1")).await, 30);
+    assert_eq!(passing(&reset, &Client::none()).await, 30, "clients without an address are one");
     assert_eq!(passing(&reset, &Client::none()).await, 0);
+}
+
+#[tokio::test]
+async fn a_client_may_validate_sixty_and_confirm_twenty_times_a_minute() {
+    let reset = throttled().on_reset_token_created(no_mail).build().unwrap();
+    let http = app(reset);
+    for (path, body, quota) in [
+        ("/reset/validate_token/", r#"{"token":"x"}"#, 60),
+        ("/reset/confirm/", r#"{"token":"x","password":"purple tractor hums"}"#, 20),
+    ] {
+        let mut passed = 0;
+        for _ in 0..100 {
+            let answer = http.post(path).content_type("application/json").body(body).send().await;
+            passed += usize::from(answer.0.status() == StatusCode::NOT_FOUND);
+        }
+        assert_eq!(passed, quota, "{path}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_the_time_it_names_the_client_may_ask_again() {
     let reset = throttled().on_reset_token_created(no_mail).build().unwrap();
-    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 10);
+    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30);
     let Err(ResetError::Throttled { retry_after }) = reset.request("a@example.com", client("192.0.2.1")).await else {
         panic!();
     };
-    assert!(retry_after > Duration::from_secs(3590) && retry_after <= Duration::from_secs(3601), "{retry_after:?}");
+    assert!(retry_after > Duration::from_secs(3590) && retry_after <= Duration::from_secs(3600), "{retry_after:?}");
     tokio::time::advance(retry_after - Duration::from_millis(5)).await;
     assert_eq!(passing(&reset, &client("192.0.2.1")).await, 0);
     tokio::time::advance(Duration::from_millis(5)).await;
-    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 10);
+    assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30);
 }
 
 /// A victim, and 50 clients that ask in his name in every spelling that comes to the same mailbox: three mails.
@@ -190,7 +207,7 @@ async fn only_well_formed_posts_use_up_quota() {
         let mut over = post().await;
         assert_eq!(over.status(), StatusCode::TOO_MANY_REQUESTS, "{path}");
         let after: u64 = over.headers()["retry-after"].to_str().unwrap().parse().unwrap();
-        assert!((3590..=3601).contains(&after), "{after}");
+        assert!((3590..=3600).contains(&after), "{after}");
         assert_eq!(over.headers()["cache-control"], "no-store");
         assert!(over.take_body().into_string().await.unwrap().starts_with("{\"detail\":"));
         for other in [format!("{path}/"), path.trim_end_matches('/').to_owned(), format!("{path}?a=b")] {
@@ -248,7 +265,7 @@ async fn a_throttle_that_fails_is_replaced_and_never_off() {
         let failing = Failing { how, fails: Arc::new(AtomicBool::new(true)), asked: Arc::default() };
         let reset = throttled().throttle(failing.clone()).on_reset_token_created(no_mail).build().unwrap();
         let before = tokio::time::Instant::now();
-        assert_eq!(passing(&reset, &client("192.0.2.1")).await, 10, "{how}");
+        assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30, "{how}");
         assert!(before.elapsed() <= Duration::from_millis(40), "{how}: {:?}", before.elapsed());
         assert_eq!(failing.asked.load(Ordering::SeqCst), 1, "{how}: it is left alone for a while");
         failing.fails.store(false, Ordering::SeqCst);
@@ -281,7 +298,7 @@ async fn forged_forwarded_headers_get_nobody_another_quota() {
         let reset = throttled().trusted_proxies(trusted.to_vec()).on_reset_token_created(no_mail).build().unwrap();
         let http = app(reset);
         let mut passed = 0;
-        for number in 0..60 {
+        for number in 0..90 {
             let value = match headers[number % headers.len()] {
                 "Forwarded" => format!("for=198.51.100.{number}"),
                 _ => format!("198.51.100.{number}"),
@@ -290,7 +307,7 @@ async fn forged_forwarded_headers_get_nobody_another_quota() {
             let answer = request.content_type("application/json").body(r#"{"email":"ann@example.com"}"#).send().await;
             passed += usize::from(answer.0.status() == StatusCode::OK);
         }
-        assert_eq!(passed, 10, "{trusted:?}");
+        assert_eq!(passed, 30, "{trusted:?}");
     }
 }
 

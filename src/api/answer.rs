@@ -227,7 +227,28 @@ impl From<Answer> for poem::Error {
     }
 }
 
-/// Rounded up, so that nobody comes back too early.
+/// Rounds up, so that a client does not come back too early. A wait within a window stays within it, because windows are
+/// whole seconds.
 pub(super) fn whole_seconds(after: Duration) -> u64 {
-    after.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
+    after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_seconds_rounds_up_and_is_at_least_one() {
+        for (nanoseconds, seconds) in [
+            (0, 1),
+            (1, 1),
+            (1_000_000_000, 1),
+            (1_000_000_001, 2),
+            (3_599_000_000_001, 3600),
+            (3_600_000_000_000, 3600),
+        ] {
+            assert_eq!(whole_seconds(Duration::from_nanos(nanoseconds)), seconds, "{nanoseconds} ns");
+        }
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
+    }
 }

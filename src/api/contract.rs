@@ -16,6 +16,10 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
 ];
 
+/// Marks a request that [`HttpContract`] handed on to one of the endpoints.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Covered;
+
 /// The middleware to mount a service of [`ResetApi`](crate::ResetApi) with: `service.with(HttpContract)`.
 ///
 /// * Paths are taken with or without the last slash, and repeated slashes as one.
@@ -23,6 +27,9 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
 ///   with 204 and the same.
 /// * Every answer has `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and `X-Content-Type-Options: nosniff`.
 ///   There is no cookie and no CORS header.
+///
+/// Wrap the service itself, not the whole application: the middleware recognizes the endpoints by their paths within the
+/// service. If it is missing, the endpoints log a warning at the first request.
 ///
 /// What a middleware cannot do is close a connection whose headers do not arrive: it sees requests, and there is none yet.
 /// A body has ten seconds; for the headers use hyper's `header_read_timeout` in an accept loop of your own, as the demo
@@ -56,6 +63,9 @@ impl<E: Endpoint> Endpoint for HttpContractEndpoint<E> {
         }
         let is_options = request.method() == Method::OPTIONS;
         let is_ours = is_ours(request.uri().path());
+        if is_ours {
+            request.extensions_mut().insert(Covered);
+        }
         let call = Box::pin(self.endpoint.call(request));
         async move {
             let mut response = match contained_future(call).await {

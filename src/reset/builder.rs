@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use http::header::{FORWARDED, HeaderName};
+use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
+use super::failures::Failures;
 use super::link::Link;
 use super::{Clock, Inner, PasswordReset, UsableHash, is_usable, system_clock};
-use crate::client::TrustedProxies;
+use crate::client::{TrustedProxies, X_FORWARDED_FOR};
 use crate::counters;
 use crate::delivery::Delivery;
 use crate::email::AddressRules;
@@ -41,6 +44,7 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | [`quotas`](Self::quotas) | [`Quotas::default()`] |
 /// | [`throttle`](Self::throttle) | in memory |
 /// | [`trusted_proxies`](Self::trusted_proxies) | none |
+/// | [`client_address_header`](Self::client_address_header) | none: `X-Forwarded-For` and `Forwarded` |
 /// | [`allow_first_password`](Self::allow_first_password) | `false` |
 /// | [`usable_hash`](Self::usable_hash) | not empty, no `!` or `*` in front |
 /// | [`users_per_address`](Self::users_per_address) | 5 |
@@ -63,6 +67,7 @@ pub struct PasswordResetBuilder {
     handled_at_once: usize,
     throttles: Throttles,
     trusted_proxies: Vec<String>,
+    client_address_header: Option<String>,
     usable_hash: UsableHash,
     allow_first_password: bool,
     users_per_address: usize,
@@ -87,6 +92,7 @@ impl PasswordResetBuilder {
             handled_at_once: 64,
             throttles: Throttles::new(Quotas::default()),
             trusted_proxies: Vec::new(),
+            client_address_header: None,
             usable_hash: Box::new(is_usable),
             allow_first_password: false,
             users_per_address: 5,
@@ -242,8 +248,45 @@ impl PasswordResetBuilder {
     ///
     /// A client is its peer's address. Only if the peer is one of these is it the rightmost address in
     /// `X-Forwarded-For` or `Forwarded` that is not one of these; what stands further left anybody could have written.
+    ///
+    /// If a peer that is not one of these sends a forwarding header from this machine or a private network, the log has a
+    /// warning that names this setting, once an hour at most.
     pub fn trusted_proxies<C: Into<String>>(mut self, networks: impl IntoIterator<Item = C>) -> Self {
         self.trusted_proxies.extend(networks.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reads the client's address from this header instead of `X-Forwarded-For` and `Forwarded`: `CF-Connecting-IP`,
+    /// `X-Real-IP`, `True-Client-IP`, `Fly-Client-IP`, or another one that your proxy sets. Without it, the lists are read.
+    ///
+    /// The header is read only if the peer is one of the [`trusted_proxies`](Self::trusted_proxies). It must hold one
+    /// address. If it is missing, is there twice, or holds a list or something else, the client counts as the proxy. **The
+    /// proxy must overwrite the header**: if it passes on the header of a client, every client chooses its own address.
+    ///
+    /// [`build`](Self::build) refuses a text that is not a header name, and `X-Forwarded-For` and `Forwarded`, which are
+    /// lists.
+    ///
+    /// ```
+    /// # use poem_password_reset::{PasswordReset, SigningKey, store::MemoryUsers};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (users, key) = (MemoryUsers::default(), SigningKey::generate()?);
+    /// let reset = PasswordReset::builder(users, key)
+    ///     .link("https://app.example.com/reset-password#token={token}")
+    ///     .on_reset_token_created(async |_| {})
+    /// #   .linked_handlers(false)
+    ///     .trusted_proxies(["173.245.48.0/20", "2400:cb00::/32"])
+    ///     .client_address_header("CF-Connecting-IP")
+    ///     .build()?;
+    ///
+    /// let mut headers = poem::http::HeaderMap::new();
+    /// headers.insert("CF-Connecting-IP", "192.0.2.7".parse()?);
+    /// let client = reset.client("173.245.48.1".parse().ok(), &headers);
+    /// assert_eq!(client.address(), "192.0.2.7".parse().ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client_address_header(mut self, name: impl Into<String>) -> Self {
+        self.client_address_header = Some(name.into());
         self
     }
 
@@ -411,7 +454,12 @@ impl PasswordResetBuilder {
             ("users_per_address", self.users_per_address),
         ];
         problems.extend(zeros.iter().filter(|(_, value)| *value == 0).map(|(setting, _)| Problem::Zero { setting }));
-        let trusted_proxies = read_networks(&self.trusted_proxies, &mut problems);
+        let networks = read_networks(&self.trusted_proxies, &mut problems);
+        let header = self.client_address_header.and_then(|name| read_header(name, &mut problems));
+        if let Some(header) = header.as_ref().filter(|_| networks.is_empty()) {
+            tracing::warn!(%header, "client_address_header has no effect without .trusted_proxies([..])");
+        }
+        let trusted_proxies = TrustedProxies::new(networks, header);
         problems.extend(self.policy.problems());
         problems.extend(hasher_problem(&*self.hasher));
         let handlers = self.handlers.build(&mut problems);
@@ -438,6 +486,7 @@ impl PasswordResetBuilder {
             policy: self.policy,
             workers: Workers::new(),
             delivery: Delivery::new(self.queue, self.handled_at_once),
+            failures: Failures::default(),
             confirms: TaskTracker::new(),
             throttles: self.throttles,
             address_mac,
@@ -454,7 +503,7 @@ impl PasswordResetBuilder {
     }
 }
 
-fn read_networks(networks: &[String], problems: &mut Vec<Problem>) -> TrustedProxies {
+fn read_networks(networks: &[String], problems: &mut Vec<Problem>) -> Vec<IpNet> {
     let mut read = Vec::new();
     for network in networks {
         match network.parse().or_else(|_| network.parse().map(|address: std::net::IpAddr| address.into())) {
@@ -462,7 +511,15 @@ fn read_networks(networks: &[String], problems: &mut Vec<Problem>) -> TrustedPro
             Err(_) => problems.push(Problem::Network { network: network.clone() }),
         }
     }
-    TrustedProxies::new(read)
+    read
+}
+
+fn read_header(name: String, problems: &mut Vec<Problem>) -> Option<HeaderName> {
+    let header = name.parse().ok().filter(|header| *header != X_FORWARDED_FOR && *header != FORWARDED);
+    if header.is_none() {
+        problems.push(Problem::ClientAddressHeader { header: name });
+    }
+    header
 }
 
 /// One word, hashed twice: a hasher that gives the same hash both times uses no salt.

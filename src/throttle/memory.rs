@@ -1,6 +1,6 @@
 //! [`MemoryThrottle`]: counters in this process, with a hard bound on memory.
 //!
-//! A counter is ten bytes: 32 bits that tell the keys of a bucket apart, the second its window ends in, and the count.
+//! A counter is ten bytes: 32 bits that tell the keys of a bucket apart, the tick its window ends at, and the count.
 //! Thirty-two of them make a bucket, which exists once it is needed; the number of buckets is fixed, and that is the
 //! bound. A bucket that is full gives up a counter whose window is over, or else the one that counted least: so somebody
 //! who floods it with keys pushes out other keys that were seen once, and not the counter that keeps him out.
@@ -24,11 +24,15 @@ const BUCKETS: usize = 6_000_000 / WAYS;
 /// Locks, so that threads seldom meet.
 const SHARDS: usize = 64;
 
+/// Length of a tick, the unit of time of the counters. 32 bits of them are 17 years.
+const TICK: Duration = Duration::from_millis(125);
+
 /// A throttle that counts in this process. Clones share their counters.
 ///
 /// Memory is bounded: it grows with the keys that are counted, to less than 64 MiB, in which five million keys have
 /// room. Counts are exact, under concurrency too; only of keys beyond that bound some may be forgotten early, those that
-/// counted least first. Windows run on the monotonic clock. Keys are hashed with a secret of the process, so nobody can
+/// counted least first. Windows run on the monotonic clock. A window ends at most an eighth of a second before it is as long
+/// as the quota says, and never after: no client waits longer than the window. Keys are hashed with a secret of the process, so nobody can
 /// aim at the bucket of another.
 ///
 /// ```
@@ -66,7 +70,7 @@ struct Shard {
 #[derive(Default)]
 struct Bucket {
     tags: [u32; WAYS],
-    /// In seconds since the start. A window is over at the end of its last second.
+    /// In ticks since the start. A window is over when this tick begins.
     ends: [u32; WAYS],
     counts: [u16; WAYS],
 }
@@ -96,6 +100,13 @@ impl MemoryThrottle {
                 *count -= 1;
             }
         });
+    }
+
+    /// Reports whether the next use of `key` would be within the quota, without counting it.
+    pub fn peek_now(&self, key: &ThrottleKey, quota: Quota) -> Verdict {
+        self.with_bucket(key, |bucket, tag, now| {
+            bucket.as_ref().map_or(Verdict::Within, |bucket| bucket.peek(tag, now, quota))
+        })
     }
 
     /// Sets the counter of `key` to zero.
@@ -147,52 +158,68 @@ impl Throttle for MemoryThrottle {
         self.clear_now(key);
         Ok(())
     }
+
+    async fn peek(&self, key: &ThrottleKey, quota: Quota) -> Result<Option<Verdict>, Infallible> {
+        Ok(Some(self.peek_now(key, quota)))
+    }
 }
 
 impl Bucket {
     fn count(&mut self, tag: u32, now: Duration, quota: Quota) -> Verdict {
-        let second = in_seconds(now);
-        let Some(way) = self.find(tag, second) else {
-            let window = u32::try_from(quota.window().as_secs()).unwrap_or(u32::MAX);
-            let way = self.place(second);
+        let tick = in_ticks(now);
+        let Some(way) = self.find(tag, tick) else {
+            let way = self.place(tick);
             self.tags[way] = tag;
-            self.ends[way] = second.saturating_add(window);
+            // Rounded down, so that `retry_after` is the true end of the window and never longer than the window.
+            self.ends[way] = in_ticks(now.saturating_add(quota.window()));
             self.counts[way] = 1;
             return Verdict::Within;
         };
-        if self.counts[way] < quota.limit() {
+        let verdict = self.verdict(way, now, quota);
+        if verdict == Verdict::Within {
             self.counts[way] += 1;
+        }
+        verdict
+    }
+
+    /// The verdict on the next use of a tag, which is not counted.
+    fn peek(&self, tag: u32, now: Duration, quota: Quota) -> Verdict {
+        self.find(tag, in_ticks(now)).map_or(Verdict::Within, |way| self.verdict(way, now, quota))
+    }
+
+    fn verdict(&self, way: usize, now: Duration, quota: Quota) -> Verdict {
+        if self.counts[way] < quota.limit() {
             return Verdict::Within;
         }
-        // A window began somewhere in its first second, so it is over when its last second is.
-        let end = Duration::from_secs(u64::from(self.ends[way]) + 1);
+        let end = TICK.saturating_mul(self.ends[way]);
         Verdict::Over { retry_after: end.saturating_sub(now) }
     }
 
     /// The count of a tag whose window is not over; at least 1.
     fn counter(&mut self, tag: u32, now: Duration) -> Option<&mut u16> {
-        self.find(tag, in_seconds(now)).map(|way| &mut self.counts[way])
+        self.find(tag, in_ticks(now)).map(|way| &mut self.counts[way])
     }
 
-    fn find(&self, tag: u32, second: u32) -> Option<usize> {
-        (0..WAYS).find(|&way| self.tags[way] == tag && self.is_counting(way, second))
+    fn find(&self, tag: u32, tick: u32) -> Option<usize> {
+        (0..WAYS).find(|&way| self.tags[way] == tag && self.is_counting(way, tick))
     }
 
-    fn is_counting(&self, way: usize, second: u32) -> bool {
-        self.counts[way] > 0 && second <= self.ends[way]
+    fn is_counting(&self, way: usize, tick: u32) -> bool {
+        self.counts[way] > 0 && tick < self.ends[way]
     }
 
     /// A place for a new counter: a free one, or else that of the counter that counted least, the oldest of several.
-    fn place(&self, second: u32) -> usize {
+    fn place(&self, tick: u32) -> usize {
         let dispensable = |&way: &usize| {
-            if self.is_counting(way, second) { (self.counts[way], self.ends[way]) } else { (0, 0) }
+            if self.is_counting(way, tick) { (self.counts[way], self.ends[way]) } else { (0, 0) }
         };
         (0..WAYS).min_by_key(dispensable).unwrap_or(0)
     }
 }
 
-fn in_seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+/// The number of whole ticks.
+fn in_ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -238,10 +265,25 @@ mod tests {
         for _ in 0..5 {
             assert!(is_within(&throttle, 1, quota) && is_within(&throttle, 1, quota));
             let Verdict::Over { retry_after } = throttle.count_now(&key(1), quota) else { panic!() };
-            assert!(retry_after > Duration::from_secs(59) && retry_after <= Duration::from_secs(61), "{retry_after:?}");
+            assert!(retry_after > quota.window() - TICK && retry_after <= quota.window(), "{retry_after:?}");
             tokio::time::advance(retry_after - Duration::from_millis(1)).await;
             assert!(!is_within(&throttle, 1, quota), "not a moment earlier");
             tokio::time::advance(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// At any fraction of a second, the wait is at most the window, and the client passes when it is over.
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_is_true_and_never_longer_than_the_window() {
+        let throttle = MemoryThrottle::new();
+        for number in 0..400 {
+            let quota = Quota::per(1, Duration::from_secs(1 + number as u64 % 3)).unwrap();
+            assert!(is_within(&throttle, number, quota));
+            tokio::time::advance(Duration::from_micros(number as u64 * 1_733)).await;
+            let Verdict::Over { retry_after } = throttle.count_now(&key(number), quota) else { panic!("{number}") };
+            assert!(!retry_after.is_zero() && retry_after <= quota.window(), "{number}: {retry_after:?}");
+            tokio::time::advance(retry_after).await;
+            assert!(is_within(&throttle, number, quota), "{number}");
         }
     }
 
@@ -250,7 +292,7 @@ mod tests {
     async fn agrees_with_a_model_that_keeps_everything() {
         let throttle = MemoryThrottle::new();
         let started = throttle.table.started;
-        let mut model: HashMap<usize, (u64, u16)> = HashMap::new();
+        let mut model: HashMap<usize, (u128, u16)> = HashMap::new();
         let mut state = 0x5EED_u64;
         let mut random = |limit: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -262,10 +304,10 @@ mod tests {
             if random(10) == 0 {
                 tokio::time::advance(Duration::from_millis(random(3000))).await;
             }
-            let second = started.elapsed().as_secs();
+            let tick = started.elapsed().as_millis() / 125;
             let window = model.entry(number).or_insert((0, 0));
-            if window.1 == 0 || second > window.0 {
-                *window = (second + quota.window().as_secs(), 0);
+            if window.1 == 0 || tick >= window.0 {
+                *window = (tick + quota.window().as_millis() / 125, 0);
             }
             let expected = window.1 < quota.limit();
             window.1 += u16::from(expected);
@@ -293,9 +335,9 @@ mod tests {
         assert_eq!(uses(), 3, "no more is given back than was used");
         throttle.clear_now(&key(1));
         assert_eq!(uses(), 3);
-        tokio::time::advance(Duration::from_secs(3601)).await;
+        tokio::time::advance(Duration::from_secs(3600)).await;
         assert!(is_within(&throttle, 1, quota));
-        tokio::time::advance(Duration::from_secs(3601)).await;
+        tokio::time::advance(Duration::from_secs(3600)).await;
         throttle.give_back_now(&key(1));
         assert_eq!(uses(), 3, "a use of an earlier window is over anyway");
     }
@@ -305,7 +347,7 @@ mod tests {
     fn a_free_counter_is_nobodys_in_the_first_second_either() {
         let (mut bucket, quota) = (Bucket::default(), Quota::per_minute(1).unwrap());
         assert_eq!(bucket.count(0, Duration::ZERO, quota), Verdict::Within);
-        let retry_after = Duration::from_secs(60);
+        let retry_after = Duration::from_secs(59);
         assert_eq!(bucket.count(0, Duration::from_secs(1), quota), Verdict::Over { retry_after });
     }
 

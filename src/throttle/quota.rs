@@ -15,7 +15,7 @@ use super::Scope;
 /// ```
 /// use poem_password_reset::throttle::{Quota, QuotaError};
 ///
-/// assert_eq!(Quota::per_hour(10)?.window().as_secs(), 3600);
+/// assert_eq!(Quota::per_hour(30)?.window().as_secs(), 3600);
 /// assert_eq!(Quota::per_minute(0), Err(QuotaError::Zero));
 /// # Ok::<(), QuotaError>(())
 /// ```
@@ -96,19 +96,19 @@ impl Quota {
 ///
 /// | quota | default |
 /// | --- | --- |
-/// | [`request_per_client`](Self::request_per_client) | 10 an hour |
+/// | [`request_per_client`](Self::request_per_client) | 30 an hour |
 /// | [`mails_per_address`](Self::mails_per_address) | 3 an hour |
 /// | [`validate_per_client`](Self::validate_per_client) | 60 a minute |
-/// | [`confirm_per_client`](Self::confirm_per_client) | 10 a minute |
+/// | [`confirm_per_client`](Self::confirm_per_client) | 20 a minute |
 ///
-/// A client is an IPv4 address, or the first 64 bits of an IPv6 address: as much as one customer gets of either. Clients
-/// whose address is not known, over a Unix socket or poem's `TestClient`, count as one. Only well-formed requests count,
-/// and none that was answered 503.
+/// A client is an IPv4 address, or the first 64 bits of an IPv6 address: as much as one customer gets of either. A class or an
+/// office shares one address, so the defaults leave room for several people. Clients whose address is not known, over
+/// a Unix socket or poem's `TestClient`, count as one. Only well-formed requests count, and none that was answered 503.
 ///
 /// ```
 /// use poem_password_reset::throttle::{Quota, Quotas};
 ///
-/// let quotas = Quotas::default().request_per_client(Quota::per_hour(30)?).without_validate_per_client();
+/// let quotas = Quotas::default().request_per_client(Quota::per_hour(100)?).without_validate_per_client();
 /// # Ok::<(), poem_password_reset::throttle::QuotaError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,10 +121,10 @@ pub struct Quotas {
 
 impl Default for Quotas {
     fn default() -> Self {
-        const REQUEST: Quota = Quota::known(10, 3600);
+        const REQUEST: Quota = Quota::known(30, 3600);
         const MAILS: Quota = Quota::known(3, 3600);
         const VALIDATE: Quota = Quota::known(60, 60);
-        const CONFIRM: Quota = Quota::known(10, 60);
+        const CONFIRM: Quota = Quota::known(20, 60);
         Self {
             request_per_client: Some(REQUEST),
             mails_per_address: Some(MAILS),

@@ -25,9 +25,9 @@ const MAX_BODY: usize = 16 * 1024;
 /// How long a client may take to send it.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a client may try to sign in: as often as to set a new password.
-pub(crate) const QUOTA: Quota = match Quota::per_minute(10) {
+pub(crate) const QUOTA: Quota = match Quota::per_minute(20) {
     Ok(quota) => quota,
-    Err(_) => panic!("ten is not zero"),
+    Err(_) => panic!("twenty is not zero"),
 };
 /// How many passwords may wait for being checked: about two seconds' worth on two cores.
 const MAX_WAITING: usize = 256;
@@ -244,7 +244,7 @@ impl IntoResponse for Refused {
             Self::Credentials => answer(StatusCode::UNAUTHORIZED, &detail),
             Self::Throttled(after) => {
                 // Rounded up, but never to more than the window.
-                let seconds = after.as_millis().div_ceil(1000).max(1) as u64;
+                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
                 answer(StatusCode::TOO_MANY_REQUESTS, &detail).with_header(RETRY_AFTER, seconds).into_response()
             }
             Self::Busy => {
@@ -295,14 +295,14 @@ mod tests {
     async fn the_waiting_line_is_bounded_and_who_is_turned_away_pays_nothing() {
         let login = login().await;
         let others = login.waiting.clone().acquire_many_owned(MAX_WAITING as u32).await.unwrap();
-        for _ in 0..20 {
+        for _ in 0..30 {
             assert_eq!(status(&login, "ann@example.com").await, 503);
         }
         drop(others);
-        for count in 0..10 {
+        for count in 0..20 {
             assert_eq!(status(&login, &format!("{count}@example.com")).await, 401);
         }
-        assert_eq!(status(&login, "10@example.com").await, 429);
+        assert_eq!(status(&login, "20@example.com").await, 429);
         assert_eq!(login.waiting.available_permits(), MAX_WAITING, "every place is given back");
     }
 }

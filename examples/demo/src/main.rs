@@ -104,15 +104,18 @@ async fn run(options: Options) -> Result<(), StartError> {
     let attempts = Arc::new(Attempts::new(!options.no_throttle));
     let mailer =
         Mailer { site: site.clone(), outbox: outbox.clone(), delay: options.mail_delay(), fail: options.mail_fail };
-    let reset = PasswordReset::builder(users.clone(), key)
+    let mut builder = PasswordReset::builder(users.clone(), key)
         // Behind the `#` the token stays in the browser: it is in no request, and in no log of one.
         .link(format!("{site}/reset-password#token={{token}}"))
         .data(mailer)
         .data(attempts.clone())
         .hasher(argon2id.clone())
         .trusted_proxies(options.trusted_proxies.iter().cloned())
-        .quotas(if options.no_throttle { Quotas::off() } else { Quotas::default() })
-        .build()?;
+        .quotas(if options.no_throttle { Quotas::off() } else { Quotas::default() });
+    if let Some(header) = &options.client_address_header {
+        builder = builder.client_address_header(header);
+    }
+    let reset = builder.build()?;
     let quota = if options.no_throttle { None } else { Some(login::QUOTA) };
     let login = Login::new(users, argon2id, reset.clone(), quota, attempts).map_err(DatabaseError::Hash)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");

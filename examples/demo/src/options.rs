@@ -54,6 +54,10 @@ pub(crate) struct Options {
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     pub(crate) trusted_proxies: Vec<String>,
 
+    /// Take the client's address from this header of a trusted proxy, such as CF-Connecting-IP
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client_address_header: Option<String>,
+
     /// Let every mail handler sleep first, to see that no client notices
     #[arg(long, value_name = "N", default_value_t = 0)]
     mail_delay_ms: u64,
@@ -116,6 +120,7 @@ mod tests {
         assert!(options.outbox.is_none() && options.smtp().unwrap().is_none());
         assert_eq!(options.public_url(), Ok(None));
         assert!(!options.key_was_given() && options.trusted_proxies.is_empty());
+        assert_eq!(options.client_address_header, None);
         assert!(!options.no_throttle && !options.mail_fail && options.mail_delay().is_zero());
         assert_ne!(options.signing_key().unwrap().id(), options.signing_key().unwrap().id());
     }

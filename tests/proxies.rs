@@ -1,0 +1,144 @@
+//! Proxies in front of the application: which address counts, and the warning if a setting is missing.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/log.rs"]
+mod log;
+
+use std::time::Duration;
+
+use doubles::{builder, no_mail, people};
+use log::Log;
+use poem::http::{HeaderMap, HeaderName, HeaderValue};
+use poem_password_reset::{PasswordReset, PasswordResetBuilder, Problem};
+
+const CLIENT: &str = "203.0.113.9";
+
+/// A value of each header that proxies send.
+const FORWARDING: [(&str, &str); 6] = [
+    ("X-Forwarded-For", "203.0.113.9"),
+    ("Forwarded", "for=203.0.113.9"),
+    ("X-Real-IP", "203.0.113.9"),
+    ("CF-Connecting-IP", "203.0.113.9"),
+    ("True-Client-IP", "203.0.113.9"),
+    ("Fly-Client-IP", "203.0.113.9"),
+];
+
+fn built(settings: impl FnOnce(PasswordResetBuilder) -> PasswordResetBuilder) -> PasswordReset {
+    settings(builder(people())).on_reset_token_created(no_mail).build().unwrap()
+}
+
+/// The address of the client of a request.
+fn client(reset: &PasswordReset, peer: &str, (name, value): (&str, &str)) -> String {
+    let mut headers = HeaderMap::new();
+    headers.insert("User-Agent", HeaderValue::from_static("Firefox"));
+    headers.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+    reset.client(peer.parse().ok(), &headers).address().unwrap().to_string()
+}
+
+fn warnings(log: &Log) -> Vec<String> {
+    log.text().lines().filter(|line| line.contains("WARN")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_forwarding_header_from_a_private_peer_that_is_not_trusted_is_a_warning() {
+    for header in FORWARDING {
+        for (peer, trusted) in [("127.0.0.1", None), ("10.0.0.7", Some("10.0.0.8")), ("fd00::7", None)] {
+            let log = Log::default();
+            let _guard = log.of_thread();
+            let reset = built(|builder| builder.trusted_proxies(trusted));
+            assert_eq!(client(&reset, peer, header), peer);
+            let warnings = warnings(&log);
+            assert_eq!(warnings.len(), 1, "{header:?} {peer}: {warnings:?}");
+            let [name, setting] = [header.0.to_ascii_lowercase(), format!(".trusted_proxies([\"{peer}\"])")];
+            for part in [&name, &setting, "share one quota"] {
+                assert!(warnings[0].contains(part), "{part}: {warnings:?}");
+            }
+            assert!(!log.text().contains(CLIENT), "no address of a client");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_public_peer_or_a_request_without_a_forwarding_header_is_no_warning() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let reset = built(|builder| builder);
+    for header in FORWARDING {
+        client(&reset, "198.51.100.1", header);
+        client(&reset, "2001:db8::1", header);
+    }
+    client(&reset, "127.0.0.1", ("X-Request-Id", CLIENT));
+    let reset = built(|builder| builder.trusted_proxies(["10.0.0.0/8"]));
+    assert_eq!(client(&reset, "10.0.0.7", FORWARDING[0]), CLIENT);
+    assert_eq!(client(&reset, "10.0.0.7", FORWARDING[1]), CLIENT);
+    assert_eq!(client(&reset, "10.0.0.7", ("X-Request-Id", CLIENT)), "10.0.0.7");
+    let reset = built(|builder| builder.trusted_proxies(["10.0.0.0/8"]).client_address_header("x-real-ip"));
+    assert_eq!(client(&reset, "10.0.0.7", FORWARDING[2]), CLIENT);
+    assert_eq!(warnings(&log), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_that_names_no_client_in_a_header_that_is_read_is_a_warning() {
+    for (configured, header) in [
+        (None, FORWARDING[2]),
+        (None, FORWARDING[3]),
+        (Some("CF-Connecting-IP"), FORWARDING[0]),
+        (Some("X-Own-Header"), ("X-Own-Header", "203.0.113.9, 203.0.113.9")),
+    ] {
+        let log = Log::default();
+        let _guard = log.of_thread();
+        let reset = built(|builder| {
+            let builder = builder.trusted_proxies(["10.0.0.0/8"]);
+            configured.into_iter().fold(builder, PasswordResetBuilder::client_address_header)
+        });
+        assert_eq!(client(&reset, "10.0.0.7", header), "10.0.0.7");
+        let warnings = warnings(&log);
+        assert_eq!(warnings.len(), 1, "{header:?}: {warnings:?}");
+        let read = configured.map_or("x-forwarded-for, forwarded".to_owned(), str::to_lowercase);
+        for part in [&header.0.to_lowercase(), &read, ".client_address_header("] {
+            assert!(warnings[0].contains(part), "{part}: {warnings:?}");
+        }
+        assert!(!log.text().contains(CLIENT), "no address of a client");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_warning_is_logged_once_an_hour_at_most() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let reset = built(|builder| builder);
+    for expected in 1..4 {
+        for number in 0..100 {
+            client(&reset, &format!("10.0.0.{number}"), FORWARDING[number % FORWARDING.len()]);
+        }
+        assert_eq!(warnings(&log).len(), expected);
+        tokio::time::advance(Duration::from_secs(3599)).await;
+        client(&reset, "10.0.0.7", FORWARDING[0]);
+        assert_eq!(warnings(&log).len(), expected);
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_address_header_without_trusted_proxies_is_not_read_and_is_a_warning_at_start() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let reset = built(|builder| builder.client_address_header("CF-Connecting-IP"));
+    assert_eq!(client(&reset, "198.51.100.1", FORWARDING[3]), "198.51.100.1");
+    let warnings = warnings(&log);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("cf-connecting-ip") && warnings[0].contains(".trusted_proxies("), "{warnings:?}");
+}
+
+#[test]
+fn a_client_address_header_that_is_no_header_or_a_list_is_refused_with_a_cure() {
+    for header in ["", "CF Connecting IP", "CF-Connecting-IP:", "ä", "X-Forwarded-For", "forwarded"] {
+        let builder = builder(people()).on_reset_token_created(no_mail).client_address_header(header);
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.problems(), [Problem::ClientAddressHeader { header: header.to_owned() }]);
+        assert!(error.to_string().contains("give the name that your proxy sets"), "{error}");
+    }
+}
