@@ -246,6 +246,39 @@ fn reset_clears_the_failed_sign_ins_of_the_user() {
     assert_eq!(login("eve@example.com", PASSWORD).status, 429);
 }
 
+/// The administrator's page says why no mail came, whatever the reason, and changes nothing.
+#[test]
+fn diagnosis_says_why_no_mail_came() {
+    let directory = Directory::new();
+    let flags = outbox_flags(&directory);
+    let demo = Demo::start([&flags[0], &flags[1]]);
+    let diagnose = |email: &str| {
+        let body = format!("email={}", email.replace('@', "%40").replace('+', "%2B"));
+        let answer = demo.send("POST", "/diagnose", &["Content-Type: application/x-www-form-urlencoded"], &body);
+        assert_eq!(answer.status, 200, "{email}");
+        answer.body
+    };
+    assert!(demo.get("/outbox").body.contains("href=\"/diagnose\""));
+    assert!(demo.get("/diagnose").body.contains("<form method=\"post\" action=\"/diagnose\">"));
+    for (email, told) in [
+        ("ann@example.com", "A request now would lead to mail."),
+        ("nobody@example.com", "The store knows no user with this address."),
+        ("carol@example.com", "because the user is not active"),
+        ("<script>", "The text is not an e-mail address."),
+    ] {
+        let page = diagnose(email);
+        assert!(page.contains(told), "{email}: {page}");
+        assert!(!page.contains("<script>"), "nothing is echoed");
+    }
+    for _ in 0..3 {
+        let known = mails(directory.path());
+        demo.request("ann@example.com");
+        next_mail(directory.path(), "Reset your password", &known);
+    }
+    assert!(diagnose("Ann@Example.com").contains("quota of the address: used up"), "three mails were sent");
+    assert_eq!(mails(directory.path()).len(), 3, "a diagnosis sends nothing");
+}
+
 #[test]
 fn mails_appear_whole() {
     const MAILS: usize = 40;
@@ -415,7 +448,7 @@ fn headers_of_every_answer() {
     assert!(mail.header("Content-Security-Policy").is_some_and(|policy| policy.contains("sandbox allow-popups ")));
     assert_hardened("/outbox/1", &mail);
 
-    for path in ["/", "/forgot-password", "/reset-password", "/login", "/outbox"] {
+    for path in ["/", "/forgot-password", "/reset-password", "/login", "/outbox", "/diagnose"] {
         let answer = demo.get(path);
         assert_hardened(path, &answer);
         assert_eq!((answer.status, answer.header("Content-Type")), (200, Some("text/html; charset=utf-8")));
