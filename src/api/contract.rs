@@ -27,7 +27,9 @@ pub(super) struct Covered;
 /// * 404, 405 and a panic are answered in JSON like everything else; 405 with `Allow: POST, OPTIONS`, and `OPTIONS`
 ///   with 204 and the same.
 /// * Every answer has `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and `X-Content-Type-Options: nosniff`.
-///   There is no cookie and no CORS header.
+///   There is no cookie and no CORS header. For a front end on another origin, add poem's `Cors` as the outer layer:
+///   `service.with(HttpContract).with(Cors::new().allow_origin("https://app.example.com")..)`. The other way round, errors of
+///   routing are plain text. `examples/cors.rs` has the settings.
 ///
 /// Wrap the service itself, not the whole application: the middleware recognizes the endpoints by their paths within the
 /// service. If it is missing, the endpoints log a warning at the first request.
