@@ -370,16 +370,6 @@ async fn validation_reads_only() {
     confirm(&reset, &token, GOOD_PASSWORD).await.unwrap();
 }
 
-/// A token of one user with everything else naming another is a token of the first.
-#[tokio::test]
-async fn a_token_resets_the_password_of_its_user_and_no_other() {
-    let users = people();
-    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
-    confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
-    assert!(verifies(&users.get("2").unwrap(), "bob's old password"));
-    assert_eq!(users.get("1").unwrap().email(), "ann@example.com");
-}
-
 /// Spaces, NFC and NFD, what differs after byte 72: stored as sent.
 #[tokio::test]
 async fn a_password_is_stored_exactly_as_sent() {

@@ -16,6 +16,7 @@ mod fields;
 mod limits;
 mod media_types;
 mod neighbours;
+mod other_user;
 mod routes;
 mod settings;
 mod tokens;

@@ -55,7 +55,7 @@ async function check() {
     say("", template("no-token"));
     return;
   }
-  say("", "One moment: the link is being checked.");
+  say("", "Checking the link. One moment, please.");
   const asked = token;
   const { status, answer } = await post(form.dataset.validate, { token });
   if (asked !== token) {

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use poem::web::Data;
 use poem_password_reset::{PostPasswordReset, on_post_password_reset};
 
-/// Maximum number of sign-ins that may fail for one address within a [`WINDOW`].
-const LIMIT: u32 = 5;
+use crate::login::QUOTA;
+
+/// Maximum number of sign-ins that may fail for one address within a [`WINDOW`]: as many as one client may try.
+const LIMIT: u32 = QUOTA.limit() as u32;
 /// Length of the window, which begins with the first failure.
-const WINDOW: Duration = Duration::from_secs(15 * 60);
+const WINDOW: Duration = QUOTA.window();
 /// Maximum number of addresses that have a counter. Bounds the memory to about a megabyte.
 const MAX_ADDRESSES: usize = 10_000;
 

@@ -12,7 +12,6 @@ mod chromium;
 mod process;
 
 use fantoccini::key::Key;
-use fantoccini::{Client, Locator};
 use serde_json::{Value, json};
 
 use self::chromium::{Browser, Driver};

@@ -224,7 +224,7 @@ fn reset_clears_the_failed_sign_ins_of_the_user() {
     }
     let mut refused = Vec::new();
     for email in ["ann@example.com", "bob@example.com", "eve@example.com"] {
-        for _ in 0..5 {
+        for _ in 0..10 {
             assert_eq!(login(email, "wrong").status, 401, "{email}");
         }
         refused.push(login(email, PASSWORD));
@@ -232,7 +232,7 @@ fn reset_clears_the_failed_sign_ins_of_the_user() {
     for answer in &refused {
         assert_eq!((answer.status, &answer.body), (429, &refused[0].body), "known or not, the answer is the same");
         let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
-        assert!((840..=900).contains(&after), "{after}");
+        assert!((1..=60).contains(&after), "{after}");
     }
 
     let token = token_for(&demo, directory.path(), "ann@example.com");
