@@ -4,8 +4,11 @@ mod answer;
 mod body;
 mod contract;
 mod form;
+mod mount;
 mod schema;
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,8 +18,10 @@ use poem_openapi::OpenApi;
 use self::answer::{Status, Validated};
 use self::body::Form;
 use self::contract::Covered;
-pub use self::contract::{HttpContract, HttpContractEndpoint};
+pub use self::contract::{HttpContract, HttpContractAt, HttpContractEndpoint};
 use self::form::{ConfirmForm, RequestForm, ValidateForm};
+use self::mount::is_mountable;
+pub use self::mount::{AtRoot, MountPath};
 use self::schema::{Accepted, ConfirmRefused, Group, Replaced, RequestRefused, Valid, ValidateRefused};
 use crate::client::Client;
 use crate::reset::PasswordReset;
@@ -44,25 +49,71 @@ use crate::reset::PasswordReset;
 ///
 /// Bodies are JSON, `application/x-www-form-urlencoded` or `multipart/form-data`, up to 16 KiB, and must be complete
 /// within ten seconds. Operation ids and schema names carry the prefix `PasswordReset`; as they are unique in a
-/// document, a service takes one `ResetApi`.
-#[derive(Clone, Debug)]
-pub struct ResetApi {
+/// document, a service takes one `ResetApi`. For one document with the application's own endpoints see [`at`](Self::at).
+pub struct ResetApi<P = AtRoot> {
     reset: PasswordReset,
     has_warned: Arc<AtomicBool>,
+    mount: PhantomData<fn() -> P>,
 }
 
 impl ResetApi {
-    /// The endpoints of this password reset.
+    /// The endpoints of this password reset, at the root of a service.
     pub fn new(reset: PasswordReset) -> Self {
-        Self { reset, has_warned: Arc::default() }
+        Self { reset, has_warned: Arc::default(), mount: PhantomData }
+    }
+}
+
+impl<P: MountPath> ResetApi<P> {
+    /// Moves the endpoints to a path of the service, so that the application's own endpoints are in the same service, the
+    /// same document and the same Swagger UI.
+    ///
+    /// Mount the service with [`HttpContract::at`] and the same path: it keeps its promises for the three endpoints and
+    /// leaves the others alone. `examples/one_document.rs` is a whole program.
+    ///
+    /// ```
+    /// use poem::{EndpointExt, Route};
+    /// use poem_openapi::payload::PlainText;
+    /// use poem_openapi::{OpenApi, OpenApiService};
+    /// use poem_password_reset::{HttpContract, MountPath, PasswordReset, ResetApi};
+    ///
+    /// struct AuthReset;
+    ///
+    /// impl MountPath for AuthReset {
+    ///     const PATH: &'static str = "/auth/reset";
+    /// }
+    ///
+    /// struct Profile;
+    ///
+    /// #[OpenApi]
+    /// impl Profile {
+    ///     #[oai(path = "/profile", method = "get")]
+    ///     async fn profile(&self) -> PlainText<&'static str> {
+    ///         PlainText("Ann")
+    ///     }
+    /// }
+    ///
+    /// # fn mount(reset: PasswordReset) -> Route {
+    /// let apis = (ResetApi::new(reset).at::<AuthReset>(), Profile);
+    /// let service = OpenApiService::new(apis, "Accounts", "1.0").server("/api");
+    /// // POST /api/auth/reset/, /api/auth/reset/validate_token/, /api/auth/reset/confirm/, and GET /api/profile
+    /// Route::new().nest("/docs", service.swagger_ui()).nest("/api", service.with(HttpContract::at::<AuthReset>()))
+    /// # }
+    /// ```
+    pub fn at<Q: MountPath>(self) -> ResetApi<Q> {
+        const { assert!(is_mountable(Q::PATH), "MountPath::PATH is \"/\", or segments like \"/auth/reset\"") };
+        ResetApi { reset: self.reset, has_warned: self.has_warned, mount: PhantomData }
     }
 
     /// Warns once if the request did not pass through the contract: nothing else would tell the application's author.
     fn check_contract(&self, request: &Request) {
         if request.extensions().get::<Covered>().is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
+            let at = match P::PATH {
+                "/" => String::new(),
+                _ => format!("::at::<{}>()", std::any::type_name::<P>()),
+            };
             tracing::warn!(
                 "HttpContract is not mounted around this service: paths that end with a slash are not found, errors of \
-                 routing are not JSON, and the security headers are missing; write service.with(HttpContract)"
+                 routing are not JSON, and the security headers are missing; write service.with(HttpContract{at})"
             );
         }
     }
@@ -74,8 +125,20 @@ impl ResetApi {
     }
 }
 
-#[OpenApi(tag = "Group::PasswordReset")]
-impl ResetApi {
+impl<P> Clone for ResetApi<P> {
+    fn clone(&self) -> Self {
+        Self { reset: self.reset.clone(), has_warned: Arc::clone(&self.has_warned), mount: PhantomData }
+    }
+}
+
+impl<P: MountPath> fmt::Debug for ResetApi<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResetApi").field("reset", &self.reset).field("path", &P::PATH).finish_non_exhaustive()
+    }
+}
+
+#[OpenApi(tag = "Group::PasswordReset", prefix_path = P::PATH)]
+impl<P: MountPath> ResetApi<P> {
     /// Ask for a reset
     ///
     /// Sends a mail with a reset link to every active user with this address. The answer is the same whether or not

@@ -55,7 +55,7 @@ pub use user::StoredUser;
 
 #[cfg(feature = "poem")]
 pub use {
-    api::{HttpContract, HttpContractEndpoint, ResetApi},
+    api::{AtRoot, HttpContract, HttpContractAt, HttpContractEndpoint, MountPath, ResetApi},
     client::Client,
     delivery::Ledger,
     error::{ApplicationError, BuildError, Problem, ResetError, Unavailable},

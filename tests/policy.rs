@@ -341,7 +341,7 @@ async fn sync_rules_use_at_most_64_threads() {
     }
     timeout(PATIENCE, gate.has_calls(64)).await.unwrap();
     match timeout(PATIENCE, policy.check(&GOOD_PASSWORD.into(), &ann)).await.unwrap() {
-        Err(ResetError::Failed(error)) => assert!(error.to_string().starts_with("64 calls"), "{error}"),
+        Err(ResetError::Failed(error)) => assert!(error.expose().to_string().starts_with("64 calls"), "{error}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(gate.calls.load(Ordering::SeqCst), 64);

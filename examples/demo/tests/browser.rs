@@ -4,194 +4,20 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion, in its helpers too")]
 
+#[path = "support/chromium.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod chromium;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod process;
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::Once;
-use std::time::Duration;
-
-use fantoccini::elements::Element;
 use fantoccini::key::Key;
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use self::process::{Demo, Directory, PASSWORD, PATIENCE, send};
+use self::chromium::{Browser, Driver};
+use self::process::{Demo, PASSWORD};
 
 const NEW_PASSWORD: &str = "seven lazy otters paint the barn";
-
-/// chromedriver, and a place for the browser's profile; both are gone when it is dropped.
-struct Driver {
-    child: Child,
-    address: SocketAddr,
-    profile: Directory,
-}
-
-impl Driver {
-    /// Starts chromedriver, unless it or the browser is not installed.
-    fn start() -> Option<Self> {
-        let installed =
-            |program: &str| Command::new(program).arg("--version").output().is_ok_and(|said| said.status.success());
-        if let Some(missing) = ["chromium", "chromedriver"].into_iter().find(|program| !installed(program)) {
-            let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|value| value == "1");
-            assert!(!required, "{missing} is not installed, and REQUIRE_SERVICES=1 asks for it");
-            // Past the capture of test output, and once: that nothing was tested is for everybody to see.
-            static TOLD: Once = Once::new();
-            TOLD.call_once(|| drop(writeln!(io::stderr(), "skipped: browser tests, {missing} is not installed")));
-            return None;
-        }
-        let mut command = Command::new("chromedriver");
-        let command = command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("chromedriver starts");
-        let mut said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let mut driver = Self { child, address: ([127, 0, 0, 1], 0).into(), profile: Directory::new() };
-        let port = said.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, port) = line.split_once("started successfully on port ")?;
-            port.trim_end_matches('.').parse().ok()
-        });
-        driver.address.set_port(port.expect("chromedriver says its port"));
-        // Somebody has to read on, or it would wait for ever to be read.
-        std::thread::spawn(move || said.for_each(drop));
-        Some(driver)
-    }
-
-    async fn browser(&self) -> Browser {
-        let profile = format!("--user-data-dir={}", self.profile.path().display());
-        let options = json!({
-            "goog:chromeOptions": {
-                "args": [
-                    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                    "--disable-dev-shm-usage", "--window-size=1000,900", profile,
-                ],
-            },
-            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
-        });
-        let Value::Object(capabilities) = options else { unreachable!("it is written as an object") };
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        let client = builder.capabilities(capabilities).connect(&format!("http://{}", self.address)).await;
-        let client = client.expect("the browser starts");
-        let session = client.session_id().await.unwrap().expect("it has a session");
-        Browser { client, driver: self.address, session }
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        // Asked politely it takes its browsers along, also those of a test that panicked.
-        if let Ok(mut stream) = TcpStream::connect(self.address) {
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
-            let _ = write!(stream, "GET /shutdown HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
-            let _ = stream.read_to_end(&mut Vec::new());
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A browser, with what a user does in it. Nothing here sleeps: it is waited until something can be seen.
-#[derive(Clone)]
-struct Browser {
-    client: Client,
-    driver: SocketAddr,
-    session: String,
-}
-
-impl Browser {
-    async fn open(&self, address: &str) {
-        self.client.goto(address).await.unwrap();
-    }
-
-    async fn find(&self, css: &str) -> Element {
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
-        found.unwrap_or_else(|error| panic!("{css}: {error}"))
-    }
-
-    async fn click(&self, css: &str) {
-        self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
-    }
-
-    /// Replaces what stands in a field.
-    async fn fill(&self, css: &str, text: &str) {
-        let field = self.find(css).await;
-        field.clear().await.unwrap();
-        field.send_keys(text).await.unwrap();
-    }
-
-    /// Waits until a script gives something else than null or false. The page may change meanwhile.
-    async fn wait_for(&self, what: &str, script: &str) -> Value {
-        let look = async {
-            loop {
-                match self.client.execute(script, vec![]).await {
-                    Ok(Value::Null | Value::Bool(false)) | Err(_) => tokio::task::yield_now().await,
-                    Ok(found) => return found,
-                }
-            }
-        };
-        match tokio::time::timeout(PATIENCE, look).await {
-            Ok(found) => found,
-            Err(_) => panic!("waited in vain for {what}; the page: {}", self.client.source().await.unwrap()),
-        }
-    }
-
-    /// Waits until an element shows this text.
-    async fn wait_for_text(&self, css: &str, text: &str) {
-        let script = format!("return document.querySelector({css:?})?.innerText.includes({text:?})");
-        self.wait_for(&format!("{text:?} in {css}"), &script).await;
-    }
-
-    async fn run(&self, script: &str) -> Value {
-        self.client.execute(script, vec![]).await.unwrap()
-    }
-
-    /// A command that WebDriver has no word for.
-    fn command(&self, path: &str, body: &Value) -> Value {
-        let path = format!("/session/{}/{path}", self.session);
-        let answer = send(self.driver, "POST", &path, &["Content-Type: application/json"], &body.to_string());
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()["value"].take()
-    }
-
-    fn devtools(&self, command: &str, params: Value) -> Value {
-        self.command("goog/cdp/execute", &json!({ "cmd": command, "params": params }))
-    }
-
-    /// What was logged since the last time: `browser` is the console, `performance` has what went over the network.
-    fn log(&self, kind: &str) -> Vec<Map<String, Value>> {
-        let entries = self.command("se/log", &json!({ "type": kind }));
-        entries.as_array().expect("a list").iter().map(|entry| entry.as_object().expect("an entry").clone()).collect()
-    }
-
-    /// Fails if a script or a policy complained, or anything was asked of another host.
-    fn assert_clean(&self, site: &str) {
-        for entry in self.log("browser") {
-            let (level, source) = (entry["level"].as_str().unwrap(), entry["source"].as_str().unwrap());
-            let message = entry["message"].as_str().unwrap();
-            // That the server refused something is an entry too, and what some of the tests are about.
-            let refused = source == "network" && ["/api/", "/missing "].iter().any(|path| message.contains(path));
-            assert!(level == "DEBUG" || refused, "the console: {entry:?}");
-        }
-        let mut requests = 0;
-        for entry in self.log("performance") {
-            let event: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
-            if event["message"]["method"] == "Network.requestWillBeSent" {
-                let request = &event["message"]["params"]["request"];
-                let url = request["url"].as_str().unwrap();
-                // The browser's own first page is none of ours.
-                let own = ["data:", "chrome:"].iter().any(|scheme| url.starts_with(scheme));
-                assert!(own || url.starts_with(site), "a request to another host: {url}");
-                // `urlFragment` is a member of its own: the token may be there, and nowhere else.
-                assert!(!url.contains("eyJ"), "a token in a request: {url}");
-                requests += u32::from(!own);
-            }
-        }
-        assert!(requests > 0, "the network is looked at");
-    }
-}
 
 /// Runs a test in a browser of its own, which is closed also if the test panics.
 fn in_browser<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Browser, Demo) -> F) {
