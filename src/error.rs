@@ -63,7 +63,7 @@ pub enum IssueError {
     #[error("the user's id cannot stand in a token: it must have 1 to 128 bytes and no control characters")]
     Id,
     /// The user's e-mail address is none that mail could be sent to safely: it has a control character, a quote or an
-    /// angle bracket, or is no address at all.
+    /// angle bracket, or is no address at all. `PasswordResetBuilder::lenient_addresses` accepts a few more.
     #[error("the user's e-mail address is not fit to stand in a mail")]
     Address,
     /// The lifetime is under a second or over 24 hours.
@@ -206,8 +206,8 @@ mod operations {
     pub struct ApplicationError(BoxError);
 
     impl ApplicationError {
-        pub(crate) fn new(error: BoxError) -> Self {
-            Self(error)
+        pub(crate) fn new(error: impl Into<BoxError>) -> Self {
+            Self(error.into())
         }
 
         /// The error itself. Each call is a place where a secret can leak: keep it out of logs.
@@ -352,7 +352,12 @@ mod operations {
             link: String,
         },
         /// Tokens would cross the network unencrypted.
-        #[error("the link {link:?} is not https: the token in it would cross the network for everybody to read")]
+        /// [`insecure_link(true)`](crate::PasswordResetBuilder::insecure_link) allows this for private hosts.
+        #[error(
+            "the link {link:?} is not https: the token in it would cross the network for everybody to read; \
+             `.insecure_link(true)` allows http to a private host (an address of a private network, a name of one \
+             label, `*.local`, `*.internal`) and to no other"
+        )]
         LinkNotHttps {
             /// The link.
             link: String,

@@ -45,6 +45,8 @@ pub mod testing;
 pub mod throttle;
 #[cfg(feature = "poem")]
 mod wait;
+#[cfg(feature = "poem")]
+mod white_space;
 
 pub use error::{BoxError, InvalidToken, IssueError, KeyError, Refusal};
 pub use secret::{KeyRing, MIN_KEY_BYTES, NewPassword, PasswordHash, ResetToken, SigningKey};

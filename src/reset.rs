@@ -27,7 +27,7 @@ pub use self::request::SendError;
 use crate::client::{Client, TrustedProxies};
 use crate::counters;
 use crate::delivery::{Delivery, Ledger};
-use crate::email::EmailAddress;
+use crate::email::{AddressRules, EmailAddress};
 use crate::error::{InvalidToken, IssueError, Refusal, ResetError, Unavailable};
 use crate::event::ResetTokenCreated;
 use crate::handler::Handlers;
@@ -103,7 +103,7 @@ struct Inner {
     usable_hash: UsableHash,
     allow_first_password: bool,
     users_per_address: usize,
-    international_addresses: bool,
+    addresses: AddressRules,
     reveal_unknown_users: bool,
     user_details_on_validation: bool,
 }
@@ -286,7 +286,7 @@ impl Inner {
         client: Client,
     ) -> Result<ResetTokenCreated, IssueError> {
         // Whoever wrote the row, what is in it must not become a second header of a mail.
-        if !EmailAddress::is_mailable(user.email()) {
+        if !EmailAddress::is_mailable(user.email(), self.addresses) {
             return Err(IssueError::Address);
         }
         // In whole seconds, as a token counts: the mail must not promise a moment more.

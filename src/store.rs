@@ -117,6 +117,9 @@ pub trait UserStore: Send + Sync + 'static {
 
     /// Every user whose e-mail address equals `email` without regard to case. Empty: nobody.
     ///
+    /// A request for an address whose domain is international (`bücher.example`, `xn--bcher-kva.example`) asks for each
+    /// spelling of the domain, one after the other.
+    ///
     /// More than one may be found; each gets mail at the address on record. What is found is compared once more, so a
     /// store that compares too loosely does no harm.
     fn find_by_email(&self, email: &str) -> impl Future<Output = Result<Vec<StoredUser>, Self::Error>> + Send;

@@ -4,9 +4,14 @@
 #[path = "support/doubles.rs"]
 mod doubles;
 
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/log.rs"]
+mod log;
+
 use std::convert::Infallible;
 
 use doubles::{builder, key, no_mail, people};
+use log::Log;
 use poem_password_reset::{BuildError, PasswordPolicy, PasswordReset, Problem};
 use time::{Duration, OffsetDateTime};
 
@@ -56,6 +61,29 @@ fn each_problem_by_itself() {
     good().trusted_proxies(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"]).build().unwrap();
     let policy = PasswordPolicy::default().min_chars(20).max_chars(10);
     assert_eq!(problem(good().policy(policy).build().unwrap_err()), Problem::PolicyLength { min: 20, max: 10 });
+}
+
+#[test]
+fn an_insecure_link_leads_to_a_private_host_and_warns_at_start() {
+    let build =
+        |link: &str, allow| builder(people()).link(link).insecure_link(allow).on_reset_token_created(no_mail).build();
+    let warning = "the link in the mails is http";
+    for (link, allow, warns) in [
+        ("http://192.168.1.5:3000/reset#token={token}", true, true),
+        ("http://intranet/reset#token={token}", true, true),
+        ("https://app.example.com/reset#token={token}", true, false),
+        ("http://localhost:3000/reset#token={token}", false, false),
+    ] {
+        let log = Log::default();
+        let _guard = log.of_thread();
+        build(link, allow).unwrap();
+        assert_eq!(log.text().contains(warning), warns, "{link}: {}", log.text());
+    }
+    for (link, allow) in [("http://192.168.1.5/{token}", false), ("http://app.example.com/{token}", true)] {
+        let error = build(link, allow).unwrap_err();
+        assert!(error.to_string().contains("`.insecure_link(true)`"), "the setting is named: {error}");
+        assert_eq!(problem(error), Problem::LinkNotHttps { link: link.to_owned() });
+    }
 }
 
 #[test]

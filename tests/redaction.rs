@@ -250,9 +250,10 @@ async fn an_error_of_the_application_is_reached_only_by_its_name() {
         _ => Err(quoted()),
     };
     let by_hasher = settings().hasher(hasher).build().unwrap();
-    let by_handler =
-        settings().on_pre_password_reset(move |_| std::future::ready(Err::<(), _>(quoted()))).build().unwrap();
-    for reset in [by_hasher, by_handler] {
+    // A handler is given no password.
+    let refuses = |_| std::future::ready(Err::<(), _>("no row for ANN@EXAMPLE.COM"));
+    let by_handler = settings().on_pre_password_reset(refuses).build().unwrap();
+    for (reset, said) in [(by_hasher, quoted()), (by_handler, "no row for ANN@EXAMPLE.COM".to_owned())] {
         let token = reset.issue(&users.get("1").unwrap(), None).unwrap();
         let error = reset.confirm(token.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap_err();
         let mut shown = format!("{error} {error:?} {error:#?}");

@@ -368,6 +368,88 @@ async fn an_address_on_record_that_is_none_gets_no_mail() {
     assert!(outbox.addresses().is_empty());
 }
 
+/// A browser sends the Punycode of a domain that is typed in Unicode: either spelling finds the user of the other.
+#[tokio::test]
+async fn one_domain_in_unicode_and_in_punycode_is_one_address() {
+    let (unicode, punycode) = ("ann@b\u{fc}cher.example", "ann@xn--bcher-kva.example");
+    let user = |id: usize, email: &str| StoredUser::new(id, email, Some("a hash".to_owned()));
+    for (stored, typed) in [
+        (unicode, punycode),
+        (punycode, unicode),
+        (unicode, "Ann@B\u{dc}CHER.example"),
+        (punycode, "ANN@XN--BCHER-KVA.EXAMPLE"),
+    ] {
+        let (builder, outbox) = with_outbox(MemoryUsers::new([user(1, stored), user(2, "ann@bucher.example")]));
+        let reset = builder.reveal_unknown_users(true).build().unwrap();
+        reset.request(typed, Client::none()).await.unwrap();
+        settled(&reset).await;
+        assert_eq!(outbox.addresses(), [stored], "{typed:?}");
+    }
+
+    // Each spelling on record once: one request, a mail for each. A store that finds both at once is asked twice.
+    let users = [user(1, unicode), user(2, punycode), user(3, "ann@b\u{430}cher.example")];
+    let (memory, memory_outbox) = with_outbox(MemoryUsers::new(users.clone()));
+    let (loose, loose_outbox) = with_outbox(Loose(users.to_vec()));
+    for (builder, outbox) in [(memory, memory_outbox), (loose, loose_outbox)] {
+        let reset = builder.build().unwrap();
+        reset.request(punycode, Client::none()).await.unwrap();
+        settled(&reset).await;
+        let mut addresses = outbox.addresses();
+        addresses.sort();
+        assert_eq!(addresses, [unicode, punycode], "a mail each");
+    }
+}
+
+/// The look-ups depend on the text that is typed alone.
+#[tokio::test]
+async fn an_international_domain_takes_two_look_ups_whether_or_not_a_user_has_it() {
+    for (typed, look_ups) in [
+        ("ann@xn--bcher-kva.example", 2),
+        ("ann@b\u{fc}cher.example", 2),
+        ("nobody@b\u{fc}cher.example", 2),
+        ("ann@example.com", 1),
+        ("nobody@example.com", 1),
+        ("ann@ex\u{ff41}mple.com", 1),
+        ("ann@xn--a.example", 1),
+    ] {
+        let calls = Arc::new(Calls::default());
+        let users = MemoryUsers::new([StoredUser::new(1, "ann@b\u{fc}cher.example", Some("a hash".to_owned()))]);
+        let before = async |_| Ok::<(), BoxError>(());
+        let (builder, _) = with_outbox(Watched { users, calls: Arc::clone(&calls), before });
+        let reset = builder.build().unwrap();
+        reset.request(typed, Client::none()).await.unwrap();
+        settled(&reset).await;
+        assert_eq!(calls.find_by_email.load(Ordering::SeqCst), look_ups, "{typed:?}");
+    }
+}
+
+/// One setting governs both ends: an address that can be typed can be mailed.
+#[tokio::test]
+async fn lenient_addresses_can_be_typed_and_mailed_with_the_setting_only() {
+    let lenient = ["taro..suzuki@example.ne.jp", "taro.@docomo.example", "root@intranet", "ops@mail_host.example"];
+    let user = |email: &str| StoredUser::new(email, email, Some("a hash".to_owned()));
+    for allowed in [true, false] {
+        let (builder, outbox) = with_outbox(MemoryUsers::new(lenient.map(user)));
+        let reset = builder.lenient_addresses(allowed).build().unwrap();
+        for email in lenient {
+            let requested = reset.request(email, Client::none()).await;
+            let (sent, issued) = (reset.send(&user(email), None).await, reset.issue(&user(email), None));
+            if allowed {
+                assert!(requested.is_ok() && sent.is_ok() && issued.is_ok(), "{email:?}");
+            } else {
+                assert!(matches!(requested, Err(ResetError::InvalidEmail)), "{email:?}");
+                assert_eq!(sent, Err(SendError::Issue(IssueError::Address)), "{email:?}");
+                assert_eq!(issued.err(), Some(IssueError::Address), "{email:?}");
+            }
+        }
+        settled(&reset).await;
+        for email in lenient {
+            let mails = outbox.addresses().iter().filter(|address| *address == email).count();
+            assert_eq!(mails, if allowed { 2 } else { 0 }, "{email:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_event_names_the_client_that_asked() {
     let seen = Arc::new(Mutex::new(None));

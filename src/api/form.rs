@@ -6,6 +6,7 @@ use super::answer::FieldErrors;
 use super::body::{Fields, FromFields, Value, has_byte};
 use crate::email::MAX_EMAIL_BYTES;
 use crate::secret::{NewPassword, ResetToken};
+use crate::white_space;
 
 /// The fields of a request for a reset.
 pub(super) struct RequestForm {
@@ -20,8 +21,8 @@ impl FromFields for RequestForm {
     }
 
     fn from_fields(fields: Fields) -> Result<Self, FieldErrors> {
-        match text(fields.email) {
-            Ok(email) => Ok(Self { email: trim(email) }),
+        match trimmed(fields.email) {
+            Ok(email) => Ok(Self { email }),
             Err(error) => Err(FieldErrors { email: Some(vec![error.to_owned()]), ..FieldErrors::default() }),
         }
     }
@@ -40,8 +41,8 @@ impl FromFields for ValidateForm {
     }
 
     fn from_fields(fields: Fields) -> Result<Self, FieldErrors> {
-        match text(fields.token) {
-            Ok(token) => Ok(Self { token: trim(token).into() }),
+        match trimmed(fields.token) {
+            Ok(token) => Ok(Self { token: token.into() }),
             Err(error) => Err(FieldErrors { token: Some(vec![error.to_owned()]), ..FieldErrors::default() }),
         }
     }
@@ -61,8 +62,8 @@ impl FromFields for ConfirmForm {
     }
 
     fn from_fields(fields: Fields) -> Result<Self, FieldErrors> {
-        match (text(fields.token), text(fields.password)) {
-            (Ok(token), Ok(password)) => Ok(Self { token: trim(token).into(), password: password.into() }),
+        match (trimmed(fields.token), text(fields.password)) {
+            (Ok(token), Ok(password)) => Ok(Self { token: token.into(), password: password.into() }),
             (token, password) => {
                 let faults = |field: Result<String, &str>| field.err().map(|error| vec![error.to_owned()]);
                 Err(FieldErrors { token: faults(token), password: faults(password), ..FieldErrors::default() })
@@ -74,6 +75,7 @@ impl FromFields for ConfirmForm {
 /// What is said of a field that is not there.
 pub(super) const MISSING: &str = "This field is missing.";
 const NOT_TEXT: &str = "This must be text.";
+const BLANK: &str = "This must not be blank.";
 
 /// The text of a field, exactly as it was sent; or what is wrong with it.
 fn text(value: Option<Value>) -> Result<String, &'static str> {
@@ -83,14 +85,16 @@ fn text(value: Option<Value>) -> Result<String, &'static str> {
         Some(Value::Other) => Err(NOT_TEXT),
         // Cut at NUL is what a C library somewhere would do with it.
         Some(Value::Text(text)) if has_byte(&text, b'\0') => Err("This must not contain NUL."),
-        Some(Value::Text(text)) if text.trim().is_empty() => Err("This must not be blank."),
+        Some(Value::Text(text)) if text.trim().is_empty() => Err(BLANK),
         Some(Value::Text(text) | Value::Number(text)) => Ok(text),
     }
 }
 
-fn trim(text: String) -> String {
-    let trimmed = text.trim_ascii();
-    if trimmed.len() == text.len() { text } else { trimmed.to_owned() }
+/// The text of a field without the white space and zero-width characters around it; or what is wrong with the field.
+fn trimmed(value: Option<Value>) -> Result<String, &'static str> {
+    let mut text = text(value)?;
+    white_space::trim_in_place(&mut text);
+    if text.is_empty() { Err(BLANK) } else { Ok(text) }
 }
 
 fn body(description: &'static str, properties: Vec<(&'static str, MetaSchemaRef)>) -> MetaSchema {
@@ -100,7 +104,7 @@ fn body(description: &'static str, properties: Vec<(&'static str, MetaSchemaRef)
 
 fn email_property() -> (&'static str, MetaSchemaRef) {
     let schema = MetaSchema {
-        description: Some("The address of the user. White space around it is dropped."),
+        description: Some("The address of the user. White space and zero-width characters around it are dropped."),
         max_length: Some(MAX_EMAIL_BYTES),
         example: Some("ann@example.com".into()),
         ..MetaSchema::new_with_format("string", "email")
@@ -110,7 +114,7 @@ fn email_property() -> (&'static str, MetaSchemaRef) {
 
 fn token_property() -> (&'static str, MetaSchemaRef) {
     let schema = MetaSchema {
-        description: Some("The token from the mail. White space around it is dropped."),
+        description: Some("The token from the mail. White space and zero-width characters around it are dropped."),
         // Looks like one, so that nobody takes it for something to be typed.
         example: Some(
             "eyJ0eXAiOiJyZXNldCtqd3QiLCJhbGciOiJIUzI1NiIsImtpZCI6ImtleS0wMSJ9.eyJzdWIiOiI3In0.c2lnbmF0dXJl".into(),

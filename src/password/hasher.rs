@@ -17,8 +17,9 @@ use crate::error::BoxError;
 /// It is called on a blocking thread, never on an async one, and as often at once as the machine has cores. It must use
 /// a new random salt each time; [`build()`](crate::PasswordResetBuilder::build) refuses one that does not.
 ///
-/// Beware of hashers that cut: bcrypt hashes the first 72 bytes and says nothing. With the `bcrypt` crate use
-/// `non_truncating_hash`, which refuses instead.
+/// bcrypt hashes the first 72 bytes and ignores the rest without an error. Refuse longer passwords with
+/// [`max_bytes(72)`](crate::PasswordPolicy::max_bytes), and use `non_truncating_hash` of the `bcrypt` crate. The
+/// [guide](crate::guide::passwords) has more, and a hasher that normalizes Unicode.
 pub trait PasswordHasher: Send + Sync + 'static {
     /// The hash of `password`, in the form that the application's sign-in reads.
     ///

@@ -1,12 +1,19 @@
 //! [`PasswordPolicy`]: what a new password must be like.
 
 use std::fmt;
-use std::sync::Arc;
+use std::future::Future;
+use std::panic::Location;
+use std::time::Duration;
 
 use strsim::normalized_damerau_levenshtein;
+use tokio::task::spawn_blocking;
 use zxcvbn::{Score, zxcvbn};
 
-use crate::error::Problem;
+use super::known_words::KnownWords;
+use super::rule::Rules;
+use crate::contain::contained;
+use crate::error::{ApplicationError, BoxError, Problem, ResetError};
+use crate::secret::NewPassword;
 use crate::user::StoredUser;
 
 /// From which likeness on (1 is equal) a password is too similar to something that is known of its user.
@@ -16,42 +23,57 @@ const TOO_SIMILAR: f64 = 0.7;
 /// across 28 keys of a keypad overflow: a panic where overflow is checked, a wrong number elsewhere.
 const STRETCH: usize = 24;
 
-/// What a new password must be like. Every rule that it breaks is reported at once.
+/// Rules for a new password. Every rule that it breaks is reported at once.
 ///
 /// # Defaults
 ///
 /// | rule | default | from |
 /// | --- | --- | --- |
 /// | length, in code points | 8 to 256 | NIST SP 800-63B-4, 3.1.1.2 (which asks for 15 where the password is all there is) |
+/// | length, in bytes | no limit of its own | [`max_bytes(72)`](Self::max_bytes) for bcrypt |
 /// | not digits only | on | OWASP ASVS 6.2.4 |
-/// | not like the e-mail address or the username | on | OWASP ASVS 6.2.11 |
+/// | not like the email address or the username | on | OWASP ASVS 6.2.11 |
 /// | strength, by `zxcvbn` | [`Strength::Fair`] | OWASP ASVS 6.2.4, 6.2.12 |
+/// | strength without known words | on, with the strength | OWASP ASVS 6.2.11 |
+/// | [`rule`](Self::rule), [`async_rule`](Self::async_rule) | none; 5 seconds each | |
 ///
 /// No kind of character is demanded and none is forbidden (NIST SP 800-63B-4, 3.1.1.2), but for NUL. A password is
-/// stored exactly as sent: it is never trimmed, cut or normalised.
+/// stored exactly as sent: it is never trimmed, cut or normalized. The [guide](crate::guide::passwords) shows a hasher that
+/// normalizes.
+///
+/// # Known words
+///
+/// A password must be strong enough after these words are removed, in any order, case and separation, with the usual digits
+/// for letters:
+///
+/// * the parts of the email address, without the top-level domain, and the parts of the username;
+/// * the [`context_words`](Self::context_words);
+/// * words for "password", and a few others that are as common, in fifty languages, and rows of keys of eighteen keyboard
+///   layouts (the [guide](crate::guide::passwords) names them);
+/// * years from 1930 to 2049, beside one of the above.
+///
+/// This is not a dictionary. The estimator's own lists are English, and no maintained crate has lists of common passwords of
+/// other languages. A common word of another language passes if it is not in the short list above. Add a
+/// [`rule`](Self::rule) that looks passwords up in a list of breached ones where that matters.
 ///
 /// ```
 /// use poem_password_reset::{PasswordPolicy, StoredUser, Strength};
 ///
-/// let policy = PasswordPolicy::default()
-///     .min_chars(15)
-///     .strength(Strength::Strong)
-///     .rule(|password, _user| match password.contains("Examplecorp") {
-///         true => Err("The name of the company is the first thing that is tried.".to_owned()),
-///         false => Ok(()),
-///     });
+/// let policy = PasswordPolicy::default().min_chars(15).strength(Strength::Strong).context_words(["Examplecorp"]);
 /// let ann = StoredUser::new(1, "ann@example.com", None);
-/// assert_eq!(policy.check("Examplecorp1", &ann).unwrap_err().len(), 3);
-/// assert_eq!(policy.check("purple tractor hums at dawn", &ann), Ok(()));
+/// assert_eq!(policy.check_built_in("Examplecorp1", &ann).unwrap_err().len(), 2);
+/// assert_eq!(policy.check_built_in("purple tractor hums at dawn", &ann), Ok(()));
 /// ```
 #[derive(Clone)]
 pub struct PasswordPolicy {
     min_chars: usize,
     max_chars: usize,
+    max_bytes: Option<usize>,
     allow_digits_only: bool,
     allow_similar: bool,
     strength: Strength,
-    rules: Vec<Rule>,
+    context_words: Vec<String>,
+    rules: Rules,
 }
 
 /// How well a password must withstand guessing, as `zxcvbn` estimates it. Of a long password the best of its stretches of
@@ -69,17 +91,17 @@ pub enum Strength {
     Strong,
 }
 
-type Rule = Arc<dyn Fn(&str, &StoredUser) -> Result<(), String> + Send + Sync>;
-
 impl Default for PasswordPolicy {
     fn default() -> Self {
         Self {
             min_chars: 8,
             max_chars: 256,
+            max_bytes: None,
             allow_digits_only: false,
             allow_similar: false,
             strength: Strength::Fair,
-            rules: Vec::new(),
+            context_words: Vec::new(),
+            rules: Rules::default(),
         }
     }
 }
@@ -97,6 +119,27 @@ impl PasswordPolicy {
     #[must_use]
     pub fn max_chars(mut self, chars: usize) -> Self {
         self.max_chars = chars;
+        self
+    }
+
+    /// Sets the most bytes of a password in UTF-8; no limit by default. Longer ones are refused as early as by
+    /// [`max_chars`](Self::max_chars).
+    ///
+    /// For hashers that read only the beginning of a password: bcrypt ignores everything after 72 bytes, so that two
+    /// passwords with the same beginning are the same password to it.
+    ///
+    /// ```
+    /// use poem_password_reset::{PasswordPolicy, StoredUser};
+    ///
+    /// let policy = PasswordPolicy::default().max_bytes(72);
+    /// let ann = StoredUser::new(1, "ann@example.com", None);
+    /// let password = "пурпурный трактор гудит на рассвете у реки";
+    /// assert_eq!((password.chars().count(), password.len()), (42, 78));
+    /// assert!(policy.check_built_in(password, &ann).is_err());
+    /// ```
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = Some(bytes);
         self
     }
 
@@ -121,20 +164,148 @@ impl PasswordPolicy {
         self
     }
 
-    /// Adds a rule of the application's: `Err` with a sentence for the user. It runs on a blocking thread and may take
-    /// its time, to ask a list of breached passwords for example.
+    /// Adds words that an attacker tries first: the names of the application and of the company. A password must be
+    /// strong enough without them.
+    ///
+    /// Words of fewer than three characters count only in a password that has no other letters. Each word costs time in
+    /// every check: give a few, not a dictionary.
+    ///
+    /// ```
+    /// use poem_password_reset::{PasswordPolicy, StoredUser};
+    ///
+    /// let policy = PasswordPolicy::default().context_words(["Acme", "Rocket Skates"]);
+    /// let ann = StoredUser::new(1, "ann@example.com", None);
+    /// assert!(policy.check_built_in("acme2026!", &ann).is_err());
+    /// assert!(policy.check_built_in("Skates-Rocket-1999", &ann).is_err());
+    /// assert!(policy.check_built_in("acme purple tractor hums", &ann).is_ok());
+    /// ```
     #[must_use]
-    pub fn rule(mut self, rule: impl Fn(&str, &StoredUser) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        self.rules.push(Arc::new(rule));
+    pub fn context_words<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.context_words.extend(words.into_iter().map(Into::into));
         self
     }
 
-    /// Checks every rule. Takes milliseconds: not for an async thread.
+    /// Adds a synchronous rule of the application: `Err` refuses the password with a sentence for the user.
+    ///
+    /// Each call runs on a thread of its own, never on a hashing thread, so it may block. At most 64 calls run at once, over
+    /// all clones of the policy. A call that panics, exceeds the [time-out](Self::rule_timeout) or finds no free thread
+    /// fails its own confirmation with [`ResetError::Failed`]; the token stays good. Nothing can stop a call that hangs: it
+    /// keeps its thread. The log names a rule by the line of code that added it.
+    ///
+    /// Rules run after the built-in checks, all at the same time, also for a password that these refused. A password over
+    /// the [most characters](Self::max_chars) or [bytes](Self::max_bytes) reaches no rule. Tests with tokio's paused clock:
+    /// tokio does not know of these threads, so it may advance to the time-out while a rule works.
+    ///
+    /// ```
+    /// use poem_password_reset::PasswordPolicy;
+    ///
+    /// let policy = PasswordPolicy::default().rule(|password, _user| match password.contains("rosebud") {
+    ///     true => Err("Everybody knows that one.".to_owned()),
+    ///     false => Ok(()),
+    /// });
+    /// # let _ = policy;
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn rule(mut self, rule: impl Fn(&str, &StoredUser) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.rules.add_sync(rule, Location::caller());
+        self
+    }
+
+    /// Adds an asynchronous rule of the application, for look-ups over the network for example.
+    ///
+    /// [`Veto`](crate::Veto) refuses the password with its text. **Any other error means that the rule failed**: it fails
+    /// its own confirmation with [`ResetError::Failed`], and so do a panic and a call that exceeds the
+    /// [time-out](Self::rule_timeout). The token stays good.
+    ///
+    /// Each call is a task of its own, which is aborted at its next `.await` after the time-out. Code that blocks belongs in
+    /// a [`rule`](Self::rule). See there when rules run.
+    ///
+    /// ```
+    /// use poem_password_reset::{BoxError, NewPassword, PasswordPolicy, ResetError, StoredUser, Veto};
+    ///
+    /// # async fn is_breached(password: &str) -> Result<bool, BoxError> { Ok(password.starts_with("a")) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let policy = PasswordPolicy::default().async_rule(|password: NewPassword, _user| async move {
+    ///     match is_breached(password.expose()).await? {
+    ///         true => Err(Veto::new("This password is in a list of stolen passwords.").into()),
+    ///         false => Ok::<(), BoxError>(()),
+    ///     }
+    /// });
+    /// let ann = StoredUser::new(1, "ann@example.com", None);
+    /// let refused = policy.check(&NewPassword::new("a parrot sings in the cellar"), &ann).await;
+    /// assert!(matches!(refused, Err(ResetError::PasswordRefused(reasons)) if reasons.len() == 1));
+    /// # }
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn async_rule<F, Fut, E>(mut self, rule: F) -> Self
+    where
+        F: Fn(NewPassword, StoredUser) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.rules.add_async(rule, Location::caller());
+        self
+    }
+
+    /// Sets how long the rules of the application may take for one password; 5 seconds by default. All rules run at the same
+    /// time, so it is the limit for all of them together. [`build()`](crate::PasswordResetBuilder::build) refuses zero.
+    #[must_use]
+    pub fn rule_timeout(mut self, timeout: Duration) -> Self {
+        self.rules.set_timeout(timeout);
+        self
+    }
+
+    /// Checks a password as a confirmation does: the built-in checks and every [`rule`](Self::rule). For other pages where
+    /// a password is chosen, such as a registration.
+    ///
+    /// Must be called in a tokio runtime. The built-in checks run on one of its blocking threads.
+    ///
+    /// # Errors
+    ///
+    /// * [`ResetError::PasswordRefused`]: a sentence for each rule that the password breaks. None of the built-in ones
+    ///   quotes it. Takes precedence over a rule that failed.
+    /// * [`ResetError::Failed`]: a rule failed, panicked or exceeded the time-out.
+    pub async fn check(&self, password: &NewPassword, user: &StoredUser) -> Result<(), ResetError> {
+        if let Some(reason) = self.too_long(password.expose()) {
+            return Err(ResetError::PasswordRefused(vec![reason]));
+        }
+        let built_in = {
+            let (policy, password, user) = (self.clone(), password.clone(), user.clone());
+            spawn_blocking(move || contained(|| policy.check_built_in(password.expose(), &user))).await
+        };
+        match built_in {
+            Ok(Ok(checked)) => self.check_rules(checked.err().unwrap_or_default(), password, user).await,
+            Ok(Err(_)) => Err(ResetError::Failed(ApplicationError::new("a check of the password policy panicked"))),
+            Err(_) => Err(ResetError::Failed(ApplicationError::new("the runtime is shutting down"))),
+        }
+    }
+
+    /// Runs the rules of the application. `reasons` are those of the built-in checks.
+    pub(crate) async fn check_rules(
+        &self,
+        mut reasons: Vec<String>,
+        password: &NewPassword,
+        user: &StoredUser,
+    ) -> Result<(), ResetError> {
+        let outcome = self.rules.check(password, user).await;
+        reasons.extend(outcome.reasons);
+        match outcome.failure {
+            // The password is refused whatever the other rule would have said, and its user can choose another one.
+            _ if !reasons.is_empty() => Err(ResetError::PasswordRefused(reasons)),
+            Some(error) => Err(ResetError::Failed(ApplicationError::new(error))),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks everything but the rules of the application. Takes milliseconds: not for an async thread.
     ///
     /// # Errors
     ///
     /// A sentence for each rule that the password breaks. None of them quotes it.
-    pub fn check(&self, password: &str, user: &StoredUser) -> Result<(), Vec<String>> {
+    pub fn check_built_in(&self, password: &str, user: &StoredUser) -> Result<(), Vec<String>> {
         // The bound comes first: what follows takes longer the longer the password is.
         if let Some(reason) = self.too_long(password) {
             return Err(vec![reason]);
@@ -157,22 +328,34 @@ impl PasswordPolicy {
         if !self.is_strong_enough(password, user) {
             reasons.push("The password is too easy to guess.".to_owned());
         }
-        reasons.extend(self.rules.iter().filter_map(|rule| rule(password, user).err()));
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// What is said of a password over the upper limit, the one rule that needs no user.
+    /// The reason to refuse a password over an upper limit, the only rule that needs no user.
     pub(crate) fn too_long(&self, password: &str) -> Option<String> {
-        // A code point has at most four bytes: what is far too long is not even counted.
-        let is_too_long =
+        // A code point has at most four bytes, so a password that is far too long is not counted.
+        let has_too_many_chars =
             password.len() > self.max_chars.saturating_mul(4) || password.chars().count() > self.max_chars;
-        is_too_long.then(|| format!("The password must have at most {} characters.", self.max_chars))
+        if has_too_many_chars {
+            return Some(format!("The password must have at most {} characters.", self.max_chars));
+        }
+        let most = self.max_bytes.filter(|most| password.len() > *most)?;
+        Some(format!(
+            "The password must have at most {most} bytes; a letter with an accent or an emoji has two to four."
+        ))
     }
 
-    /// What makes this a policy that no password can meet.
-    pub(crate) fn problem(&self) -> Option<Problem> {
-        let (min, max) = (self.min_chars, self.max_chars);
-        (min > max || max == 0).then_some(Problem::PolicyLength { min, max })
+    /// Settings with which the policy could accept no password.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let (min, max) = (self.min_chars, self.max_chars.min(self.max_bytes.unwrap_or(usize::MAX)));
+        let mut problems = Vec::new();
+        if min > max || max == 0 {
+            problems.push(Problem::PolicyLength { min, max });
+        }
+        if self.rules.timeout().is_zero() {
+            problems.push(Problem::Zero { setting: "rule_timeout" });
+        }
+        problems
     }
 
     /// The first estimate builds tables, which takes milliseconds: better at start than in a request.
@@ -187,8 +370,12 @@ impl PasswordPolicy {
             Strength::Good => Score::Three,
             Strength::Strong => Score::Four,
         };
-        let known: Vec<&str> = user.email().split('@').chain([user.email()]).chain(user.username()).collect();
-        stretches(password).any(|stretch| zxcvbn(stretch, &known).score() >= least)
+        let known = KnownWords::new(user, &self.context_words);
+        let whole = user.email().split('@').chain([user.email()]).chain(user.username());
+        let inputs: Vec<&str> = whole.chain(known.estimator_inputs()).collect();
+        let is_strong = |text: &str| stretches(text).any(|stretch| zxcvbn(stretch, &inputs).score() >= least);
+        // The estimator takes every further word for another factor of ten thousand, even one that it was given.
+        is_strong(password) && known.remainder(password).is_none_or(|remainder| is_strong(&remainder))
     }
 }
 
@@ -197,10 +384,13 @@ impl fmt::Debug for PasswordPolicy {
         f.debug_struct("PasswordPolicy")
             .field("min_chars", &self.min_chars)
             .field("max_chars", &self.max_chars)
+            .field("max_bytes", &self.max_bytes)
             .field("allow_digits_only", &self.allow_digits_only)
             .field("allow_similar", &self.allow_similar)
             .field("strength", &self.strength)
+            .field("context_words", &self.context_words.len())
             .field("rules", &self.rules.len())
+            .field("rule_timeout", &self.rules.timeout())
             .finish()
     }
 }
@@ -226,6 +416,7 @@ fn is_similar(password: &str, known: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Veto;
 
     fn ann() -> StoredUser {
         StoredUser::new(1, "ann.miller@example.com", None).with_username("millerann77".to_owned())
@@ -240,24 +431,48 @@ mod tests {
         for letter in ['a', 'é', '\u{301}', '中', '\u{1f600}'] {
             for (count, fits) in [(7, false), (8, true), (256, true), (257, false)] {
                 let password = letter.to_string().repeat(count);
-                assert_eq!(length_only().check(&password, &ann()).is_ok(), fits, "{count} times {letter:?}");
+                assert_eq!(length_only().check_built_in(&password, &ann()).is_ok(), fits, "{count} times {letter:?}");
             }
         }
     }
 
-    #[test]
-    fn what_is_too_long_is_not_looked_at() {
+    async fn refusal(policy: &PasswordPolicy, password: &str, user: &StoredUser) -> Vec<String> {
+        match policy.check(&NewPassword::new(password), user).await {
+            Err(ResetError::PasswordRefused(reasons)) => reasons,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_is_not_looked_at() {
         let policy = PasswordPolicy::default().rule(|_, _| panic!("a rule saw it"));
-        assert_eq!(policy.check(&"1".repeat(257), &ann()).unwrap_err().len(), 1);
-        assert_eq!(policy.check(&"1".repeat(16_000), &ann()).unwrap_err().len(), 1);
+        assert_eq!(refusal(&policy, &"1".repeat(257), &ann()).await.len(), 1);
+        assert_eq!(refusal(&policy, &"1".repeat(16_000), &ann()).await.len(), 1);
+        assert_eq!(policy.check_built_in(&"1".repeat(257), &ann()).unwrap_err().len(), 1);
     }
 
     #[test]
-    fn every_broken_rule_is_reported_at_once() {
-        let user = StoredUser::new(1, "1234@example.com", None).with_username("12345".to_owned());
-        let policy = PasswordPolicy::default().rule(|_, _| Err("Never.".to_owned()));
+    fn max_bytes_counts_bytes() {
+        let policy = length_only().max_bytes(72);
+        for (password, fits) in
+            [("a".repeat(72), true), ("a".repeat(73), false), ("é".repeat(36), true), ("é".repeat(37), false)]
+        {
+            assert_eq!(policy.check_built_in(&password, &ann()).is_ok(), fits, "{password}");
+        }
         assert_eq!(
-            policy.check("12345", &user).unwrap_err(),
+            policy.check_built_in(&"é".repeat(37), &ann()).unwrap_err(),
+            ["The password must have at most 72 bytes; a letter with an accent or an emoji has two to four."]
+        );
+    }
+
+    #[tokio::test]
+    async fn every_broken_rule_is_reported_at_once() {
+        let user = StoredUser::new(1, "1234@example.com", None).with_username("12345".to_owned());
+        let policy = PasswordPolicy::default()
+            .rule(|_, _| Err("Never.".to_owned()))
+            .async_rule(|_, _| async { Err(Veto::new("Not now either.")) });
+        assert_eq!(
+            refusal(&policy, "12345", &user).await,
             [
                 "The password must have at least 8 characters.",
                 "The password must not consist of digits only.",
@@ -265,6 +480,7 @@ mod tests {
                 "The password is too similar to the username.",
                 "The password is too easy to guess.",
                 "Never.",
+                "Not now either.",
             ]
         );
     }
@@ -274,10 +490,10 @@ mod tests {
         let policy = PasswordPolicy::default().strength(Strength::Any);
         for password in ["Ann.Miller@Example.com", "ann.miller@example.com1", "MILLERANN7", "millerann77!", "examples"]
         {
-            assert!(policy.check(password, &ann()).is_err(), "{password}");
+            assert!(policy.check_built_in(password, &ann()).is_err(), "{password}");
         }
         for password in ["correct horse battery", "a miller grinds at night", "annual report 2031"] {
-            assert_eq!(policy.check(password, &ann()), Ok(()), "{password}");
+            assert_eq!(policy.check_built_in(password, &ann()), Ok(()), "{password}");
         }
     }
 
@@ -296,7 +512,7 @@ mod tests {
             shadow123 master123 killer123 ashley123 daniel123 hunter12 ninja123 access14 elephant mercedes marlboro";
         let mut refused = 0;
         for password in well_known.split_whitespace() {
-            assert!(PasswordPolicy::default().check(password, &ann()).is_err(), "{password}");
+            assert!(PasswordPolicy::default().check_built_in(password, &ann()).is_err(), "{password}");
             refused += 1;
         }
         assert!(refused > 100, "{refused}");
@@ -322,7 +538,7 @@ mod tests {
                 let known_as =
                     StoredUser::new(1, format!("{password:.200}@example.com"), None).with_username(password.clone());
                 for password in [&password, &spelt] {
-                    assert!(PasswordPolicy::default().check(password, &known_as).is_err(), "{password}");
+                    assert!(PasswordPolicy::default().check_built_in(password, &known_as).is_err(), "{password}");
                 }
             }
         }
@@ -332,7 +548,7 @@ mod tests {
     fn the_best_stretch_of_a_long_password_counts() {
         let dull = "a".repeat(24);
         let good = "purple tractor hums at d";
-        let check = |password: &str| PasswordPolicy::default().check(password, &ann());
+        let check = |password: &str| PasswordPolicy::default().check_built_in(password, &ann());
         assert!(check(&dull.repeat(3)).is_err());
         for password in [format!("{dull}{good}"), format!("{good}{dull}"), format!("{dull}{dull}{good}{dull}")] {
             assert_eq!(check(&password), Ok(()), "{password}");
@@ -346,7 +562,7 @@ mod tests {
         for password in
             ["correct horse battery staple", "  leading and trailing  ", "пароль не угадать 9", "~!@#$%^&*()_+ jkl"]
         {
-            assert_eq!(PasswordPolicy::default().check(password, &ann()), Ok(()), "{password}");
+            assert_eq!(PasswordPolicy::default().check_built_in(password, &ann()), Ok(()), "{password}");
         }
     }
 }

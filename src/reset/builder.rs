@@ -13,6 +13,7 @@ use super::{Clock, Inner, PasswordReset, UsableHash, is_usable, system_clock};
 use crate::client::TrustedProxies;
 use crate::counters;
 use crate::delivery::Delivery;
+use crate::email::AddressRules;
 use crate::error::{BuildError, Problem};
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 use crate::handler::{HandlerOutput, HandlersBuilder};
@@ -29,6 +30,7 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | setting | default |
 /// | --- | --- |
 /// | [`link`](Self::link) | none: must be given |
+/// | [`insecure_link`](Self::insecure_link) | `false` |
 /// | [`lifetime`](Self::lifetime) | 1 hour |
 /// | [`hasher`](Self::hasher) | [`Argon2id`] |
 /// | [`policy`](Self::policy) | [`PasswordPolicy::default()`] |
@@ -43,6 +45,7 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | [`usable_hash`](Self::usable_hash) | not empty, no `!` or `*` in front |
 /// | [`users_per_address`](Self::users_per_address) | 5 |
 /// | [`international_addresses`](Self::international_addresses) | `false` |
+/// | [`lenient_addresses`](Self::lenient_addresses) | `false` |
 /// | [`user_details_on_validation`](Self::user_details_on_validation) | `false` |
 /// | [`reveal_unknown_users`](Self::reveal_unknown_users) | `false` |
 #[must_use]
@@ -51,6 +54,7 @@ pub struct PasswordResetBuilder {
     users: Users,
     keys: KeyRing,
     link: Option<String>,
+    insecure_link: bool,
     lifetime: time::Duration,
     handlers: HandlersBuilder,
     hasher: Arc<dyn PasswordHasher>,
@@ -62,7 +66,7 @@ pub struct PasswordResetBuilder {
     usable_hash: UsableHash,
     allow_first_password: bool,
     users_per_address: usize,
-    international_addresses: bool,
+    addresses: AddressRules,
     reveal_unknown_users: bool,
     user_details_on_validation: bool,
 }
@@ -74,6 +78,7 @@ impl PasswordResetBuilder {
             users: Users::new(users),
             keys,
             link: None,
+            insecure_link: false,
             lifetime: DEFAULT_LIFETIME,
             handlers: HandlersBuilder::default(),
             hasher: Arc::new(Argon2id::default()),
@@ -85,7 +90,7 @@ impl PasswordResetBuilder {
             usable_hash: Box::new(is_usable),
             allow_first_password: false,
             users_per_address: 5,
-            international_addresses: false,
+            addresses: AddressRules::default(),
             reveal_unknown_users: false,
             user_details_on_validation: false,
         }
@@ -96,9 +101,41 @@ impl PasswordResetBuilder {
     ///
     /// Behind a `#` the token stays in the browser: it reaches no server log and no `Referer`. The link is made from
     /// this text alone, never from a header of the request (OWASP Forgot Password Cheat Sheet). It must be `https`
-    /// unless its host is this machine.
+    /// unless its host is this machine. The token must not be part of the host.
     pub fn link(mut self, link: impl Into<String>) -> Self {
         self.link = Some(link.into());
+        self
+    }
+
+    /// Sets whether the [link](Self::link) may be `http` to a private host: an address of RFC 1918 (`192.168.1.5`) or RFC 4193
+    /// (`fd00::1`), a name of one label (`intranet`), or a name that ends in `.local` or `.internal`.
+    ///
+    /// For development on a phone and for networks without certificates. **Everybody on the network between the user and
+    /// the application can read the token**, and set the user's password with it. `build()` logs a warning at start.
+    /// Public hosts stay refused. Links to this machine (`localhost`, `127.0.0.1`, `[::1]`) need no setting. Default:
+    /// `false`.
+    ///
+    /// ```
+    /// use poem_password_reset::store::MemoryUsers;
+    /// use poem_password_reset::{PasswordReset, SigningKey};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = |link: &str| -> Result<_, Box<dyn std::error::Error>> {
+    ///     Ok(PasswordReset::builder(MemoryUsers::new([]), SigningKey::generate()?)
+    ///         .link(link)
+    ///         .insecure_link(true)
+    ///         .on_reset_token_created(async |_| {})
+    /// #       .linked_handlers(false)
+    ///     )
+    /// };
+    /// assert!(builder("http://192.168.1.5:3000/reset#token={token}")?.build().is_ok());
+    /// assert!(builder("http://app.example.com/reset#token={token}")?.build().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn insecure_link(mut self, allow: bool) -> Self {
+        self.insecure_link = allow;
         self
     }
 
@@ -256,7 +293,50 @@ impl PasswordResetBuilder {
     /// Whether the part of an address before the `@` may have letters beyond ASCII (RFC 6531). By default such an
     /// address is malformed, as it is to most mail servers.
     pub fn international_addresses(mut self, allow: bool) -> Self {
-        self.international_addresses = allow;
+        self.addresses.international = allow;
+        self
+    }
+
+    /// Sets whether three kinds of address are accepted that RFC 5321 or public DNS do not allow, but that people have:
+    ///
+    /// * stray dots in the local part (`taro..suzuki@example.ne.jp`, `taro.@docomo.example`, `.taro@docomo.example`),
+    ///   which Japanese carriers gave out;
+    /// * hosts of one label (`root@intranet`), which private networks use;
+    /// * underscores within a host label (`ops@mail_host.example`).
+    ///
+    /// The setting applies to addresses that are typed and to addresses on record, so [`PasswordReset::issue`] accepts
+    /// them too. It is off by default, because these addresses are more often a typing error than an address: a request for
+    /// `ann@example` is then answered 400 instead of being accepted without a mail. Some mail servers and mail
+    /// libraries refuse them; check yours before you switch it on.
+    ///
+    /// Quoted local parts, domain literals, controls, white space and the characters ``"<>(),:;\[]`` stay refused:
+    /// they have a meaning in a mail header. A local part with stray dots and a `/` stays refused too, because it could
+    /// spell the path `../`.
+    ///
+    /// ```
+    /// use poem_password_reset::store::MemoryUsers;
+    /// use poem_password_reset::{Client, PasswordReset, ResetError, SigningKey};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = || -> Result<_, Box<dyn std::error::Error>> {
+    ///     Ok(PasswordReset::builder(MemoryUsers::new([]), SigningKey::generate()?)
+    ///         .link("https://app.example.com/reset-password#token={token}")
+    ///         .on_reset_token_created(async |_| {})
+    /// #       .linked_handlers(false)
+    ///     )
+    /// };
+    /// let lenient = builder()?.lenient_addresses(true).build()?;
+    /// assert!(lenient.request("root@intranet", Client::none()).await.is_ok());
+    ///
+    /// let strict = builder()?.build()?;
+    /// let refused = strict.request("root@intranet", Client::none()).await;
+    /// assert!(matches!(refused, Err(ResetError::InvalidEmail)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lenient_addresses(mut self, allow: bool) -> Self {
+        self.addresses.lenient = allow;
         self
     }
 
@@ -321,7 +401,7 @@ impl PasswordResetBuilder {
     /// [`BuildError`] with every [`Problem`] at once, so that one start is enough to find them all.
     pub fn build(self) -> Result<PasswordReset, BuildError> {
         let mut problems = Vec::new();
-        let link = Link::parse(self.link).map_err(|problem| problems.push(problem)).ok();
+        let link = Link::parse(self.link, self.insecure_link).map_err(|problem| problems.push(problem)).ok();
         if !is_lifetime(self.lifetime) {
             problems.push(Problem::Lifetime { lifetime: self.lifetime });
         }
@@ -332,7 +412,7 @@ impl PasswordResetBuilder {
         ];
         problems.extend(zeros.iter().filter(|(_, value)| *value == 0).map(|(setting, _)| Problem::Zero { setting }));
         let trusted_proxies = read_networks(&self.trusted_proxies, &mut problems);
-        problems.extend(self.policy.problem());
+        problems.extend(self.policy.problems());
         problems.extend(hasher_problem(&*self.hasher));
         let handlers = self.handlers.build(&mut problems);
         let Some(link) = link.filter(|_| problems.is_empty()) else {
@@ -343,6 +423,9 @@ impl PasswordResetBuilder {
         let address_mac = self.keys.current().field_mac(Purpose::Throttle);
         let codec = TokenCodec::new(self.keys);
         counters::describe();
+        if link.is_insecure() {
+            tracing::warn!("the link in the mails is http: everybody on the network can read the token in it");
+        }
         tracing::info!(handlers = %handlers.names(), keys = ?codec, "password reset is ready");
         let inner = Inner {
             clock: self.clock,
@@ -363,7 +446,7 @@ impl PasswordResetBuilder {
             usable_hash: self.usable_hash,
             allow_first_password: self.allow_first_password,
             users_per_address: self.users_per_address,
-            international_addresses: self.international_addresses,
+            addresses: self.addresses,
             reveal_unknown_users: self.reveal_unknown_users,
             user_details_on_validation: self.user_details_on_validation,
         };

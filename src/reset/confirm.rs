@@ -110,7 +110,7 @@ impl Inner {
                 );
                 // Before the answer, so that a user who forgets the new password at once can ask again. Only the holder
                 // of a good token can notice the time it takes.
-                let key = || self.address_key(&email::fold(bound.user().email()));
+                let key = || self.address_key(&email::folded(bound.user().email()));
                 self.throttles.clear(Scope::Mail, key).await;
                 Ok(bound.into_user().with_password(hash))
             }
@@ -118,14 +118,12 @@ impl Inner {
         }
     }
 
+    /// Runs the built-in checks on a hashing thread, and the application's rules, which can block, off these threads.
     async fn check_policy(&self, bound: &BoundUser, password: &NewPassword, place: &Place) -> Result<(), ResetError> {
-        let (policy, password, user) = (self.policy.clone(), password.clone(), bound.user().clone());
-        let checked = place.run(move || policy.check(password.expose(), &user)).await;
-        match checked {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(reasons)) => Err(ResetError::PasswordRefused(reasons)),
-            Err(_) => Err(failed("a rule of the password policy panicked", [])),
-        }
+        let (policy, given, user) = (self.policy.clone(), password.clone(), bound.user().clone());
+        let checked = place.run(move || policy.check_built_in(given.expose(), &user)).await;
+        let checked = checked.map_err(|_| failed("a check of the password policy panicked", []))?;
+        self.policy.check_rules(checked.err().unwrap_or_default(), password, bound.user()).await
     }
 
     async fn ask_handlers(&self, bound: &BoundUser, client: &Client) -> Result<(), ResetError> {

@@ -1,5 +1,7 @@
 //! The link that is mailed.
 
+use std::net::IpAddr;
+
 use http::Uri;
 
 use crate::error::Problem;
@@ -7,34 +9,47 @@ use crate::secret::ResetToken;
 
 const PLACEHOLDER: &str = "{token}";
 
-/// An address with a place for the token in it.
+/// A URL with one or more placeholders for the token.
 pub(super) struct Link {
-    /// What stands before, between and after the places for the token.
+    /// The text before, between and after the placeholders.
     pieces: Vec<String>,
+    is_insecure: bool,
 }
 
 impl Link {
-    /// Reads a link. It must be `https`, unless its host is this machine: a token must not cross a network unencrypted.
-    pub(super) fn parse(template: Option<String>) -> Result<Self, Problem> {
+    /// Reads a link template. It must be `https`, unless its host is this machine: a token must not cross a network
+    /// unencrypted. `allow_insecure` also accepts `http` to a private host.
+    pub(super) fn parse(template: Option<String>, allow_insecure: bool) -> Result<Self, Problem> {
         let template = template.ok_or(Problem::NoLink)?;
-        if !template.contains(PLACEHOLDER) {
+        let Some((before_token, _)) = template.split_once(PLACEHOLDER) else {
             return Err(Problem::LinkWithoutToken { link: template });
-        }
-        // Braces and the fragment are not for `Uri`; what counts here stands before them.
+        };
+        // `Uri` refuses braces. Only scheme and host matter here.
         let uri = template.replace(PLACEHOLDER, "token").parse::<Uri>().ok();
         let Some((scheme, authority)) = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?))) else {
             return Err(Problem::LinkNotAbsolute { link: template });
         };
-        // What stands before an @ looks like a host to a reader and is none.
-        let is_host = !authority.host().is_empty() && !authority.as_str().contains('@');
-        let link = || Self { pieces: template.split(PLACEHOLDER).map(str::to_owned).collect() };
-        match scheme {
-            _ if !is_host => Err(Problem::LinkNotAbsolute { link: template }),
-            "https" => Ok(link()),
-            "http" if is_loopback(authority.host()) => Ok(link()),
-            "http" => Err(Problem::LinkNotHttps { link: template }),
-            _ => Err(Problem::LinkNotAbsolute { link: template }),
+        // Text before an @ looks like a host to a reader and is none. A token within the host would be sent to name servers.
+        let is_host = !authority.host().is_empty()
+            && !authority.as_str().contains('@')
+            && before_token.len() > scheme.len() + "://".len() + authority.as_str().len();
+        let is_insecure = match scheme {
+            "http" => !is_loopback(authority.host()),
+            "https" => false,
+            _ => return Err(Problem::LinkNotAbsolute { link: template }),
+        };
+        if !is_host {
+            return Err(Problem::LinkNotAbsolute { link: template });
         }
+        if is_insecure && !(allow_insecure && is_private(authority.host())) {
+            return Err(Problem::LinkNotHttps { link: template });
+        }
+        Ok(Self { pieces: template.split(PLACEHOLDER).map(str::to_owned).collect(), is_insecure })
+    }
+
+    /// Returns whether the link is `http` to another machine.
+    pub(super) fn is_insecure(&self) -> bool {
+        self.is_insecure
     }
 
     /// The link with this token. A token has no character that a URL would want escaped.
@@ -44,8 +59,32 @@ impl Link {
 }
 
 fn is_loopback(host: &str) -> bool {
+    host == "localhost" || ip_address(host).is_some_and(|address| address.is_loopback())
+}
+
+/// Returns whether a host is on a private network by its name or number: `*.local` (RFC 6762), `*.internal` (reserved by
+/// ICANN), a name of one label, or an address of RFC 1918 or RFC 4193.
+fn is_private(host: &str) -> bool {
+    match ip_address(host) {
+        Some(IpAddr::V4(address)) => return address.is_private(),
+        Some(IpAddr::V6(address)) => return address.is_unique_local(),
+        None => {}
+    }
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    host.split('.').all(is_label)
+        && match host.rsplit_once('.') {
+            Some((_, last)) => ["local", "internal"].iter().any(|private| last.eq_ignore_ascii_case(private)),
+            // Browsers read a number, such as `134744072` or `0x08080808`, as a public IPv4 address.
+            None => host.starts_with(|first: char| first.is_ascii_alphabetic()),
+        }
+}
+
+/// Reads an IP address, in brackets if it is of version 6. An IPv4-mapped address counts as IPv4.
+fn ip_address(host: &str) -> Option<IpAddr> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    bare.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -63,15 +102,15 @@ mod tests {
             "http://[::1]:3000/{token}",
             "https://app.example.com/{token}/?again={token}",
         ] {
-            let made = Link::parse(Some(link.to_owned())).ok().unwrap().with(&ResetToken::new("a.b.c"));
+            let made = Link::parse(Some(link.to_owned()), false).ok().unwrap().with(&ResetToken::new("a.b.c"));
             assert_eq!(made.expose(), link.replace("{token}", "a.b.c"));
         }
     }
 
     #[test]
     fn links_that_will_not() {
-        let problem = |link: &str| Link::parse(Some(link.to_owned())).err().unwrap();
-        assert_eq!(Link::parse(None).err().unwrap(), Problem::NoLink);
+        let problem = |link: &str| Link::parse(Some(link.to_owned()), false).err().unwrap();
+        assert_eq!(Link::parse(None, false).err().unwrap(), Problem::NoLink);
         for link in ["https://app.example.com/reset", "", "https://app.example.com/{ token }"] {
             assert!(matches!(problem(link), Problem::LinkWithoutToken { .. }), "{link}");
         }
@@ -82,6 +121,10 @@ mod tests {
             "{token}",
             "https:///{token}",
             "https://localhost@example.com/{token}",
+            "https://{token}",
+            "https://{token}.example.com/",
+            "https://app.example.com{token}",
+            "https://app.example.com:{token}/",
             "javascript:alert('{token}')",
         ] {
             assert!(matches!(problem(link), Problem::LinkNotAbsolute { .. }), "{link}");
@@ -90,6 +133,67 @@ mod tests {
             ["http://app.example.com/{token}", "http://localhost.example.com/{token}", "http://10.0.0.1/{token}"]
         {
             assert!(matches!(problem(link), Problem::LinkNotHttps { .. }), "{link}");
+        }
+    }
+
+    const PRIVATE: [&str; 14] = [
+        "192.168.1.5:3000",
+        "10.0.0.1",
+        "172.16.0.1",
+        "172.31.255.255:8080",
+        "[fd00::1]:3000",
+        "[::ffff:192.168.1.5]",
+        "printer.local",
+        "My-Laptop.LOCAL:3000",
+        "app.staging.internal",
+        "intranet",
+        "mail_host:8080",
+        "localhost:3000",
+        "127.0.0.1",
+        "[::1]",
+    ];
+
+    const PUBLIC: [&str; 20] = [
+        "app.example.com",
+        "8.8.8.8",
+        "172.32.0.1",
+        "192.169.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "[2001:db8::1]",
+        "[fe80::1]",
+        "[::ffff:8.8.8.8]",
+        "134744072",
+        "0x08080808",
+        "8.8.2056",
+        "0x8.8.8.8",
+        "local.example.com",
+        "printer.local.example.com",
+        "printer.notlocal",
+        "printer.local.",
+        ".local",
+        "printer..local",
+        "printer.internals",
+    ];
+
+    #[test]
+    fn insecure_links_lead_to_private_hosts_only() {
+        let parse = |link: String, allow| Link::parse(Some(link), allow);
+        for host in PRIVATE {
+            let link = parse(format!("http://{host}/reset#token={{token}}"), true);
+            let is_loopback = ["localhost:3000", "127.0.0.1", "[::1]"].contains(&host);
+            assert_eq!(link.ok().map(|link| link.is_insecure()), Some(!is_loopback), "{host}");
+            let by_default = parse(format!("http://{host}/{{token}}"), false).err();
+            assert_eq!(matches!(by_default, Some(Problem::LinkNotHttps { .. })), !is_loopback, "{host}");
+            let secure = parse(format!("https://{host}/{{token}}"), true);
+            assert_eq!(secure.ok().map(|link| link.is_insecure()), Some(false), "{host}");
+        }
+        for host in PUBLIC {
+            assert!(parse(format!("http://{host}/{{token}}"), true).is_err(), "{host}");
+        }
+        for link in ["http://{token}/", "http://{token}.local/", "http://printer.local@example.com/{token}"] {
+            let problem = parse(link.to_owned(), true).err();
+            assert!(matches!(problem, Some(Problem::LinkNotAbsolute { .. })), "{link}");
         }
     }
 }

@@ -149,21 +149,22 @@ fn outcome_of(announced: Announced) -> Outcome {
 }
 
 impl Inner {
-    /// The users with this address. A failed look-up is retried. The addresses that the store returns are compared once
-    /// more: mail goes to the address on record, and only if it is the one that was asked for.
+    /// Returns the users with this address, in each spelling of its domain. The addresses that the store returns are
+    /// compared once more: mail goes to the address on record, and only if it is the one that was asked for.
     pub(super) async fn find(&self, address: &EmailAddress) -> Result<Vec<StoredUser>, BoxError> {
-        let mut found = self.users.find_by_email(address.as_str()).await;
-        for pause in BACK_OFF {
-            let Err(error) = &found else { break };
-            let reason = reason(error, [address.as_str()]);
-            tracing::warn!(reason, "the user store failed to look up an address; trying again");
-            tokio::time::sleep(pause).await;
-            found = self.users.find_by_email(address.as_str()).await;
+        let mut users = self.look_up(address, address.as_str()).await?;
+        for spelling in address.other_spellings() {
+            match self.look_up(address, &spelling).await {
+                Ok(more) => {
+                    let is_new = |user: &StoredUser| users.iter().all(|known| known.id() != user.id());
+                    let more: Vec<_> = more.into_iter().filter(is_new).collect();
+                    users.extend(more);
+                }
+                // A database that cannot represent this spelling holds no user with it. The others still get their mail.
+                Err(_) if !users.is_empty() => {}
+                Err(error) => return Err(error),
+            }
         }
-        let mut users = found.inspect_err(|error| {
-            let reason = reason(error, [address.as_str()]);
-            tracing::error!(reason, "the user store failed to look up an address");
-        })?;
         if users.is_empty() {
             NoMail::Unknown.log(None);
         }
@@ -180,5 +181,21 @@ impl Inner {
             tracing::warn!(users = others, "the user store found users whose address is another; they get no mail");
         }
         Ok(users)
+    }
+
+    /// Asks the store for one spelling of `address`, with retries.
+    async fn look_up(&self, address: &EmailAddress, spelling: &str) -> Result<Vec<StoredUser>, BoxError> {
+        let mut found = self.users.find_by_email(spelling).await;
+        for pause in BACK_OFF {
+            let Err(error) = &found else { break };
+            let reason = reason(error, [address.as_str(), spelling]);
+            tracing::warn!(reason, "the user store failed to look up an address; trying again");
+            tokio::time::sleep(pause).await;
+            found = self.users.find_by_email(spelling).await;
+        }
+        found.inspect_err(|error| {
+            let reason = reason(error, [address.as_str(), spelling]);
+            tracing::error!(reason, "the user store failed to look up an address");
+        })
     }
 }

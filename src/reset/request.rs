@@ -29,7 +29,7 @@ impl PasswordReset {
     }
 
     async fn accept(&self, email: &str, client: Client) -> Result<(), ResetError> {
-        let address = EmailAddress::parse(email, self.inner.international_addresses).ok_or(ResetError::InvalidEmail)?;
+        let address = EmailAddress::parse(email, self.inner.addresses).ok_or(ResetError::InvalidEmail)?;
         let place = self.inner.place()?;
         self.inner.count_client(Scope::Request, &client).await?;
         if self.inner.reveal_unknown_users {

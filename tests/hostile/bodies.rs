@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::ADDRESS_MODES;
 use crate::generator::{BYTES, CANARY};
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
-use crate::http::{Ask, Encoding, JSON, Operation, Reply, World, defaults};
+use crate::http::{Ask, Encoding, JSON, Operation, Reply, World};
 use crate::random::Random;
 
 const CASES: usize = 12_000;
@@ -53,7 +54,12 @@ impl Judge {
 /// still a pair of an urlencoded form.
 #[tokio::test]
 async fn a_body_that_was_cut_off() {
-    let world = World::in_process(defaults);
+    for mode in ADDRESS_MODES {
+        cut_off_bodies_do_nothing(World::in_process(mode)).await;
+    }
+}
+
+async fn cut_off_bodies_do_nothing(world: World) {
     let ann = world.users.get("1").unwrap();
     for operation in Operation::ALL {
         for encoding in Encoding::ALL {
@@ -139,10 +145,11 @@ fn content_type(random: &mut Random, encoding: Encoding) -> String {
 #[tokio::test]
 async fn a_body_that_was_changed_at_random() {
     let mut random = Random::seeded();
-    let world = World::in_process(defaults);
-    let ann = world.users.get("1").unwrap();
+    let worlds = ADDRESS_MODES.map(World::in_process);
+    let ann = worlds[0].users.get("1").unwrap();
     let mut statuses = BTreeMap::<u16, usize>::new();
-    for _ in 0..CASES {
+    for case in 0..CASES {
+        let world = &worlds[case % 2];
         let operation = Operation::ALL[random.below(3)];
         let encoding = Encoding::ALL[random.below(3)];
         world.users.put(ann.clone());
@@ -151,14 +158,16 @@ async fn a_body_that_was_changed_at_random() {
             spoil(&mut random, &mut body);
         }
         let content_type = content_type(&mut random, encoding);
-        let judge = Judge::before(&world);
+        let judge = Judge::before(world);
         let shown = format!("{operation:?} {content_type}: {:?}", String::from_utf8_lossy(&body));
         let ask = Ask::post(operation).body(&content_type, body);
         let reply = world.ask(&if random.once_in(4) { ask.chunked() } else { ask }).await;
-        judge.judge(&world, &reply, &shown).await;
+        judge.judge(world, &reply, &shown).await;
         *statuses.entry(reply.status).or_default() += 1;
     }
-    world.every_mail_is_anns().await;
+    for world in &worlds {
+        world.every_mail_is_anns().await;
+    }
     for status in [200, 400, 404, 413, 415] {
         assert!(statuses.get(&status).is_some_and(|count| *count > 20), "{statuses:?}");
     }

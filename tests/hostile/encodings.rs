@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::ADDRESS_MODES;
 use crate::generator::{spoiled, text};
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
-use crate::http::{Ask, Encoding, Operation, World, defaults};
+use crate::http::{Ask, Encoding, Operation, World};
 use crate::random::Random;
 
 const CASES: usize = 1_500;
@@ -57,10 +58,11 @@ fn fields(random: &mut Random, operation: Operation, token: &str) -> Vec<(&'stat
 #[tokio::test]
 async fn what_is_sent_means_the_same_in_every_encoding() {
     let mut random = Random::seeded();
-    let world = World::in_process(defaults);
-    let ann = world.users.get("1").unwrap();
+    let worlds = ADDRESS_MODES.map(World::in_process);
+    let ann = worlds[0].users.get("1").unwrap();
     let mut statuses = BTreeMap::<(String, u16), usize>::new();
-    for _ in 0..CASES {
+    for case in 0..CASES {
+        let world = &worlds[case % 2];
         world.users.put(ann.clone());
         let operation = Operation::ALL[random.below(3)];
         let fields = fields(&mut random, operation, &world.token("1"));

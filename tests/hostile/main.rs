@@ -21,3 +21,9 @@ mod folding;
 mod generator;
 mod malformed;
 mod values;
+
+use poem_password_reset::PasswordResetBuilder;
+
+/// The two address rules, each with every setting that does not widen it: the default, and lenient addresses.
+const ADDRESS_MODES: [fn(PasswordResetBuilder) -> PasswordResetBuilder; 2] =
+    [http::defaults, |builder| http::defaults(builder).lenient_addresses(true)];

@@ -1,8 +1,9 @@
 //! Every way in which a body can be malformed, by name: the same answer in process and over a socket, and nothing looked
 //! up.
 
+use crate::ADDRESS_MODES;
 use crate::http::Operation::Request;
-use crate::http::{Ask, JSON, Reply, defaults, on_both_wires};
+use crate::http::{Ask, JSON, Reply, on_both_wires};
 
 const URLENCODED: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data; boundary=b";
@@ -28,17 +29,19 @@ impl Answer {
 use Answer::{FaultyEmail, NotAnObject, ParseError};
 
 async fn check(content_type: &str, answer: Answer, bodies: &[&[u8]]) {
-    on_both_wires(defaults, async |world| {
-        for body in bodies {
-            for chunked in [false, true] {
-                let ask = Ask::post(Request).body(content_type, *body);
-                let reply = world.ask(&if chunked { ask.chunked() } else { ask }).await;
-                answer.check(&reply);
+    for mode in ADDRESS_MODES {
+        on_both_wires(mode, async |world| {
+            for body in bodies {
+                for chunked in [false, true] {
+                    let ask = Ask::post(Request).body(content_type, *body);
+                    let reply = world.ask(&if chunked { ask.chunked() } else { ask }).await;
+                    answer.check(&reply);
+                }
             }
-        }
-        assert_eq!((world.calls.all(), world.reset.ledger().accepted), (0, 0));
-    })
-    .await;
+            assert_eq!((world.calls.all(), world.reset.ledger().accepted), (0, 0));
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

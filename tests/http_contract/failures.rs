@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use poem_password_reset::{
-    Client, PasswordPolicy, PasswordResetBuilder, PostPasswordReset, PrePasswordReset, ResetError, ResetTokenCreated,
-    Unavailable, Veto,
+    BoxError, Client, NewPassword, PasswordPolicy, PasswordResetBuilder, PostPasswordReset, PrePasswordReset,
+    ResetError, ResetTokenCreated, Unavailable, Veto,
 };
 use tokio::task::JoinSet;
 
@@ -172,7 +172,15 @@ async fn the_application_fails() {
             true => panic!("as planned"),
             false => Ok(()),
         };
-        builder.policy(PasswordPolicy::default().rule(rule)).hasher(|password: &str| match password {
+        let look_up = |password: NewPassword, _| async move {
+            match password.expose() {
+                text if text.contains("tractor is looked up in vain") => Err("no answer".into()),
+                text if text.contains("tractor is listed") => Err(Veto::new("Listed.").into()),
+                _ => Ok::<(), BoxError>(()),
+            }
+        };
+        builder.policy(PasswordPolicy::default().rule(rule).async_rule(look_up)).hasher(|password: &str| match password
+        {
             _ if password.contains("not hashable") => Err("no randomness".to_owned()),
             _ if password.contains("panics the hasher") => panic!("as planned"),
             _ if password.contains("without salt") => Ok("always the same".to_owned()),
@@ -181,9 +189,16 @@ async fn the_application_fails() {
     };
     on_both_wires(settings, async |world| {
         let token = world.token("1");
-        for password in ["purple tractor panics", "purple tractor panics the hasher", "purple but not hashable"] {
+        for password in [
+            "purple tractor panics",
+            "purple tractor is looked up in vain",
+            "purple tractor panics the hasher",
+            "purple but not hashable",
+        ] {
             world.post(Confirm, &[("token", &token), ("password", password)]).await.is(500, FAILED);
         }
+        let reply = world.post(Confirm, &[("token", &token), ("password", "purple tractor is listed")]).await;
+        reply.is(400, r#"{"password":["Listed."]}"#);
         world.post(Validate, &[("token", &token)]).await.is_ok();
         assert!(world.has_password("1", "ann's old password"));
 

@@ -88,7 +88,7 @@ async fn what_is_no_address() {
             "\"ann\"@example.com",
             "ann@[127.0.0.1]",
             "änn@example.com",
-            "\u{a0}ann@example.com",
+            "\u{ad}ann@example.com",
             too_long.as_str(),
         ] {
             world.post(Request, &[("email", email)]).await.is_faulty(&["email"]);
@@ -252,19 +252,38 @@ async fn of_two_equal_fields_the_last_counts() {
 #[tokio::test]
 async fn white_space_around_address_and_token_is_dropped() {
     on_both_wires(defaults, async |world| {
-        for (before, after) in [(" ", ""), ("", "\n"), ("\t \r\n", " \x0c\t")] {
+        for (before, after) in [
+            (" ", ""),
+            ("", "\n"),
+            ("\t \r\n", " \x0c\t"),
+            ("\u{a0}", "\u{200b}"),
+            ("\u{2003}\u{feff}", "\u{200c}\u{200d}\u{2060} \u{3000}"),
+        ] {
             let around = |text: &str| format!("{before}{text}{after}");
             world.post(Request, &[("email", &around("ann@example.com"))]).await.is_ok();
             world.post(Validate, &[("token", &around(&world.token("1")))]).await.is_ok();
             world.ask(&confirm(&around(&world.token("1")), GOOD_PASSWORD)).await.is_ok();
         }
-        // Other white space is no part of an address or a token, and nothing is dropped from within.
+        // Other invisible characters stay, and nothing is dropped from within.
         let token = world.token("1");
         let (head, tail) = token.split_at(20);
-        for spaced in [format!("{token}\u{a0}"), format!("\u{2003}{token}"), format!("{head} {tail}")] {
+        for spaced in [
+            format!("{token}\u{ad}"),
+            format!("\u{202e}{token}"),
+            format!("{head} {tail}"),
+            format!("{head}\u{200b}{tail}"),
+        ] {
             world.post(Validate, &[("token", &spaced)]).await.is_bad_token();
         }
-        world.post(Request, &[("email", "ann @example.com")]).await.is_faulty(&["email"]);
+        for inside in ["ann @example.com", "ann\u{200b}@example.com", "ann@\u{a0}example.com", "\u{ad}ann@example.com"]
+        {
+            world.post(Request, &[("email", inside)]).await.is_faulty(&["email"]);
+        }
+        for blank in ["\u{200b}", " \u{feff}\u{a0}\n"] {
+            world.post(Request, &[("email", blank)]).await.is_faulty(&["email"]);
+            world.post(Validate, &[("token", blank)]).await.is_faulty(&["token"]);
+            world.ask(&confirm(blank, GOOD_PASSWORD)).await.is_faulty(&["token"]);
+        }
     })
     .await;
 }

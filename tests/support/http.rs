@@ -83,6 +83,17 @@ pub async fn on_both_wires(
     assert_eq!(journals[0], journals[1], "in process, and over a socket");
 }
 
+/// The text without what is dropped around addresses and tokens: White_Space of Unicode, and zero-width characters.
+pub fn trimmed(text: &str) -> &str {
+    text.trim_matches(|letter| {
+        matches!(letter, '\t'..='\r' | ' ' | '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200d}')
+            || matches!(
+                letter,
+                '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{2060}' | '\u{3000}' | '\u{feff}'
+            )
+    })
+}
+
 /// Settings that leave everything as it is by default.
 pub fn defaults(builder: PasswordResetBuilder) -> PasswordResetBuilder {
     builder

@@ -69,7 +69,8 @@ function mark(input, texts) {
   document.getElementById(`${input.id}-errors`).replaceChildren(...items);
 }
 
-function clear(form) {
+/** Removes what was shown. */
+export function clear(form) {
   message.className = "message";
   message.replaceChildren();
   for (const input of form.querySelectorAll("input[name]")) {
@@ -80,7 +81,7 @@ function clear(form) {
 
 /**
  * Lets the script send the form. `extra` gives what belongs to the body and has no field, `done` is called on success,
- * and `refused` on anything else.
+ * and `refused` on anything else; the status is 0 if no answer came.
  */
 export function handle(form, { extra = () => ({}), done, refused = refuse }) {
   let busy = false;
@@ -100,7 +101,7 @@ export function handle(form, { extra = () => ({}), done, refused = refuse }) {
       done();
       message.focus();
     } else {
-      refused(form, answer);
+      refused(form, answer, status);
     }
   });
 }

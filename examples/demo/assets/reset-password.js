@@ -1,40 +1,70 @@
-import { handle, post, refuse, say } from "./form.js";
+import { clear, handle, post, refuse, say } from "./form.js";
 
 const form = document.getElementById("form");
+const paste = document.getElementById("paste");
 const password = document.getElementById("password");
 const show = document.getElementById("show");
 const shown = document.getElementById("shown");
 const template = (id) => document.getElementById(id);
 
 let token = "";
+// Whether a confirmation was sent whose outcome is not known: the password may have been changed already.
+let unknown = false;
 
-/** Takes the token out of the address bar: it should not stay in the history, nor be seen over a shoulder. */
-function take() {
-  const found = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (location.hash !== "") {
-    history.replaceState(null, "", location.pathname);
-  }
-  return found ?? "";
+// The token is kept in the state of this tab's history entry. It survives a reload and "back" there. The address bar,
+// cookies, storage shared with other tabs and the URLs of requests do not contain it. A typed password is stored nowhere:
+// a reload empties its field, and an error answer does not.
+
+/** Stores the token in the current history entry, or removes it, and removes the fragment from the address bar. */
+function keep(kept, isUnknown = false) {
+  token = kept;
+  unknown = isUnknown;
+  history.replaceState(kept === "" ? null : { token, unknown }, "", location.pathname);
 }
 
-/** Begins with the token in the address, if there is one. A look at whether it is good does not use it up. */
-async function begin() {
-  token = take();
+/** Moves the token from the fragment into the history entry. Without one there, takes the token that is stored. */
+function take() {
+  const linked = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (linked !== null) {
+    keep(linked, unknown && linked === token);
+  } else if (location.hash !== "") {
+    // Another fragment, such as that of "Skip to the content", adds a history entry. The token must be in that one too.
+    keep(token || stored().token, unknown);
+  } else {
+    ({ token, unknown } = stored());
+  }
+}
+
+function stored() {
+  return { token: "", unknown: false, ...history.state };
+}
+
+/**
+ * Finds the token in pasted text: a whole link, with the token in its fragment, query or path, or the token alone. Mail
+ * programs break long lines, so white space is ignored. The length of an HMAC-SHA256 signature shows where a token ends.
+ */
+function find(text) {
+  return text.replace(/\s/g, "").match(/eyJ[\w-]*\.[\w-]+\.[\w-]{43}/)?.[0] ?? "";
+}
+
+/** Shows the form if there is a token that may be valid. Validation does not use the token up. */
+async function check() {
   form.hidden = true;
+  paste.hidden = token !== "";
   if (token === "") {
     say("", template("no-token"));
     return;
   }
-  say("", "One moment: the link is being checked.");
+  say("", "Checking the link. One moment, please.");
   const asked = token;
   const { status, answer } = await post(form.dataset.validate, { token });
   if (asked !== token) {
-    return; // another link was opened meanwhile
+    return; // Another link was opened meanwhile.
   }
   if (isDead(answer)) {
     end(answer);
   } else {
-    // Whatever else is wrong may be over by the time the form is sent.
+    // Any other error may be gone when the form is sent.
     say("");
     form.hidden = false;
     if (status !== 200) {
@@ -44,15 +74,18 @@ async function begin() {
   }
 }
 
-/** Whether the server says that nothing can be done with this token any more. */
+/** Whether the server rejects this token for good. */
 function isDead(answer) {
   return answer.code === "invalid_token" || answer.token !== undefined;
 }
 
 function end(answer) {
-  token = "";
+  const text = [answer.detail, answer.token].flat().filter(Boolean).join(" ");
+  // The server says the same of a token that the user's own lost confirmation has used up.
+  const cure = template(unknown ? "maybe-changed" : "again");
+  keep("");
   form.hidden = true;
-  say("bad", [answer.detail, answer.token].flat().filter(Boolean).join(" "), template("again"));
+  say("bad", text, cure);
   document.getElementById("message").focus();
 }
 
@@ -70,13 +103,57 @@ form.addEventListener("submit", () => reveal(false), { capture: true });
 handle(form, {
   extra: () => ({ token }),
   done: () => {
-    token = "";
+    keep("");
     form.reset();
     form.hidden = true;
     say("good", template("done"));
   },
-  refused: (form, answer) => (isDead(answer) ? end(answer) : refuse(form, answer)),
+  // A password that was typed stays in its field: only a success clears it.
+  refused: (form, answer, status) => {
+    if (isDead(answer)) {
+      end(answer);
+      return;
+    }
+    if (status === 0 || status >= 500) {
+      keep(token, true);
+    }
+    refuse(form, answer);
+    if (status === 0) {
+      say("bad", template("lost"));
+    }
+  },
 });
 
-addEventListener("hashchange", begin);
+paste.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const found = find(paste.elements.link.value);
+  if (found === "") {
+    clear(paste);
+    refuse(paste, { link: ["This is not the link from the email. Copy the whole link and paste it here."] });
+    return;
+  }
+  paste.reset();
+  keep(found);
+  check();
+});
+
+/** Another history entry is shown, or the fragment changed: checks the token there, unless it is the same. */
+function look() {
+  const before = token;
+  take();
+  if (token !== before) {
+    check();
+  }
+}
+
+addEventListener("hashchange", look);
+addEventListener("popstate", look);
+// The back/forward cache restores the variables of the page, but the token may have been used in the meantime.
+addEventListener("pageshow", (event) => event.persisted && begin());
+
+function begin() {
+  take();
+  check();
+}
+
 begin();

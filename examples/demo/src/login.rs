@@ -18,6 +18,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::attempts::Attempts;
+
 /// How large a body may be.
 const MAX_BODY: usize = 16 * 1024;
 /// How long a client may take to send it.
@@ -43,6 +45,8 @@ pub(crate) struct Login {
     reset: PasswordReset,
     quota: Option<Quota>,
     throttle: MemoryThrottle,
+    /// Failures for each address, from all clients together.
+    attempts: Arc<Attempts>,
 }
 
 impl Login {
@@ -51,6 +55,7 @@ impl Login {
         argon2id: Argon2id,
         reset: PasswordReset,
         quota: Option<Quota>,
+        attempts: Arc<Attempts>,
     ) -> Result<Self, BoxError> {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(Self {
@@ -62,6 +67,7 @@ impl Login {
             reset,
             quota,
             throttle: MemoryThrottle::new(),
+            attempts,
         })
     }
 
@@ -90,12 +96,17 @@ impl Login {
         })?;
         // Addresses that differ in nothing but case may belong to two people: the one as typed comes first.
         let user = users.iter().find(|user| user.email() == email).or_else(|| users.first());
+        self.attempts.count(&email, user.map(StoredUser::id)).map_err(|retry_after| {
+            tracing::info!(user = user.map(StoredUser::id), "too many failed sign-ins for one address");
+            Refused::Throttled(retry_after)
+        })?;
         // One answer, after one check of a password, whatever is wrong. Who gets another, or gets it sooner, has
         // learned who has an account here.
         let hash = user.filter(|user| user.is_active()).and_then(StoredUser::password_hash);
         let matches = self.check(password, hash, place).await;
         match user.filter(|_| matches && hash.is_some()) {
             Some(user) => {
+                self.attempts.clear(user.id());
                 tracing::info!(user = user.id(), "signed in");
                 Ok(())
             }
@@ -214,7 +225,7 @@ impl fmt::Display for Refused {
             Self::NotJson => "The body is not a JSON object.",
             Self::Fields(_) => "Some fields are missing.",
             Self::Credentials => "The e-mail address or the password is wrong, or the account cannot sign in.",
-            Self::Throttled(_) => "Too many tries. Try again later.",
+            Self::Throttled(_) => "Too many attempts. Try again later, or reset your password.",
             Self::Busy => "Too much is going on here. Try again in a moment.",
         })
     }
@@ -232,7 +243,8 @@ impl IntoResponse for Refused {
             Self::Fields(errors) => answer(StatusCode::BAD_REQUEST, &Value::Object(errors)),
             Self::Credentials => answer(StatusCode::UNAUTHORIZED, &detail),
             Self::Throttled(after) => {
-                let seconds = after.as_secs() + 1;
+                // Rounded up, but never to more than the window.
+                let seconds = after.as_millis().div_ceil(1000).max(1) as u64;
                 answer(StatusCode::TOO_MANY_REQUESTS, &detail).with_header(RETRY_AFTER, seconds).into_response()
             }
             Self::Busy => {
@@ -262,13 +274,21 @@ mod tests {
             .linked_handlers(false)
             .on_reset_token_created(async |_| {})
             .build();
-        Login::new(users, Argon2id::default(), reset.unwrap(), Some(QUOTA)).unwrap()
+        Login::new(users, Argon2id::default(), reset.unwrap(), Some(QUOTA), Arc::new(Attempts::new(true))).unwrap()
     }
 
-    async fn status(login: &Login) -> u16 {
-        let body = json!({ "email": "ann@example.com", "password": "wrong" }).to_string();
+    async fn status(login: &Login, email: &str) -> u16 {
+        let body = json!({ "email": email, "password": "wrong" }).to_string();
         let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").body(body);
         login.call(request).await.unwrap().status().as_u16()
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_and_not_longer_than_the_window() {
+        for (milliseconds, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (59_001, "60"), (60_000, "60")] {
+            let response = Refused::Throttled(Duration::from_millis(milliseconds)).into_response();
+            assert_eq!(response.header("Retry-After"), Some(seconds), "{milliseconds} ms");
+        }
     }
 
     #[tokio::test]
@@ -276,13 +296,13 @@ mod tests {
         let login = login().await;
         let others = login.waiting.clone().acquire_many_owned(MAX_WAITING as u32).await.unwrap();
         for _ in 0..20 {
-            assert_eq!(status(&login).await, 503);
+            assert_eq!(status(&login, "ann@example.com").await, 503);
         }
         drop(others);
-        for _ in 0..10 {
-            assert_eq!(status(&login).await, 401);
+        for count in 0..10 {
+            assert_eq!(status(&login, &format!("{count}@example.com")).await, 401);
         }
-        assert_eq!(status(&login).await, 429);
+        assert_eq!(status(&login, "10@example.com").await, 429);
         assert_eq!(login.waiting.available_permits(), MAX_WAITING, "every place is given back");
     }
 }

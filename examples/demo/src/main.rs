@@ -7,6 +7,7 @@
 
 mod app;
 mod asset;
+mod attempts;
 mod database;
 mod docs;
 mod login;
@@ -16,10 +17,11 @@ mod outbox;
 mod pages;
 mod server;
 mod signals;
+mod site;
 mod smtp;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,12 +38,14 @@ use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use self::attempts::Attempts;
 use self::database::DatabaseError;
 use self::login::Login;
 use self::mail::Mailer;
 use self::options::Options;
 use self::outbox::Outbox;
 use self::server::Deadlines;
+use self::site::SiteError;
 use self::smtp::{ServerError, Smtp};
 
 /// How long mails and confirms may take to be finished when the demo stops.
@@ -72,6 +76,8 @@ enum StartError {
     Outbox { path: PathBuf, error: io::Error },
     #[error("--smtp: {0}")]
     Smtp(#[from] ServerError),
+    #[error("--public-url: {0}")]
+    PublicUrl(#[from] SiteError),
     #[error("--listen {address}: {error}")]
     Listen { address: SocketAddr, error: io::Error },
     #[error("signals cannot be received: {0}")]
@@ -83,6 +89,7 @@ enum StartError {
 /// Starts everything, serves until told to stop, and finishes what was begun.
 async fn run(options: Options) -> Result<(), StartError> {
     let key = options.signing_key()?;
+    let public_url = options.public_url()?;
     // One for all: clones share the memory that hashing takes.
     let argon2id = Argon2id::default();
     let pool = database::open(&options.database, &argon2id).await?;
@@ -90,21 +97,24 @@ async fn run(options: Options) -> Result<(), StartError> {
     let cannot_listen = |error| StartError::Listen { address: options.listen, error };
     let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
     // Not before it listens: port 0 takes a free one, and the links in mails need to know which.
-    let site = site(listener.local_addr().map_err(cannot_listen)?);
+    let local = site::local(listener.local_addr().map_err(cannot_listen)?);
+    let site = public_url.as_ref().unwrap_or(&local);
 
     let users = SqliteUsers::new(pool.clone());
+    let attempts = Arc::new(Attempts::new(!options.no_throttle));
     let mailer =
         Mailer { site: site.clone(), outbox: outbox.clone(), delay: options.mail_delay(), fail: options.mail_fail };
     let reset = PasswordReset::builder(users.clone(), key)
         // Behind the `#` the token stays in the browser: it is in no request, and in no log of one.
         .link(format!("{site}/reset-password#token={{token}}"))
         .data(mailer)
+        .data(attempts.clone())
         .hasher(argon2id.clone())
         .trusted_proxies(options.trusted_proxies.iter().cloned())
         .quotas(if options.no_throttle { Quotas::off() } else { Quotas::default() })
         .build()?;
     let quota = if options.no_throttle { None } else { Some(login::QUOTA) };
-    let login = Login::new(users, argon2id, reset.clone(), quota).map_err(DatabaseError::Hash)?;
+    let login = Login::new(users, argon2id, reset.clone(), quota, attempts).map_err(DatabaseError::Hash)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");
     let swagger_ui = docs::swagger_ui(&api);
     let routes = pages::routes(outbox.clone())
@@ -115,7 +125,7 @@ async fn run(options: Options) -> Result<(), StartError> {
         .at("/api/login", login);
 
     let stop = signals::stop().map_err(StartError::Signals)?;
-    announce(&options, &outbox, &site);
+    announce(&options, &outbox, &local, public_url.as_deref());
     server::serve(listener, app::whole(routes), Deadlines::default(), stop).await;
     reset.shutdown(SHUTDOWN_DEADLINE).await;
     pool.close().await;
@@ -132,16 +142,6 @@ async fn outbox(options: &Options) -> Result<Outbox, StartError> {
     })
 }
 
-/// Where browsers find what listens at `address`. Everywhere is here, too.
-fn site(address: SocketAddr) -> String {
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    format!("http://{}", SocketAddr::new(host, address.port()))
-}
-
 /// For programs as JSON, for people as text; as much as `RUST_LOG` says.
 fn start_log() {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
@@ -150,7 +150,7 @@ fn start_log() {
 }
 
 /// Says on standard output what there is and where.
-fn announce(options: &Options, outbox: &Outbox, site: &str) {
+fn announce(options: &Options, outbox: &Outbox, site: &str, public_url: Option<&str>) {
     let key = match options.key_was_given() {
         true => "as given",
         false => "generated at this start, so links from before are dead; --key BASE64 keeps them",
@@ -174,32 +174,17 @@ fn announce(options: &Options, outbox: &Outbox, site: &str) {
          mails            {mails}\n\
          sign in          {site}/login\n\
          Swagger UI       {site}/docs\n\
+         links in mails   {links}\n\
          \n\
          users            {users}\n\
          password         {password}\n\
          signing key      {key}\n\
          database         {database}\n",
+        links = public_url.unwrap_or(site),
         users = users.join(", "),
         password = database::PASSWORD,
         database = options.database,
     );
     // Nobody has to read it: a closed pipe is no reason to stop.
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_lead_to_this_machine() {
-        for (address, expected) in [
-            ("127.0.0.1:3000", "http://127.0.0.1:3000"),
-            ("0.0.0.0:80", "http://127.0.0.1:80"),
-            ("[::]:3000", "http://[::1]:3000"),
-            ("[::1]:3000", "http://[::1]:3000"),
-        ] {
-            assert_eq!(site(address.parse().unwrap()), expected);
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use poem_password_reset::{KeyError, SigningKey};
 
+use crate::site::{self, SiteError};
 use crate::smtp::{Server, ServerError};
 
 /// A password reset with poem, whole: a database, mails and pages.
@@ -21,6 +22,11 @@ pub(crate) struct Options {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = listen_address)]
     pub(crate) listen: SocketAddr,
+
+    // Text, for the reason below: a wrong paste may have a password in it.
+    /// The address at which browsers reach the demo, for the links in mails: https://HOST[:PORT]
+    #[arg(long, value_name = "URL", allow_hyphen_values = true)]
+    public_url: Option<String>,
 
     /// Where the users are: sqlite::memory: or sqlite://FILE?mode=rwc
     #[arg(long, value_name = "URL", default_value = "sqlite::memory:")]
@@ -67,6 +73,11 @@ impl Options {
         self.key.is_some()
     }
 
+    /// The public address that was given, without a slash at its end.
+    pub(crate) fn public_url(&self) -> Result<Option<String>, SiteError> {
+        self.public_url.as_deref().map(site::public).transpose()
+    }
+
     /// The mail server that was given.
     pub(crate) fn smtp(&self) -> Result<Option<Server>, ServerError> {
         self.smtp.as_deref().map(Server::parse).transpose()
@@ -103,6 +114,7 @@ mod tests {
         assert_eq!(options.listen.to_string(), "127.0.0.1:3000");
         assert_eq!(options.database, "sqlite::memory:");
         assert!(options.outbox.is_none() && options.smtp().unwrap().is_none());
+        assert_eq!(options.public_url(), Ok(None));
         assert!(!options.key_was_given() && options.trusted_proxies.is_empty());
         assert!(!options.no_throttle && !options.mail_fail && options.mail_delay().is_zero());
         assert_ne!(options.signing_key().unwrap().id(), options.signing_key().unwrap().id());

@@ -7,7 +7,7 @@ use askama::Template;
 use poem::error::NotFoundError;
 use poem::http::StatusCode;
 use poem::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use poem::web::{Data, Html, Json};
+use poem::web::{Data, Html, Json, Redirect};
 use poem::{EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 use serde_json::{Value, json};
 
@@ -36,6 +36,7 @@ pub(crate) fn routes(outbox: Arc<Outbox>) -> Route {
         .at("/forgot-password", get(forgot_password))
         .at("/reset-password", get(reset_password))
         .at("/login", get(login))
+        .at("/.well-known/change-password", get(change_password))
         .at("/outbox", get(show_outbox.data(outbox.clone())))
         .at("/outbox/newest", get(newest.data(outbox.clone())))
         .at("/outbox/:number", get(show_html.data(outbox)))
@@ -85,6 +86,13 @@ struct Login;
 #[handler]
 fn login() -> Response {
     page(&Login)
+}
+
+/// The address where password managers look for the page that changes a password
+/// (<https://www.w3.org/TR/change-password-url/>).
+#[handler]
+fn change_password() -> Redirect {
+    Redirect::temporary("/forgot-password")
 }
 
 #[derive(Template)]

@@ -304,7 +304,194 @@ fn a_link_that_dies_while_its_page_is_open() {
 
         browser.open(&format!("{}/login", demo.site)).await;
         browser.open(&format!("{}/reset-password", demo.site)).await;
-        browser.wait_for_text("#message", "opens from the link in a mail").await;
+        browser.wait_for_text("#message", "needs the link from your email").await;
+    });
+}
+
+/// The token in a mail in the outbox.
+fn mailed_token(demo: &Demo, number: u32) -> String {
+    let path = format!("/outbox/{number}");
+    let mail = process::wait_for("the mail", || Some(demo.get(&path)).filter(|answer| answer.status == 200));
+    let (_, link) = mail.body.split_once("#token=").unwrap();
+    link.split('"').next().unwrap().to_owned()
+}
+
+/// Fails if the token is anywhere but in the history entry of the page.
+async fn assert_hidden(browser: &Browser, demo: &Demo) {
+    let exposed =
+        "return [location.href, document.referrer, document.cookie, localStorage.length, sessionStorage.length,
+        [...document.links].some((link) => link.href.includes('eyJ'))]";
+    let expected = json!([format!("{}/reset-password", demo.site), "", "", 0, 0, false]);
+    assert_eq!(browser.run(exposed).await, expected);
+}
+
+#[test]
+fn reset_page_keeps_its_token_over_reload_and_history() {
+    in_browser(|browser, demo| async move {
+        demo.request("ann@example.com");
+        let token = mailed_token(&demo, 1);
+        browser.open(&format!("{}/login", demo.site)).await;
+        browser.open(&format!("{}/reset-password#token={token}", demo.site)).await;
+        browser.find("#form:not([hidden])").await;
+        assert_hidden(&browser, &demo).await;
+
+        browser.client.refresh().await.unwrap();
+        browser.find("#form:not([hidden])").await;
+        assert_hidden(&browser, &demo).await;
+
+        // Another tab does not have it.
+        let tab = browser.client.window().await.unwrap();
+        let other = browser.client.new_window(true).await.unwrap().handle;
+        browser.client.switch_to_window(other).await.unwrap();
+        browser.open(&format!("{}/reset-password", demo.site)).await;
+        browser.wait_for_text("#message", "needs the link from your email").await;
+        browser.client.close_window().await.unwrap();
+        browser.client.switch_to_window(tab).await.unwrap();
+
+        // Away with a link, back with the button of the browser.
+        browser.click("nav a[href='/forgot-password']").await;
+        browser.find("#email").await;
+        assert_eq!(browser.run("return document.referrer").await, "", "the next page learns nothing");
+        browser.client.back().await.unwrap();
+        browser.find("#form:not([hidden])").await;
+        assert_hidden(&browser, &demo).await;
+
+        // Further back, and forward again.
+        browser.client.back().await.unwrap();
+        browser.find("form[action='/api/login']").await;
+        browser.client.forward().await.unwrap();
+        browser.find("#form:not([hidden])").await;
+        assert_hidden(&browser, &demo).await;
+
+        // A fragment without a token adds a history entry, which has the token as well.
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.run("document.querySelector('.skip').click()").await;
+        browser.wait_for("a clean address", "return location.hash === ''").await;
+        assert_eq!(browser.run("return [form.hidden, password.value]").await, json!([false, NEW_PASSWORD]));
+        browser.client.refresh().await.unwrap();
+        browser.find("#form:not([hidden])").await;
+        assert_hidden(&browser, &demo).await;
+
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("#form button[type=submit]").await;
+        browser.wait_for_text("#message.good", "Your password was changed").await;
+        assert_eq!(browser.run("return history.state").await, Value::Null, "a used token is removed");
+        browser.client.refresh().await.unwrap();
+        browser.wait_for_text("#message", "needs the link from your email").await;
+    });
+}
+
+#[test]
+fn reset_page_follows_the_link_of_each_history_entry() {
+    in_browser(|browser, demo| async move {
+        demo.request("ann@example.com");
+        let ann = mailed_token(&demo, 1);
+        demo.request("bob@example.com");
+        let bob = mailed_token(&demo, 2);
+        let state = "return form.hidden ? null : history.state?.token";
+        for token in [&ann, &bob] {
+            browser.open(&format!("{}/reset-password#token={token}", demo.site)).await;
+            assert_eq!(browser.wait_for("the form", state).await, json!(token));
+        }
+        browser.client.back().await.unwrap();
+        browser.wait_for("the first token", &format!("return !form.hidden && history.state.token === {ann:?}")).await;
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("#form button[type=submit]").await;
+        browser.wait_for_text("#message.good", "Your password was changed").await;
+        assert_eq!(demo.login("ann@example.com", NEW_PASSWORD), 200);
+        assert_eq!(demo.login("bob@example.com", PASSWORD), 200, "the token of the other entry was not used");
+    });
+}
+
+#[test]
+fn reset_page_without_token_takes_a_pasted_link() {
+    in_browser(|browser, demo| async move {
+        demo.request("ann@example.com");
+        let token = mailed_token(&demo, 1);
+        let open = async || {
+            browser.open(&format!("{}/login", demo.site)).await;
+            browser.open(&format!("{}/reset-password", demo.site)).await;
+            browser.wait_for_text("#message", "or paste it here:").await;
+            browser.find("#paste:not([hidden])").await;
+        };
+        open().await;
+        for text in ["", "https://www.example.com/", "a.b.c", &format!("{}/reset-password", demo.site), &token[..60]] {
+            browser.fill("#link", text).await;
+            browser.click("#paste button[type=submit]").await;
+            browser.wait_for_text("#link-errors", "not the link from the email").await;
+        }
+        let (head, tail) = token.split_at(70);
+        for text in [
+            format!("{}/reset-password#token={token}", demo.site),
+            format!("https://app.example.com/reset/{token}/"),
+            format!("https://app.example.com/reset?token={token}&lang=en#top"),
+            format!("https://links.example.net/click?to=https%3A%2F%2Fapp.example.com%2F%23token%3D{token}"),
+            format!(" <https://www.example.com/reset-password#token={token}>. "),
+            format!("{head} {tail} The link works once"),
+            token.clone(),
+        ] {
+            open().await;
+            browser.fill("#link", &text).await;
+            browser.click("#paste button[type=submit]").await;
+            browser.find("#form:not([hidden])").await;
+            assert_hidden(&browser, &demo).await;
+            let found = browser.run("return [history.state.token, paste.hidden, link.value]").await;
+            assert_eq!(found, json!([token, true, ""]), "{text}");
+        }
+        browser.client.refresh().await.unwrap();
+        browser.find("#form:not([hidden])").await;
+
+        // A refused password stays in its field.
+        browser.fill("#password", "12345678").await;
+        browser.click("#form button[type=submit]").await;
+        browser.wait_for_text("#password-errors", "digit").await;
+        assert_eq!(browser.run("return password.value").await, "12345678");
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("#form button[type=submit]").await;
+        browser.wait_for_text("#message.good", "Your password was changed").await;
+
+        // A link that was used is told apart from text that is no link.
+        open().await;
+        browser.fill("#link", &token).await;
+        browser.click("#paste button[type=submit]").await;
+        browser.wait_for_text("#message.bad", "not valid").await;
+        assert_eq!(browser.run("return [history.state, form.hidden]").await, json!([null, true]));
+    });
+}
+
+#[test]
+fn lost_answer_to_a_confirmation_offers_to_sign_in() {
+    in_browser(|browser, demo| async move {
+        demo.request("ann@example.com");
+        let token = mailed_token(&demo, 1);
+        browser.open(&format!("{}/reset-password#token={token}", demo.site)).await;
+        browser.find("#form:not([hidden])").await;
+        let network = |offline: bool| {
+            let conditions =
+                json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+            browser.devtools("Network.emulateNetworkConditions", conditions);
+        };
+        browser.devtools("Network.enable", json!({}));
+        network(true);
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("#form button[type=submit]").await;
+        browser.wait_for_text("#message.bad", "We did not get an answer").await;
+        browser.find("#message a[href='/login']").await;
+        assert_eq!(browser.run("return [form.hidden, password.value]").await, json!([false, NEW_PASSWORD]));
+        network(false);
+
+        // The server did get the confirmation, and the page tries again. It remembers the first try over a reload.
+        browser.client.refresh().await.unwrap();
+        browser.find("#form:not([hidden])").await;
+        assert_eq!(demo.confirm(&token, NEW_PASSWORD).status, 200);
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("#form button[type=submit]").await;
+        browser.wait_for_text("#message.bad", "may have changed the password").await;
+        browser.find("#message a[href='/login']").await;
+
+        // Without a try of its own the page does not say so.
+        browser.open(&format!("{}/reset-password#token={token}", demo.site)).await;
+        browser.wait_for_text("#message.bad", "Ask for a new link").await;
     });
 }
 

@@ -15,6 +15,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,12 @@ fn bad_values_end_the_start_with_a_reason() {
         (&["--database", "sqlite://x?mode=strange"], "--database"),
         (&["--database", &missing], "--database"),
         (&["--outbox", file], "--outbox"),
+        (&["--public-url", ""], "--public-url: expected https://HOST"),
+        (&["--public-url", "reset.example.com"], "--public-url: expected https://HOST"),
+        (&["--public-url", "-hunter2"], "--public-url: expected https://HOST"),
+        (&["--public-url", "http://reset.example.com"], "--public-url: http is only possible for localhost"),
+        (&["--public-url", "https://user:hunter2@example.com"], "--public-url: a user or password"),
+        (&["--public-url", "https://example.com/reset"], "--public-url: nothing may follow the host and port"),
         (&["--smtp", ""], "--smtp: expected smtp://"),
         (&["--smtp", "-hunter2"], "--smtp: expected smtp://"),
         (&["--smtp", "http://user:hunter2@localhost"], "--smtp: expected smtp://"),
@@ -131,7 +138,9 @@ fn a_reset_by_mail_from_the_first_to_the_last() {
         assert!(part.contains("Hello ann") && part.contains("60 minutes") && part.contains(" UTC"), "{part}");
         assert!(part.contains("If it was not you, ignore this mail"), "{part}");
     }
-    assert!(mail.text.contains(&format!("{}/reset-password#token={token}\n", demo.site)));
+    let link = format!("{}/reset-password#token={token}", demo.site);
+    assert!(mail.text.contains(&format!("{link}\n")));
+    assert!(mail.html.contains(&format!(">{link}</a>")), "a link to copy is visible: {}", mail.html);
 
     assert_eq!(demo.post("/api/password_reset/validate_token/", &json!({ "token": token })).status, 200);
     let weak = demo.confirm(&token, "12345678");
@@ -157,6 +166,84 @@ fn a_reset_by_mail_from_the_first_to_the_last() {
     for name in self::mails(directory.path()).keys() {
         assert!(page.body.contains(name), "and lists them");
     }
+}
+
+#[test]
+fn links_in_mails_begin_with_the_public_url() {
+    let directory = Directory::new();
+    let flags = outbox_flags(&directory);
+    let demo = Demo::start([&flags[0], &flags[1], "--public-url", "https://Reset.example.com:8443/"]);
+    assert!(demo.output().contains("links in mails   https://reset.example.com:8443\n"), "{}", demo.output());
+    let token = token_for(&demo, directory.path(), "ann@example.com");
+    assert_eq!(demo.confirm(&token, NEW_PASSWORD).status, 200);
+    next_mail(directory.path(), "Your password was changed", &BTreeMap::new());
+    for mail in mails(directory.path()).values() {
+        for part in [&mail.text, &mail.html] {
+            assert!(part.contains("https://reset.example.com:8443/"), "{part}");
+            assert!(!part.contains(&demo.site), "{part}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn mail_greets_without_a_username_that_has_a_web_address_in_it() {
+    let directory = Directory::new();
+    let outbox = Directory::new();
+    let database = format!("sqlite://{}?mode=rwc", directory.join("demo.db").display());
+    let flags = outbox_flags(&outbox);
+    let demo = Demo::start([&flags[0], &flags[1], "--database", &database]);
+    let users = sqlx::SqlitePool::connect(&database).await.unwrap();
+    let rename = sqlx::query("UPDATE users SET username = 'win at evil.example' WHERE email = 'ann@example.com'");
+    assert_eq!(rename.execute(&users).await.unwrap().rows_affected(), 1);
+    let token = token_for(&demo, outbox.path(), "ann@example.com");
+    assert_eq!(demo.confirm(&token, NEW_PASSWORD).status, 200);
+    next_mail(outbox.path(), "Your password was changed", &BTreeMap::new());
+    for mail in mails(outbox.path()).values() {
+        for part in [&mail.text, &mail.html] {
+            assert!(part.contains("Hello,") && !part.contains("evil"), "{part}");
+        }
+    }
+}
+
+#[test]
+fn reset_clears_the_failed_sign_ins_of_the_user() {
+    let directory = Directory::new();
+    let flags = outbox_flags(&directory);
+    let delay = ["--mail-delay-ms", "4000"];
+    let demo = Demo::start([&flags[0], &flags[1], delay[0], delay[1], "--trusted-proxy", "127.0.0.0/8"]);
+    // Each attempt comes from another client, so none of them is over its own quota.
+    let attempts = AtomicU32::new(0);
+    let login = |email: &str, password: &str| {
+        let client = format!("X-Forwarded-For: 203.0.113.{}", attempts.fetch_add(1, Ordering::Relaxed) % 256);
+        let body = json!({ "email": email, "password": password }).to_string();
+        demo.send("POST", "/api/login", &["Content-Type: application/json", &client], &body)
+    };
+    // A correct password clears the counter too.
+    for password in ["wrong", "wrong", PASSWORD] {
+        login("ann@example.com", password);
+    }
+    let mut refused = Vec::new();
+    for email in ["ann@example.com", "bob@example.com", "eve@example.com"] {
+        for _ in 0..10 {
+            assert_eq!(login(email, "wrong").status, 401, "{email}");
+        }
+        refused.push(login(email, PASSWORD));
+    }
+    for answer in &refused {
+        assert_eq!((answer.status, &answer.body), (429, &refused[0].body), "known or not, the answer is the same");
+        let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&after), "{after}");
+    }
+
+    let token = token_for(&demo, directory.path(), "ann@example.com");
+    assert_eq!(login("ann@example.com", PASSWORD).status, 429, "a request alone clears nothing");
+    let known = mails(directory.path());
+    assert_eq!(demo.confirm(&token, NEW_PASSWORD).status, 200);
+    // The handler runs after the answer. It does not wait for the mail, which takes four seconds.
+    wait_for("the sign-in", || (login("ann@example.com", NEW_PASSWORD).status == 200).then_some(()));
+    assert_eq!(mails(directory.path()).len(), known.len(), "the mail was sent first");
+    assert_eq!(login("bob@example.com", PASSWORD).status, 429, "the counter of another user stays");
+    assert_eq!(login("eve@example.com", PASSWORD).status, 429);
 }
 
 #[test]
@@ -356,6 +443,17 @@ fn headers_of_every_answer() {
         assert_eq!(answer.header("Cache-Control"), Some("no-store"));
         assert_hardened("the API", &answer);
     }
+}
+
+#[test]
+fn well_known_change_password_redirects_to_the_forgot_page() {
+    let demo = Demo::start::<&str>([]);
+    let answer = demo.get("/.well-known/change-password");
+    assert_eq!((answer.status, answer.header("Location")), (307, Some("/forgot-password")));
+    assert_hardened("/.well-known/change-password", &answer);
+    // Password managers ask for this one to learn whether the server answers 200 to everything.
+    let path = "/.well-known/resource-that-should-not-exist-whose-status-code-should-not-be-200";
+    assert_eq!(demo.get(path).status, 404);
 }
 
 #[test]

@@ -1,0 +1,214 @@
+//! [`Rules`]: the application's rules for new passwords, each call with a time-out.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument as _, Span};
+
+use crate::contain::contained;
+use crate::error::BoxError;
+use crate::event::Veto;
+use crate::reason::reason;
+use crate::secret::{NewPassword, PasswordHash};
+use crate::user::StoredUser;
+use crate::wait::within;
+
+/// The most threads in use for synchronous rules. A call that hangs keeps its thread until the process ends, so the number
+/// needs a limit.
+const MAX_THREADS: usize = 64;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+type SyncRule = Arc<dyn Fn(&str, &StoredUser) -> Result<(), String> + Send + Sync>;
+type AsyncRule = Arc<dyn Fn(NewPassword, StoredUser) -> RuleFuture + Send + Sync>;
+
+/// A running call. It ends with a [`Veto`] if the rule refuses the password, with another error if the rule failed.
+type RuleFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+/// The rules in the order in which they were added. Clones share the limit on threads.
+#[derive(Clone)]
+pub(super) struct Rules {
+    list: Vec<Rule>,
+    timeout: Duration,
+    threads: Arc<Semaphore>,
+}
+
+#[derive(Clone)]
+struct Rule {
+    kind: Kind,
+    /// The line of code that added the rule: its name in the log.
+    location: &'static Location<'static>,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Sync(SyncRule),
+    Async(AsyncRule),
+}
+
+/// Result of all rules for one password.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// A sentence for each rule that refused the password.
+    pub(super) reasons: Vec<String>,
+    /// The error of the first rule that failed. It is logged already.
+    pub(super) failure: Option<BoxError>,
+}
+
+/// Reason why a rule did not return a result.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+enum RuleFailure {
+    /// The panic message is not kept, because it can quote the password.
+    #[error("the rule panicked")]
+    Panicked,
+    #[error("the rule did not return within {0:?}")]
+    TimedOut(Duration),
+    #[error("{MAX_THREADS} calls of synchronous rules are running: do the rules hang?")]
+    TooManyThreads,
+    #[error("the operating system started no thread for the rule")]
+    NoThread,
+    #[error("the runtime is shutting down")]
+    Dropped,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { list: Vec::new(), timeout: DEFAULT_TIMEOUT, threads: Arc::new(Semaphore::new(MAX_THREADS)) }
+    }
+}
+
+impl Rules {
+    pub(super) fn add_sync(
+        &mut self,
+        rule: impl Fn(&str, &StoredUser) -> Result<(), String> + Send + Sync + 'static,
+        location: &'static Location<'static>,
+    ) {
+        self.list.push(Rule { kind: Kind::Sync(Arc::new(rule)), location });
+    }
+
+    pub(super) fn add_async<Fut, E>(
+        &mut self,
+        rule: impl Fn(NewPassword, StoredUser) -> Fut + Send + Sync + 'static,
+        location: &'static Location<'static>,
+    ) where
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let rule = move |password, user| -> RuleFuture {
+            let call = rule(password, user);
+            Box::pin(async move { call.await.map_err(Into::into) })
+        };
+        self.list.push(Rule { kind: Kind::Async(Arc::new(rule)), location });
+    }
+
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Runs all rules at the same time, so that together they take no longer than one time-out.
+    pub(super) async fn check(&self, password: &NewPassword, user: &StoredUser) -> Outcome {
+        let started = Instant::now();
+        let calls: Vec<RuleFuture> = self.list.iter().map(|rule| self.start(rule, password, user)).collect();
+        let mut outcome = Outcome::default();
+        for (rule, call) in self.list.iter().zip(calls) {
+            let left = self.timeout.saturating_sub(started.elapsed());
+            let result = within(left, call).await.unwrap_or_else(|_| Err(RuleFailure::TimedOut(self.timeout).into()));
+            let Err(error) = result else { continue };
+            if let Some(veto) = Veto::of(&error) {
+                outcome.reasons.push(veto.text().to_owned());
+                continue;
+            }
+            log_failure(rule, &error, password, user);
+            match outcome.failure {
+                None => outcome.failure = Some(error),
+                Some(_) => {
+                    let _ = contained(|| drop(error));
+                }
+            }
+        }
+        outcome
+    }
+
+    fn start(&self, rule: &Rule, password: &NewPassword, user: &StoredUser) -> RuleFuture {
+        let (password, user) = (password.clone(), user.clone());
+        match &rule.kind {
+            Kind::Sync(rule) => match self.start_thread(rule, password, user) {
+                Ok(told) => {
+                    Box::pin(async { told.await.unwrap_or_else(|_| Err(RuleFailure::Panicked.into())) }) as RuleFuture
+                }
+                Err(failure) => Box::pin(async move { Err(failure.into()) }),
+            },
+            Kind::Async(rule) => start_task(Arc::clone(rule), password, user),
+        }
+    }
+
+    /// Calls a synchronous rule on a thread of its own.
+    ///
+    /// A call that hangs must not hold a hashing thread, because two of them would stop every reset on a machine with two
+    /// cores. It must not hold a blocking thread of the runtime either, because a runtime waits for those when it is
+    /// dropped.
+    fn start_thread(
+        &self,
+        rule: &SyncRule,
+        password: NewPassword,
+        user: StoredUser,
+    ) -> Result<oneshot::Receiver<Result<(), BoxError>>, RuleFailure> {
+        let permit = Arc::clone(&self.threads).try_acquire_owned().map_err(|_| RuleFailure::TooManyThreads)?;
+        let (tell, told) = oneshot::channel();
+        let (rule, span, runtime) = (Arc::clone(rule), Span::current(), Handle::try_current().ok());
+        let call = move || {
+            // The rule may use the runtime, with `Handle::current().block_on(..)` for example.
+            let _context = runtime.as_ref().map(Handle::enter);
+            let checked = contained(|| span.in_scope(|| rule(password.expose(), &user)));
+            drop((password, user));
+            drop(permit);
+            let result = match checked {
+                Ok(result) => result.map_err(|text| Veto::new(text).into()),
+                Err(_) => Err(RuleFailure::Panicked.into()),
+            };
+            // Fails after the time-out, when no receiver is left.
+            let _ = tell.send(result);
+        };
+        thread::Builder::new().name("password-rule".to_owned()).spawn(call).map_err(|_| RuleFailure::NoThread)?;
+        Ok(told)
+    }
+}
+
+/// Calls an asynchronous rule in a task of its own, which is aborted when the returned future is dropped.
+fn start_task(rule: AsyncRule, password: NewPassword, user: StoredUser) -> RuleFuture {
+    let task = tokio::spawn(async move { rule(password, user).await }.in_current_span());
+    let task = AbortOnDropHandle::new(task);
+    Box::pin(async move {
+        task.await.unwrap_or_else(|error| {
+            let failure = if error.is_panic() { RuleFailure::Panicked } else { RuleFailure::Dropped };
+            // The panic's payload can panic again when it is dropped.
+            let _ = contained(|| drop(error));
+            Err(failure.into())
+        })
+    })
+}
+
+fn log_failure(rule: &Rule, error: &BoxError, password: &NewPassword, user: &StoredUser) {
+    let hash = user.password_hash().map(PasswordHash::expose);
+    let secrets = [Some(password.expose()), Some(user.email()), user.username(), hash].into_iter().flatten();
+    let reason =
+        contained(|| reason(error, secrets)).unwrap_or_else(|_| "an error that panics when it is shown".to_owned());
+    tracing::error!(rule = %rule.location, reason, "a rule of the password policy failed");
+}

@@ -1,0 +1,508 @@
+//! The password policy: rules of the application that fail, hang or panic; passwords that anyone who knows the user guesses.
+
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/doubles.rs"]
+mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/log.rs"]
+mod log;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/random.rs"]
+mod random;
+
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use doubles::{GOOD_PASSWORD, builder, no_mail, verifies};
+use log::Log;
+use poem_password_reset::store::MemoryUsers;
+use poem_password_reset::{
+    BoxError, Client, NewPassword, PasswordPolicy, PasswordReset, Problem, ResetError, StoredUser, Strength, Veto,
+};
+use random::Random;
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+/// Longer than anything takes: a test fails, and does not hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// No rule is ended by it.
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
+/// A place where synchronous calls hang until it is opened. They return after a while even so, or a test that fails would not
+/// end.
+#[derive(Default)]
+struct Gate {
+    calls: AtomicUsize,
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let is_open = self.is_open.lock().unwrap();
+        drop(self.opened.wait_timeout_while(is_open, PATIENCE * 2, |is_open| !*is_open).unwrap());
+    }
+
+    fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    async fn has_calls(&self, calls: usize) {
+        while self.calls.load(Ordering::SeqCst) < calls {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// The users of every test. Sets the subscriber of the process first: a log line that is first reached where nothing listens
+/// can stay switched off for the tests that read the log of their thread.
+fn people() -> MemoryUsers {
+    Log::of_process();
+    doubles::people()
+}
+
+fn service(users: &MemoryUsers, policy: PasswordPolicy) -> PasswordReset {
+    builder(users.clone()).policy(policy).on_reset_token_created(no_mail).build().unwrap()
+}
+
+fn token_of(reset: &PasswordReset, users: &MemoryUsers, id: &str) -> String {
+    reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned()
+}
+
+async fn confirm(reset: &PasswordReset, token: &str, password: &str) -> Result<(), ResetError> {
+    reset.confirm(token, NewPassword::new(password), Client::none()).await
+}
+
+/// More hanging calls than there are threads for hashing, and than the runtime has threads: another user's reset succeeds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn confirmations_of_others_succeed_while_sync_rules_hang() {
+    let (users, gate) = (people(), Arc::new(Gate::default()));
+    let hangs = || {
+        let gate = Arc::clone(&gate);
+        move |_: &str, user: &StoredUser| {
+            if user.id() == "1" {
+                gate.pass();
+            }
+            Ok(())
+        }
+    };
+    let reset = service(&users, PasswordPolicy::default().rule(hangs()).rule(hangs()).rule_timeout(NEVER));
+    let confirms = std::thread::available_parallelism().unwrap().get().clamp(2, 16) + 1;
+    let mut hanging = JoinSet::new();
+    for _ in 0..confirms {
+        let (reset, token) = (reset.clone(), token_of(&reset, &users, "1"));
+        hanging.spawn(async move { confirm(&reset, &token, GOOD_PASSWORD).await });
+    }
+    timeout(PATIENCE, gate.has_calls(2 * confirms)).await.expect("every rule has a thread of its own");
+    let token = token_of(&reset, &users, "2");
+    timeout(PATIENCE, confirm(&reset, &token, GOOD_PASSWORD))
+        .await
+        .expect("Bob does not wait for Ann's rules")
+        .unwrap();
+    assert!(verifies(&users.get("2").unwrap(), GOOD_PASSWORD));
+    assert!(hanging.try_join_next().is_none());
+
+    gate.open();
+    let results = timeout(PATIENCE, hanging.join_all()).await.unwrap();
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn confirmations_of_others_succeed_while_async_rules_hang() {
+    let (users, calls, go_on) = (people(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let hangs = || {
+        let (calls, go_on) = (Arc::clone(&calls), Arc::clone(&go_on));
+        move |_: NewPassword, user: StoredUser| {
+            let (calls, go_on) = (Arc::clone(&calls), Arc::clone(&go_on));
+            async move {
+                if user.id() == "1" {
+                    let notified = go_on.notified();
+                    calls.fetch_add(1, Ordering::SeqCst);
+                    notified.await;
+                }
+                Ok::<(), BoxError>(())
+            }
+        }
+    };
+    let reset = service(&users, PasswordPolicy::default().async_rule(hangs()).async_rule(hangs()).rule_timeout(NEVER));
+    let (hanging, token) = (reset.clone(), token_of(&reset, &users, "1"));
+    let hanging = tokio::spawn(async move { confirm(&hanging, &token, GOOD_PASSWORD).await });
+    let both_run = async {
+        while calls.load(Ordering::SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, both_run).await.expect("rules run at the same time");
+    let token = token_of(&reset, &users, "2");
+    timeout(PATIENCE, confirm(&reset, &token, GOOD_PASSWORD)).await.unwrap().unwrap();
+    assert!(!hanging.is_finished());
+    go_on.notify_waiters();
+    timeout(PATIENCE, hanging).await.unwrap().unwrap().unwrap();
+}
+
+/// Fails the confirmation after exactly `limit`; the token is good afterwards, and nothing has changed.
+async fn fails_after(policy: PasswordPolicy, limit: Duration) -> String {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let users = people();
+    let reset = service(&users, policy);
+    let token = token_of(&reset, &users, "1");
+    let started = Instant::now();
+    let failed = confirm(&reset, &token, "purple tractor fails at dawn").await;
+    assert!(matches!(failed, Err(ResetError::Failed(_))), "{failed:?}");
+    // A timer of tokio has a precision of a millisecond.
+    let took = started.elapsed();
+    assert!(took >= limit && took <= limit + Duration::from_millis(2), "{took:?}");
+    assert!(verifies(&users.get("1").unwrap(), "ann's old password"));
+    reset.validate(&token).await.unwrap();
+    confirm(&reset, &token, GOOD_PASSWORD).await.expect("the token is still good");
+    let text = log.text();
+    for secret in ["purple tractor", "ann@example.com", "annie", "old password", token.as_str()] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+    assert!(text.contains("tests/policy.rs:"), "the log says which rule it was: {text}");
+    text
+}
+
+/// For passwords with "fails" in it.
+fn hangs_if_it_fails(password: &NewPassword) -> impl Future<Output = Result<(), BoxError>> + Send + use<> {
+    let fails = password.expose().contains("fails");
+    async move { if fails { pending().await } else { Ok(()) } }
+}
+
+#[tokio::test(start_paused = true)]
+async fn async_rule_that_hangs_fails_after_the_time_out() {
+    let five_seconds = Duration::from_secs(5);
+    let hangs = |password: NewPassword, _: StoredUser| hangs_if_it_fails(&password);
+    let policy = PasswordPolicy::default().async_rule(hangs).async_rule(hangs);
+    let text = fails_after(policy, five_seconds).await;
+    assert_eq!(text.matches("reason=\"the rule did not return within 5s\"").count(), 2, "{text}");
+
+    let second = Duration::from_secs(1);
+    let policy = PasswordPolicy::default().async_rule(hangs).rule_timeout(second);
+    let text = fails_after(policy.clone(), second).await;
+    assert!(text.contains("reason=\"the rule did not return within 1s\""), "{text}");
+    // Nothing else is limited by it.
+    let takes_half = |_, _| async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok::<(), BoxError>(())
+    };
+    policy.async_rule(takes_half).check(&GOOD_PASSWORD.into(), &people().get("1").unwrap()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn async_rule_is_dropped_after_the_time_out() {
+    struct CountsDrop(Arc<AtomicUsize>);
+    impl Drop for CountsDrop {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&dropped);
+    let policy = PasswordPolicy::default().async_rule(move |_, _| {
+        let guard = CountsDrop(Arc::clone(&count));
+        async move {
+            pending::<()>().await;
+            drop(guard);
+            Ok::<(), BoxError>(())
+        }
+    });
+    let ann = people().get("1").unwrap();
+    policy.check(&GOOD_PASSWORD.into(), &ann).await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sync_rule_that_hangs_fails_after_the_time_out() {
+    let gate = Arc::new(Gate::default());
+    let hangs = Arc::clone(&gate);
+    let ann = people().get("1").unwrap();
+    let policy = PasswordPolicy::default().rule(move |_, _| {
+        hangs.pass();
+        Ok(())
+    });
+    let started = Instant::now();
+    // tokio does not see the thread: it moves the clock as soon as nothing else is to be done.
+    let failed = policy.check(&GOOD_PASSWORD.into(), &ann).await;
+    assert!(matches!(failed, Err(ResetError::Failed(_))), "{failed:?}");
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(5) && took <= Duration::from_millis(5002), "{took:?}");
+    gate.open();
+}
+
+#[tokio::test]
+async fn rule_that_panics_or_fails_fails_its_own_confirmation_only() {
+    let panics = |password: &str, _: &StoredUser| match password.contains("fails") {
+        true => panic!("{password} as planned"),
+        false => Ok(()),
+    };
+    let text = fails_within_a_minute(PasswordPolicy::default().rule(panics).rule_timeout(NEVER)).await;
+    assert!(text.contains("reason=\"the rule panicked\""), "{text}");
+
+    let panics = |password: NewPassword, _: StoredUser| async move {
+        assert!(!password.expose().contains("fails"), "{} as planned", password.expose());
+        Ok::<(), BoxError>(())
+    };
+    let text = fails_within_a_minute(PasswordPolicy::default().async_rule(panics).rule_timeout(NEVER)).await;
+    assert!(text.contains("reason=\"the rule panicked\""), "{text}");
+
+    let panics_at_once = |password: NewPassword, _: StoredUser| {
+        assert!(!password.expose().contains("fails"));
+        async { Ok::<(), BoxError>(()) }
+    };
+    fails_within_a_minute(PasswordPolicy::default().async_rule(panics_at_once).rule_timeout(NEVER)).await;
+
+    let errs = |password: NewPassword, user: StoredUser| async move {
+        match password.expose().contains("fails") {
+            true => Err(format!("no answer for {} of {}", password.expose(), user.email())),
+            false => Ok(()),
+        }
+    };
+    let text = fails_within_a_minute(PasswordPolicy::default().async_rule(errs).rule_timeout(NEVER)).await;
+    assert!(text.contains("reason=\"no answer for [..] of [..]\""), "{text}");
+}
+
+async fn fails_within_a_minute(policy: PasswordPolicy) -> String {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let users = people();
+    let reset = service(&users, policy);
+    let token = token_of(&reset, &users, "1");
+    let failed = timeout(PATIENCE, confirm(&reset, &token, "purple tractor fails at dawn")).await.unwrap();
+    assert!(matches!(failed, Err(ResetError::Failed(_))), "{failed:?}");
+    assert!(verifies(&users.get("1").unwrap(), "ann's old password"));
+    confirm(&reset, &token, GOOD_PASSWORD).await.expect("the token is still good");
+    let text = log.text();
+    for secret in ["purple tractor", "ann@example.com", "annie", "old password", token.as_str()] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+    assert!(text.contains("tests/policy.rs:"), "the log says which rule it was: {text}");
+    text
+}
+
+#[tokio::test]
+async fn error_of_a_rule_that_panics_when_shown_fails_the_confirmation() {
+    #[derive(Debug)]
+    struct Spiteful;
+    impl std::fmt::Display for Spiteful {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("as planned")
+        }
+    }
+    impl std::error::Error for Spiteful {}
+    let policy = PasswordPolicy::default().async_rule(|_, _| async { Err(Spiteful) });
+    let users = people();
+    let reset = service(&users, policy);
+    let failed = confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await;
+    assert!(matches!(failed, Err(ResetError::Failed(_))));
+}
+
+#[tokio::test]
+async fn veto_of_any_rule_refuses_with_its_text() {
+    let refuses = |_: NewPassword, _: StoredUser| async { Err(Veto::new("Not two.")) };
+    let boxed = |_: NewPassword, _: StoredUser| async { Err::<(), BoxError>(Veto::new("Not three.").into()) };
+    let fails = |_: NewPassword, _: StoredUser| async { Err("no answer") };
+    let policy =
+        PasswordPolicy::default().rule(|_, _| Err("Not one.".to_owned())).async_rule(refuses).async_rule(boxed);
+    let ann = people().get("1").unwrap();
+    for policy in [policy.clone(), policy.async_rule(fails)] {
+        match policy.check(&GOOD_PASSWORD.into(), &ann).await {
+            Err(ResetError::PasswordRefused(reasons)) => assert_eq!(reasons, ["Not one.", "Not two.", "Not three."]),
+            other => panic!("{other:?}"),
+        }
+    }
+    let failing = PasswordPolicy::default().async_rule(fails);
+    assert!(matches!(failing.check(&GOOD_PASSWORD.into(), &ann).await, Err(ResetError::Failed(_))));
+    assert!(matches!(failing.check(&"12345".into(), &ann).await, Err(ResetError::PasswordRefused(_))));
+}
+
+/// All clones of a policy together have 64 threads. The next call fails at once, and the threads come back.
+#[tokio::test]
+async fn sync_rules_use_at_most_64_threads() {
+    let (gate, ann) = (Arc::new(Gate::default()), people().get("1").unwrap());
+    let hangs = Arc::clone(&gate);
+    let policy = PasswordPolicy::default().rule_timeout(NEVER).rule(move |_, _| {
+        hangs.pass();
+        Ok(())
+    });
+    let mut checks = JoinSet::new();
+    for _ in 0..64 {
+        let (policy, ann) = (policy.clone(), ann.clone());
+        checks.spawn(async move { policy.check(&GOOD_PASSWORD.into(), &ann).await });
+    }
+    timeout(PATIENCE, gate.has_calls(64)).await.unwrap();
+    match timeout(PATIENCE, policy.check(&GOOD_PASSWORD.into(), &ann)).await.unwrap() {
+        Err(ResetError::Failed(error)) => assert!(error.expose().to_string().starts_with("64 calls"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(gate.calls.load(Ordering::SeqCst), 64);
+    gate.open();
+    for result in timeout(PATIENCE, checks.join_all()).await.unwrap() {
+        result.unwrap();
+    }
+    policy.check(&GOOD_PASSWORD.into(), &ann).await.unwrap();
+}
+
+#[test]
+fn rule_that_hangs_does_not_hold_up_the_end_of_the_runtime() {
+    let gate = Arc::new(Gate::default());
+    let hangs = Arc::clone(&gate);
+    let policy = PasswordPolicy::default().rule_timeout(NEVER).rule(move |_, _| {
+        hangs.pass();
+        Ok(())
+    });
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.spawn(async move { policy.check(&GOOD_PASSWORD.into(), &people().get("1").unwrap()).await });
+    runtime.block_on(gate.has_calls(1));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(runtime);
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(PATIENCE).expect("the runtime does not wait for the rule");
+    gate.open();
+}
+
+#[test]
+fn build_refuses_a_rule_timeout_of_zero_and_a_policy_that_accepts_nothing() {
+    let problems = |policy| {
+        let error = builder(people()).on_reset_token_created(no_mail).policy(policy).build().unwrap_err();
+        error.problems().to_vec()
+    };
+    let zero = [Problem::Zero { setting: "rule_timeout" }];
+    assert_eq!(problems(PasswordPolicy::default().rule_timeout(Duration::ZERO)), zero);
+    let lengths = |min, max| [Problem::PolicyLength { min, max }];
+    assert_eq!(problems(PasswordPolicy::default().max_bytes(0)), lengths(8, 0));
+    assert_eq!(problems(PasswordPolicy::default().min_chars(0).max_bytes(0)), lengths(0, 0));
+    assert_eq!(problems(PasswordPolicy::default().max_bytes(7)), lengths(8, 7));
+    builder(people())
+        .on_reset_token_created(no_mail)
+        .policy(PasswordPolicy::default().max_bytes(8).rule_timeout(Duration::MAX))
+        .build()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn password_over_max_bytes_is_refused_before_the_token_is_read() {
+    let users = people();
+    let reset = service(&users, PasswordPolicy::default().max_bytes(72));
+    let long = "é".repeat(37);
+    assert!(matches!(confirm(&reset, "no token", &long).await, Err(ResetError::PasswordRefused(_))));
+}
+
+fn petra() -> StoredUser {
+    StoredUser::new(1, "petra.muster@firma.example", None).with_username("pmuster84".to_owned())
+}
+
+#[test]
+fn passwords_made_of_what_is_known_of_the_user_are_refused() {
+    let policy = PasswordPolicy::default().context_words(["Acme", "Rocket Skates"]);
+    for password in [
+        "muster.petra",
+        "PetraMuster2026",
+        "petramuster2026!",
+        "Muster-Petra-1984",
+        "MUSTER_PETRA#1",
+        "P3traMust3r2026",
+        "2026petra!muster",
+        "p.muster.2026",
+        "firma2026",
+        "Firma2026!",
+        "FirmaPetra99",
+        "firma-muster-26",
+        "acme2026!",
+        "ACME_petra_2026",
+        "Skates.Rocket.7",
+        "AcmePasswort1",
+        "petra-qwertz-2026",
+    ] {
+        assert!(policy.check_built_in(password, &petra()).is_err(), "{password}");
+    }
+    for password in ["petra's purple tractor", "acme hums at dawn again", "x7Kq9ZpLmuster", "Firma2026!vG8#tqLw0z"] {
+        assert_eq!(policy.check_built_in(password, &petra()), Ok(()), "{password}");
+    }
+    let any = PasswordPolicy::default().strength(Strength::Any);
+    assert_eq!(any.check_built_in("PetraMuster2026", &petra()), Ok(()), "the rule belongs to the strength");
+}
+
+#[test]
+fn common_passwords_of_other_languages_and_layouts_are_refused() {
+    let stems = "пароль парола лозинка contraseña contrasena passwort kennwort motdepasse palavrapasse wachtwoord \
+        lösenord salasana parola lozinka slaptažodis matkhau йцукен фывапролдж ячсмить qwertz azerty qsdfgh パスワード \
+        비밀번호 암호 密码 密碼 senha hasło haslo heslo şifre sifre jelszó κωδικός סיסמה كلمةالسر gfhjkm ichliebedich";
+    let mut refused = 0;
+    for stem in stems.split_whitespace() {
+        for password in [
+            format!("{stem}123"),
+            format!("{stem}12345678"),
+            format!("{stem}2026!"),
+            format!("{}!2026", stem.to_uppercase()),
+            format!("1999-{stem}-{stem}"),
+        ] {
+            assert!(PasswordPolicy::default().check_built_in(&password, &petra()).is_err(), "{password}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 195);
+    assert!(PasswordPolicy::default().check_built_in("contraseña", &petra()).is_err());
+}
+
+const PHRASE_WORDS: &str = "anchor apple arrow autumn badge bamboo basket battery beacon blanket border bottle branch \
+    bridge bronze bucket butter cabin camera candle canyon carpet castle cellar chalk cherry circle cliff clock cloud \
+    coffee copper cotton cradle crystal curtain dagger desert diamond dinner dolphin donkey dragon eagle engine fabric \
+    falcon feather fence finger forest fossil garden garlic ginger glacier glove goblet grape gravel guitar hammer harbor \
+    helmet hornet island jacket jungle kettle ladder lantern lemon letter liberty lizard lobster magnet maple marble meadow \
+    mirror monkey mortar muffin needle nickel nutmeg orange oyster paddle parrot pebble pencil pepper pigeon pillow planet \
+    plaster pocket pottery property pumpkin puzzle rabbit ribbon river rocket saddle salmon sandal saucer shadow shovel \
+    silver spider spoon stable summer sunset tablet tavern temple thunder timber tomato tractor trumpet tunnel turtle \
+    umbrella valley velvet violin wagon walnut whistle window winter yellow zipper";
+
+#[test]
+fn random_passphrases_and_random_letters_are_not_refused() {
+    let words: Vec<&str> = PHRASE_WORDS.split_whitespace().collect();
+    let mut random = Random::new(12);
+    let users = [
+        petra(),
+        StoredUser::new(2, "ann.lee@mail.example.com", None).with_username("art77".to_owned()),
+        StoredUser::new(3, "jo.li@x.example", None),
+        StoredUser::new(4, "i.garden@harbor-winter.example", None).with_username("river".to_owned()),
+    ];
+    let policy = PasswordPolicy::default().context_words(["Acme", "Rocket"]);
+    let mut checked = 0;
+    for round in 0..4000 {
+        let user = &users[round % users.len()];
+        let count = 3 + random.below(2);
+        let separator = random.pick(&[" ", "-", ".", ""]);
+        let mut chosen: Vec<&str> = (0..count).map(|_| random.pick(&words)).collect();
+        chosen.sort_unstable();
+        chosen.dedup();
+        // With a word twice it is a phrase of two, and with the user's own words it is one of fewer.
+        let own = ["garden", "harbor", "winter", "river", "rocket"];
+        if chosen.len() < count || chosen.iter().any(|word| own.contains(word)) {
+            continue;
+        }
+        checked += 1;
+        let phrase = chosen.join(separator);
+        assert_eq!(policy.check_built_in(&phrase, user), Ok(()), "{phrase}");
+    }
+    assert!(checked > 3000, "{checked}");
+    let letters: Vec<char> = ('a'..='z').chain('A'..='Z').chain('0'..='9').collect();
+    let mut refused = Vec::new();
+    for round in 0..4000 {
+        let length = 10 + random.below(6);
+        let password: String = (0..length).map(|_| letters[random.below(letters.len())]).collect();
+        if policy.check_built_in(&password, &users[round % users.len()]).is_err() {
+            refused.push(password);
+        }
+    }
+    assert!(refused.len() <= 2, "{refused:?}");
+}
