@@ -112,7 +112,8 @@ async fn run(options: Options) -> Result<(), StartError> {
         .hasher(argon2id.clone())
         .trusted_proxies(options.trusted_proxies.iter().cloned())
         .quotas(if options.no_throttle { Quotas::off() } else { Quotas::default() })
-        .build()?;
+        .build()
+        .await?;
     let quota = if options.no_throttle { None } else { Some(login::QUOTA) };
     let login = Login::new(users, argon2id, reset.clone(), quota, attempts).map_err(DatabaseError::Hash)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");
