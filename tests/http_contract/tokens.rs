@@ -86,11 +86,13 @@ async fn a_confirm_that_loses_a_race_has_the_answer_of_a_bad_token() {
         let both_checked = Arc::new(Barrier::new(2));
         builder.on_pre_password_reset(move |_| {
             let both_checked = Arc::clone(&both_checked);
-            async move { drop(both_checked.wait().await) }
+            async move {
+                both_checked.wait().await;
+            }
         })
     };
     // Not `on_both_wires`: which of the two wins is up to chance.
-    for world in [World::in_process(&settings).await, World::over_a_socket(&settings).await] {
+    for world in [World::in_process(settings).await, World::over_a_socket(settings).await] {
         for encoding in Encoding::ALL {
             let token = world.token("1");
             let confirm =
