@@ -23,7 +23,8 @@ fn every_test_and_bench_that_it_names_exists() {
         for pair in words.windows(2) {
             let exists = match *pair {
                 ["--test", name] => {
-                    let test = root.join("tests").join(name);
+                    let is_demos = words.windows(2).any(|pair| pair == ["-p", "demo"]);
+                    let test = root.join(if is_demos { "examples/demo/tests" } else { "tests" }).join(name);
                     test.with_extension("rs").is_file() || test.join("main.rs").is_file()
                 }
                 ["--bench", name] => root.join("benches").join(name).with_extension("rs").is_file(),
