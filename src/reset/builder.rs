@@ -268,7 +268,8 @@ impl PasswordResetBuilder {
     ///
     /// ```
     /// # use poem_password_reset::{PasswordReset, SigningKey, store::MemoryUsers};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let (users, key) = (MemoryUsers::default(), SigningKey::generate()?);
     /// let reset = PasswordReset::builder(users, key)
     ///     .link("https://app.example.com/reset-password#token={token}")
@@ -276,7 +277,8 @@ impl PasswordResetBuilder {
     /// #   .linked_handlers(false)
     ///     .trusted_proxies(["173.245.48.0/20", "2400:cb00::/32"])
     ///     .client_address_header("CF-Connecting-IP")
-    ///     .build()?;
+    ///     .build()
+    ///     .await?;
     ///
     /// let mut headers = poem::http::HeaderMap::new();
     /// headers.insert("CF-Connecting-IP", "192.0.2.7".parse()?);
