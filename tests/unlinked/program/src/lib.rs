@@ -7,6 +7,10 @@ use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{PasswordReset, SigningKey};
 
 /// Starts, or says why not.
+///
+/// # Panics
+///
+/// If the runtime cannot be started.
 #[tokio::main(flavor = "current_thread")]
 pub async fn run() -> ExitCode {
     match start().await {
