@@ -15,16 +15,19 @@ let unknown = false;
 // cookies, storage shared with other tabs and the URLs of requests do not contain it. A typed password is stored nowhere:
 // a reload empties its field, and an error answer does not.
 
-/** Stores the token in the current history entry, or removes it, and removes the fragment from the address bar. */
+/** Stores the token in the current history entry, or removes it, and leaves only the path in the address bar. */
 function keep(kept, isUnknown = false) {
   token = kept;
   unknown = isUnknown;
   history.replaceState(kept === "" ? null : { token, unknown }, "", location.pathname);
 }
 
-/** Moves the token from the fragment into the history entry. Without one there, takes the token that is stored. */
+/** Moves the token from the link into the history entry. Without one there, takes the token that is stored. */
 function take() {
-  const linked = new URLSearchParams(location.hash.slice(1)).get("token");
+  // Behind `#`, or behind `?` where mail scanners strip fragments.
+  const linked = [location.hash, location.search]
+    .map((part) => new URLSearchParams(part.slice(1)).get("token"))
+    .find((part) => part !== null) ?? null;
   if (linked !== null) {
     keep(linked, unknown && linked === token);
   } else if (location.hash !== "") {

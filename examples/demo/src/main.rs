@@ -106,8 +106,9 @@ async fn run(options: Options) -> Result<(), StartError> {
     let mailer =
         Mailer { site: site.clone(), outbox: outbox.clone(), delay: options.mail_delay(), fail: options.mail_fail };
     let mut builder = PasswordReset::builder(users.clone(), key)
-        // Behind the `#` the token stays in the browser: it is in no request, and in no log of one.
-        .link(format!("{site}/reset-password#token={{token}}"))
+        .link(options.link_style.link(site))
+        // For a phone on the same network. Links to public hosts must be https all the same.
+        .insecure_link(public_url.is_none() && !site::is_this_machine(options.listen.ip()))
         .data(mailer)
         .data(attempts.clone())
         .hasher(argon2id.clone())

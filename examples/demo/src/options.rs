@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use poem_password_reset::{KeyError, SigningKey};
 
 use crate::site::{self, SiteError};
@@ -27,6 +27,10 @@ pub(crate) struct Options {
     /// The address at which browsers reach the demo, for the links in mails: https://HOST[:PORT]
     #[arg(long, value_name = "URL", allow_hyphen_values = true)]
     public_url: Option<String>,
+
+    /// Whether mailed links carry the token behind #token= or ?token=: some mail scanners strip everything behind the #
+    #[arg(long, value_name = "STYLE", value_enum, default_value_t = LinkStyle::Fragment)]
+    pub(crate) link_style: LinkStyle,
 
     /// Where the users are: sqlite::memory: or sqlite://FILE?mode=rwc
     #[arg(long, value_name = "URL", default_value = "sqlite::memory:")]
@@ -65,6 +69,26 @@ pub(crate) struct Options {
     /// Let every mail handler fail, to see that no client notices
     #[arg(long)]
     pub(crate) mail_fail: bool,
+}
+
+/// The place of the token in a mailed link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LinkStyle {
+    /// Behind `#`: the token reaches no server and no log of one.
+    Fragment,
+    /// Behind `?`: for recipients whose mail scanner strips fragments.
+    Query,
+}
+
+impl LinkStyle {
+    /// The link to the page that asks for the new password, with `{token}` in it.
+    pub(crate) fn link(self, site: &str) -> String {
+        let mark = match self {
+            Self::Fragment => '#',
+            Self::Query => '?',
+        };
+        format!("{site}/reset-password{mark}token={{token}}")
+    }
 }
 
 impl Options {
@@ -117,6 +141,7 @@ mod tests {
         let options = parse(&[]).unwrap();
         assert_eq!(options.listen.to_string(), "127.0.0.1:3000");
         assert_eq!(options.database, "sqlite::memory:");
+        assert_eq!(options.link_style.link("http://x"), "http://x/reset-password#token={token}");
         assert!(options.outbox.is_none() && options.smtp().unwrap().is_none());
         assert_eq!(options.public_url(), Ok(None));
         assert!(!options.key_was_given() && options.trusted_proxies.is_empty());
@@ -150,6 +175,7 @@ mod tests {
             &["--listen", "example.com"],
             &["--mail-delay-ms", "-1"],
             &["--mail-delay-ms", "soon"],
+            &["--link-style", "path"],
         ] {
             let error = parse(flags).map(|_| ()).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::UnknownArgument), "{flags:?}");

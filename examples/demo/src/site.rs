@@ -50,6 +50,11 @@ fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
+/// Whether links to a server that listens at this address lead to this machine itself.
+pub(crate) fn is_this_machine(address: IpAddr) -> bool {
+    address.is_loopback() || address.is_unspecified()
+}
+
 /// Returns the address at which a browser on this machine reaches a server that listens at `address`.
 pub(crate) fn local(address: SocketAddr) -> String {
     let host = match address.ip() {

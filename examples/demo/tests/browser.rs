@@ -21,8 +21,12 @@ const NEW_PASSWORD: &str = "seven lazy otters paint the barn";
 
 /// Runs a test in a browser of its own, which is closed also if the test panics.
 fn in_browser<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Browser, Demo) -> F) {
+    in_browser_with(&["--no-throttle"], test);
+}
+
+fn in_browser_with<F: Future<Output = ()> + Send + 'static>(flags: &[&str], test: impl FnOnce(Browser, Demo) -> F) {
     let Some(driver) = Driver::start() else { return };
-    let demo = Demo::start(["--no-throttle"]);
+    let demo = Demo::start(flags.iter().copied());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let browser = driver.browser().await;
@@ -149,6 +153,40 @@ async fn assert_hidden(browser: &Browser, demo: &Demo) {
         [...document.links].some((link) => link.href.includes('eyJ'))]";
     let expected = json!([format!("{}/reset-password", demo.site), "", "", 0, 0, false]);
     assert_eq!(browser.run(exposed).await, expected);
+}
+
+/// For recipients whose mail scanner strips fragments. The token is in one request to the page, and nowhere afterwards.
+#[test]
+fn link_with_its_token_in_the_query_works_and_leaves_the_address_bar() {
+    in_browser_with(&["--no-throttle", "--link-style", "query"], |browser, demo| async move {
+        browser.open(&format!("{}/login", demo.site)).await;
+        demo.request("ann@example.com");
+        browser.open(&format!("{}/outbox", demo.site)).await;
+        browser.wait_for_text(".mail", "ann@example.com").await;
+        let link = browser.find(".mail pre a").await.attr("href").await.unwrap().unwrap();
+        assert!(link.starts_with(&format!("{}/reset-password?token=eyJ", demo.site)), "{link}");
+        browser.open(&link).await;
+        browser.find("#form:not([hidden])").await;
+        assert_hidden(&browser, &demo).await;
+        browser.client.refresh().await.unwrap();
+        browser.find("#form:not([hidden])").await;
+        assert_hidden(&browser, &demo).await;
+
+        // The next page and the requests to the API do not learn the token from a referrer.
+        let policy = "return fetch(location.pathname).then((answer) => answer.headers.get('referrer-policy'))";
+        assert_eq!(browser.run(policy).await, "no-referrer");
+        browser.click("nav a[href='/forgot-password']").await;
+        browser.find("#email").await;
+        assert_eq!(browser.run("return document.referrer").await, "");
+        browser.client.back().await.unwrap();
+        browser.find("#form:not([hidden])").await;
+
+        browser.fill("#password", NEW_PASSWORD).await;
+        browser.click("#form button[type=submit]").await;
+        browser.wait_for_text("#message.good", "Your password was changed").await;
+        sign_in(&browser, &demo, NEW_PASSWORD).await;
+        browser.wait_for_text("#message.good", "you are signed in").await;
+    });
 }
 
 #[test]
