@@ -23,7 +23,8 @@ fn every_test_and_bench_that_it_names_exists() {
         for pair in words.windows(2) {
             let exists = match *pair {
                 ["--test", name] => {
-                    let test = root.join("tests").join(name);
+                    let package = if words.contains(&"demo") { root.join("examples/demo") } else { root.to_owned() };
+                    let test = package.join("tests").join(name);
                     test.with_extension("rs").is_file() || test.join("main.rs").is_file()
                 }
                 ["--bench", name] => root.join("benches").join(name).with_extension("rs").is_file(),
