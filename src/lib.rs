@@ -62,7 +62,10 @@ pub use {
     event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto},
     handler::HandlerOutput,
     password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},
-    reset::{PasswordReset, PasswordResetBuilder, SendError, ShutdownReport},
+    reset::{
+        DiagnosedUser, Diagnosis, LastFailure, MailQuota, Obstacle, PasswordReset, PasswordResetBuilder, SendError,
+        ShutdownReport,
+    },
     store::{Swap, UserStore},
 };
 

@@ -4,6 +4,8 @@
 
 mod builder;
 mod confirm;
+mod diagnose;
+mod failures;
 mod link;
 mod mailing;
 mod no_mail;
@@ -20,6 +22,9 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 pub use self::builder::PasswordResetBuilder;
+pub use self::diagnose::{DiagnosedUser, Diagnosis, MailQuota, Obstacle};
+use self::failures::Failures;
+pub use self::failures::LastFailure;
 use self::link::Link;
 use self::mailing::Mailing;
 use self::no_mail::NoMail;
@@ -36,7 +41,7 @@ use crate::reason::reason;
 use crate::secret::{FieldMac, KeyRing};
 use crate::store::{UserStore, Users};
 use crate::throttle::{Scope, ThrottleKey, Throttles, Verdict};
-use crate::token::{BoundUser, SignedClaims, TokenCodec};
+use crate::token::{BoundUser, SignedClaims, TokenCodec, is_user_id};
 use crate::user::StoredUser;
 
 /// When to try again what was refused because the service is busy, down or on its way out.
@@ -94,6 +99,7 @@ struct Inner {
     policy: PasswordPolicy,
     workers: Workers,
     delivery: Delivery<Mailing>,
+    failures: Failures,
     confirms: TaskTracker,
     throttles: Throttles,
     /// Makes keys for the quota of an address that nobody can read back.
@@ -279,13 +285,18 @@ impl Inner {
         ThrottleKey::of_address(&self.address_mac.of([Some(folded.as_bytes())], &[]))
     }
 
+    /// Whether id and address of a user are fit for a token and a mail.
+    fn is_issuable(&self, user: &StoredUser) -> bool {
+        EmailAddress::is_mailable(user.email(), self.addresses) && is_user_id(user.id())
+    }
+
     fn issue(
         &self,
         user: StoredUser,
         lifetime: time::Duration,
         client: Client,
     ) -> Result<ResetTokenCreated, IssueError> {
-        // Whoever wrote the row, what is in it must not become a second header of a mail.
+        // The row may be an attacker's: its address must not become a second header of a mail.
         if !EmailAddress::is_mailable(user.email(), self.addresses) {
             return Err(IssueError::Address);
         }

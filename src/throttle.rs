@@ -42,6 +42,17 @@ pub trait Throttle: Send + Sync + 'static {
         async { Ok(()) }
     }
 
+    /// Reports whether the next use of `key` would be within the quota, without counting it: for
+    /// [`diagnose`](crate::PasswordReset::diagnose). `None` if that is not known, which is the default.
+    fn peek(
+        &self,
+        key: &ThrottleKey,
+        quota: Quota,
+    ) -> impl Future<Output = Result<Option<Verdict>, Self::Error>> + Send {
+        let _ = (key, quota);
+        async { Ok(None) }
+    }
+
     /// Sets the counter of `key` to zero: a user has reset the password, so the address may get mail again.
     ///
     /// The default does nothing: the counter stays until its window ends.
@@ -243,6 +254,20 @@ impl Throttles {
         }
     }
 
+    /// The state of a quota for a key, without counting.
+    pub(crate) async fn standing(&self, scope: Scope, key: &ThrottleKey) -> Standing {
+        let Some(quota) = self.quotas.of(scope) else { return Standing::Off };
+        let verdict = match &self.custom {
+            Some(custom) if self.away.left().is_none() => call(custom.peek(key, quota)).await.unwrap_or_default(),
+            _ => Some(self.memory.peek_now(key, quota)),
+        };
+        match verdict {
+            None => Standing::Unknown,
+            Some(Verdict::Within) => Standing::Open,
+            Some(Verdict::Over { retry_after }) => Standing::UsedUp { retry_after: retry_after.min(quota.window()) },
+        }
+    }
+
     fn failed(&self, error: &BoxError) {
         tracing::error!(reason = reason(error, []), "the throttle failed; counting in memory for a while");
         counters::failed_throttle();
@@ -254,6 +279,19 @@ impl Throttles {
 async fn call<T>(call: Boxed<'_, T>) -> Result<T, BoxError> {
     let answer = within(CALL_TIMEOUT, pin!(contained_future(call))).await;
     answer.map_err(|_| "it did not answer in time")?.map_err(|_| "it panicked")?
+}
+
+/// The state of a quota for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The quota is switched off.
+    Off,
+    /// The next use is within the quota.
+    Open,
+    /// The next use is not.
+    UsedUp { retry_after: Duration },
+    /// The application's throttle does not tell.
+    Unknown,
 }
 
 /// The counter that holds a use.
@@ -278,6 +316,7 @@ trait DynThrottle: Send + Sync {
     fn count<'a>(&'a self, key: &'a ThrottleKey, quota: Quota) -> Boxed<'a, Verdict>;
     fn give_back<'a>(&'a self, key: &'a ThrottleKey) -> Boxed<'a, ()>;
     fn clear<'a>(&'a self, key: &'a ThrottleKey) -> Boxed<'a, ()>;
+    fn peek<'a>(&'a self, key: &'a ThrottleKey, quota: Quota) -> Boxed<'a, Option<Verdict>>;
 }
 
 impl<T: Throttle> DynThrottle for T {
@@ -291,6 +330,10 @@ impl<T: Throttle> DynThrottle for T {
 
     fn clear<'a>(&'a self, key: &'a ThrottleKey) -> Boxed<'a, ()> {
         Box::pin(async move { Throttle::clear(self, key).await.map_err(Into::into) })
+    }
+
+    fn peek<'a>(&'a self, key: &'a ThrottleKey, quota: Quota) -> Boxed<'a, Option<Verdict>> {
+        Box::pin(async move { Throttle::peek(self, key, quota).await.map_err(Into::into) })
     }
 }
 

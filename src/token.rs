@@ -232,3 +232,9 @@ fn binding(key: &FieldMac, user: &StoredUser) -> [u8; BINDING_BYTES] {
 pub(crate) fn is_lifetime(lifetime: Duration) -> bool {
     (Duration::SECOND..=MAX_LIFETIME).contains(&lifetime)
 }
+
+/// Whether an id can stand in a token.
+#[cfg_attr(not(feature = "poem"), allow(dead_code))]
+pub(crate) fn is_user_id(id: &str) -> bool {
+    UserId::new(id).is_some()
+}

@@ -3,12 +3,16 @@
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
 mod doubles;
+#[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
+#[path = "support/log.rs"]
+mod log;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use doubles::{Call, Calls, GOOD_PASSWORD, Watched, builder, cheap_hash, no_mail, people, verifies};
+use log::Log;
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{
     BoxError, Client, NewPassword, PasswordPolicy, PasswordReset, PasswordResetBuilder, PostPasswordReset,
@@ -134,6 +138,8 @@ async fn a_failure_stops_at_its_step() {
 
 #[tokio::test]
 async fn refusals_say_why_to_the_log_and_nothing_to_the_client() {
+    let log = Log::default();
+    let _guard = log.of_thread();
     let users = people();
     let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
     let stale = reset.issue(&StoredUser::new(1, "ann@example.com", Some("older".to_owned())), None).unwrap();
@@ -150,7 +156,10 @@ async fn refusals_say_why_to_the_log_and_nothing_to_the_client() {
             assert_eq!(error.refusal(), refusal);
             texts.push(error.to_string());
         }
+        let line = format!("INFO a reset token was refused refusal={refusal}\n");
+        assert_eq!(log.text().matches(&line).count(), 2, "one line for each refusal: {line:?} in {}", log.text());
     }
+    assert_eq!(log.text().matches("refused").count(), texts.len(), "and no other: {}", log.text());
     texts.dedup();
     assert_eq!(texts.len(), 1, "one text, whatever the reason");
 }
@@ -368,6 +377,27 @@ async fn validation_reads_only() {
     assert_eq!(calls.find_by_id.load(Ordering::SeqCst), 1000);
     assert_eq!(calls.all(), 1000);
     confirm(&reset, &token, GOOD_PASSWORD).await.unwrap();
+}
+
+/// A hash takes a core for 20 ms. On a runtime with one thread it would stop every other request.
+#[tokio::test]
+async fn passwords_are_hashed_off_the_async_threads() {
+    let (users, threads) = (people(), Arc::new(Mutex::new(Vec::new())));
+    let hashed_on = Arc::clone(&threads);
+    let reset = builder(users.clone())
+        .on_reset_token_created(no_mail)
+        .hasher(move |password: &str| {
+            hashed_on.lock().unwrap().push(std::thread::current().id());
+            cheap_hash(password)
+        })
+        .build()
+        .unwrap();
+    // `build()` hashes on its own thread, before anything is served.
+    threads.lock().unwrap().clear();
+    confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
+    let threads = threads.lock().unwrap().clone();
+    assert_eq!(threads.len(), 1);
+    assert_ne!(threads[0], std::thread::current().id(), "the runtime's only thread");
 }
 
 /// Spaces, NFC and NFD, what differs after byte 72: stored as sent.

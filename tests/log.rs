@@ -85,6 +85,7 @@ async fn each_thing_that_happens_is_told_once() {
         ("INFO a handler vetoed event=\"PrePasswordReset\" handler=\"log::each_thing_that_happens", 1),
         ("INFO a new password was refused operation=\"confirm\"", 2),
         ("INFO a password was reset user=\"1\"", 1),
+        ("WARN HttpContract is not mounted around this service", 1),
         ("WARN no mail for a reset request reason=\"lost\"", 1),
         ("INFO password reset has shut down lost_requests=1 unfinished_confirms=0", 1),
         ("WARN not available now operation=\"request\" because=", 1),

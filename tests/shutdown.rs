@@ -70,6 +70,24 @@ async fn what_is_not_done_by_the_deadline_is_reported_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_confirm_that_is_not_done_by_the_deadline_is_reported() {
+    let users = people();
+    let reset = builder(users.clone())
+        .on_reset_token_created(no_mail)
+        .on_post_password_reset(|_| tokio::time::sleep(Duration::from_secs(20)))
+        .build()
+        .unwrap();
+    for id in ["1", "2"] {
+        let token = reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned();
+        reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await.unwrap();
+    }
+    let begun = tokio::time::Instant::now();
+    assert_eq!(reset.shutdown(Duration::from_secs(5)).await.unfinished_confirms, 2);
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    assert_eq!(reset.shutdown(Duration::from_secs(60)).await.unfinished_confirms, 0, "they went on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_confirm_under_way_is_waited_for() {
     let users = people();
     let posted = Arc::new(AtomicUsize::new(0));

@@ -6,8 +6,9 @@ mod doubles;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use doubles::{Call, Calls, GOOD_PASSWORD, Watched, builder, cheap_hash, no_mail, people, verifies};
+use doubles::{Call, GOOD_PASSWORD, Watched, builder, cheap_hash, no_mail, people, verifies};
 use poem_password_reset::store::{MemoryUsers, SqliteUsers};
 use poem_password_reset::{
     BoxError, Client, NewPassword, PasswordPolicy, PasswordReset, Refusal, ResetError, StoredUser, Strength, Swap,
@@ -88,6 +89,42 @@ async fn one_of_64_confirms_wins_on_a_store_that_yields() {
     }
 }
 
+/// The moments between the check of the token and the write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// While the new password is hashed: all that the library itself reads after it is newer than the check.
+    Hashing,
+    /// At the beginning of the write.
+    Write,
+}
+
+/// A password reset during which `change` happens at that moment.
+fn changed_at(
+    moment: Moment,
+    users: &MemoryUsers,
+    change: impl Fn(&MemoryUsers) + Send + Sync + 'static,
+) -> PasswordReset {
+    let (change, hashed) = (Arc::new(change), AtomicUsize::new(0));
+    let (rows, change_while_hashing) = (users.clone(), Arc::clone(&change));
+    let hasher = move |password: &str| {
+        // `build()` hashes twice.
+        if moment == Moment::Hashing && hashed.fetch_add(1, Ordering::SeqCst) >= 2 {
+            change_while_hashing(&rows);
+        }
+        cheap_hash(password)
+    };
+    let rows = users.clone();
+    let before = move |call| {
+        if moment == Moment::Write && call == Call::ReplacePassword {
+            change(&rows);
+        }
+        async { Ok::<(), BoxError>(()) }
+    };
+    let store = Watched { users: users.clone(), calls: Arc::default(), before };
+    let policy = PasswordPolicy::default().strength(Strength::Any).allow_similar(true);
+    builder(store).hasher(hasher).policy(policy).on_reset_token_created(no_mail).build().unwrap()
+}
+
 /// What changes between the check and the write makes the confirm lose, whatever it is.
 #[tokio::test]
 async fn a_change_between_check_and_write_wins() {
@@ -112,24 +149,16 @@ async fn a_change_between_check_and_write_wins() {
             users.update("1", |ann| StoredUser::new(1, ann.email(), None));
         },
     ];
-    for (number, change) in changes.into_iter().enumerate() {
-        let users = people();
-        let (rows, calls) = (users.clone(), Arc::new(Calls::default()));
-        let reset = racing(Watched {
-            users: users.clone(),
-            calls: Arc::clone(&calls),
-            before: move |call| {
-                if call == Call::ReplacePassword {
-                    change(&rows);
-                }
-                async { Ok::<(), BoxError>(()) }
-            },
-        });
-        let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
-        let error = reset.confirm(event.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap_err();
-        let ResetError::InvalidToken(error) = error else { panic!("change {number}: {error}") };
-        assert_eq!(error.refusal(), Refusal::LostRace, "change {number}");
-        assert!(!users.get("1").is_some_and(|ann| verifies(&ann, GOOD_PASSWORD)), "change {number}");
+    for moment in [Moment::Hashing, Moment::Write] {
+        for (number, change) in changes.into_iter().enumerate() {
+            let users = people();
+            let reset = changed_at(moment, &users, change);
+            let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
+            let error = reset.confirm(event.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap_err();
+            let ResetError::InvalidToken(error) = error else { panic!("change {number} at {moment:?}: {error}") };
+            assert_eq!(error.refusal(), Refusal::LostRace, "change {number} at {moment:?}");
+            assert!(!users.get("1").is_some_and(|ann| verifies(&ann, GOOD_PASSWORD)), "change {number} at {moment:?}");
+        }
     }
 }
 

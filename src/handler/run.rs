@@ -28,12 +28,14 @@ pub(crate) enum HandlerFailure {
 }
 
 /// How the handlers of one event ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Announced {
     /// Handlers that succeeded.
     pub(crate) done: usize,
     /// Handlers that failed, panicked or took too long.
     pub(crate) failed: usize,
+    /// The name of the last handler that failed, and the reason, as the log has it.
+    pub(crate) failure: Option<String>,
 }
 
 /// The handlers of every event, in order, with all they need.
@@ -50,12 +52,16 @@ impl Handlers {
         Self(Arc::new(Ready { lists, timeout }))
     }
 
+    /// The handlers of [`ResetTokenCreated`], by name and place in the code.
+    pub(crate) fn of_created(&self) -> Vec<String> {
+        names_of::<ResetTokenCreated>(&self.0.lists)
+    }
+
     /// The handlers found for each event, for the log.
     pub(crate) fn names(&self) -> String {
         fn names<E: Event>(lists: &Lists) -> String {
-            let names = E::of(lists).iter().map(|entry| format!("{} ({})", entry.name, entry.location));
-            let names = names.reduce(|names, name| names + ", " + &name);
-            format!("{}: {}", E::NAME, names.as_deref().unwrap_or("none"))
+            let names = names_of::<E>(lists);
+            format!("{}: {}", E::NAME, if names.is_empty() { "none".to_owned() } else { names.join(", ") })
         }
         let lists = &self.0.lists;
         [names::<ResetTokenCreated>(lists), names::<PrePasswordReset>(lists), names::<PostPasswordReset>(lists)]
@@ -71,9 +77,10 @@ impl Handlers {
             match self.run(entry, &event).await {
                 Ok(()) => announced.done += 1,
                 Err(error) => {
-                    log_failure(entry, &*event, &error);
+                    let reason = log_failure(entry, &*event, &error);
                     let _ = contained(|| drop(error));
                     announced.failed += 1;
+                    announced.failure = Some(format!("{}: {reason}", entry.name));
                 }
             }
         }
@@ -91,7 +98,7 @@ impl Handlers {
                 match Veto::of(&error) {
                     // Its text is for the user, and may be about the user.
                     Some(_) => tracing::info!(event = PrePasswordReset::NAME, handler = entry.name, "a handler vetoed"),
-                    None => log_failure(entry, &*event, &error),
+                    None => drop(log_failure(entry, &*event, &error)),
                 }
                 return Err(error);
             }
@@ -118,11 +125,24 @@ impl Handlers {
     }
 }
 
-fn log_failure<E: Event>(entry: &Entry<E>, event: &E, error: &BoxError) {
+/// The handlers of an event in order, by name and place in the code.
+fn names_of<E: Event>(lists: &Lists) -> Vec<String> {
+    E::of(lists).iter().map(|entry| format!("{} ({})", entry.name, entry.location)).collect()
+}
+
+/// Logs a failure, and returns the reason without the secrets of the event.
+fn log_failure<E: Event>(entry: &Entry<E>, event: &E, error: &BoxError) -> String {
     let reason = contained(|| reason(error, event.secrets()))
         .unwrap_or_else(|_| "an error that panics when it is shown".to_owned());
-    tracing::error!(event = E::NAME, handler = entry.name, user = event.user_id(), reason, "a handler failed");
+    tracing::error!(
+        event = E::NAME,
+        handler = entry.name,
+        user = event.user_id(),
+        reason = &*reason,
+        "a handler failed"
+    );
     counters::failed_handler(E::NAME, entry.name);
+    reason
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use http::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
+use super::failures::Failures;
 use super::link::Link;
 use super::{Clock, Inner, PasswordReset, UsableHash, is_usable, system_clock};
 use crate::client::{TrustedProxies, X_FORWARDED_FOR};
@@ -485,6 +486,7 @@ impl PasswordResetBuilder {
             policy: self.policy,
             workers: Workers::new(),
             delivery: Delivery::new(self.queue, self.handled_at_once),
+            failures: Failures::default(),
             confirms: TaskTracker::new(),
             throttles: self.throttles,
             address_mac,

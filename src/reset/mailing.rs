@@ -7,11 +7,11 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::Inner;
+use super::failures::LastFailure;
 use super::no_mail::NoMail;
 use crate::client::Client;
 use crate::delivery::{Outcome, Work};
 use crate::email::EmailAddress;
-use crate::error::BoxError;
 use crate::event::ResetTokenCreated;
 use crate::handler::Announced;
 use crate::reason::reason;
@@ -34,7 +34,7 @@ impl Work for Mailing {
         match self {
             Self::Request(request) => request.run().await,
             Self::Event { inner, event, outcome } => {
-                let delivered = outcome_of(inner.handlers.announce(event).await);
+                let delivered = outcome_of(&inner.handlers.announce(event).await);
                 // The caller may have stopped waiting.
                 let _ = outcome.send(delivered);
                 delivered
@@ -59,12 +59,15 @@ struct Delivered {
     outcome: Outcome,
     /// Whether at least one handler succeeded: a mail may have been sent.
     is_mailed: bool,
+    /// The reason of a failure, as the log has it.
+    failure: Option<String>,
 }
 
 impl Request {
     async fn run(mut self) -> Outcome {
-        let Delivered { outcome, is_mailed } = self.deliver().await;
+        let Delivered { outcome, is_mailed, failure } = self.deliver().await;
         let counted_in = self.counted_in.take();
+        self.keep_for_diagnosis(outcome, failure);
         // The asker is not to blame for a store or a mail server that failed, and may ask again at once. With a mail on
         // its way the use stays counted: otherwise a handler that always fails would switch the quota off.
         if !is_mailed
@@ -76,9 +79,22 @@ impl Request {
         outcome
     }
 
+    /// Keeps a failure for [`diagnose`](super::PasswordReset::diagnose); a success ends it.
+    fn keep_for_diagnosis(&self, outcome: Outcome, failure: Option<String>) {
+        let key = || self.inner.address_key(&self.address.folded());
+        match (outcome, failure) {
+            (Outcome::Delivered, _) => self.inner.failures.forget(key),
+            (_, Some(reason)) => self.inner.failures.keep(key(), LastFailure { at: (self.inner.clock)(), reason }),
+            _ => {}
+        }
+    }
+
     async fn deliver(&self) -> Delivered {
-        let without_mail = |outcome| Delivered { outcome, is_mailed: false };
-        let Ok(mut users) = self.inner.find(&self.address).await else { return without_mail(Outcome::Lost) };
+        let without_mail = |outcome| Delivered { outcome, is_mailed: false, failure: None };
+        let mut users = match self.inner.find(&self.address).await {
+            Ok(users) => users,
+            Err(reason) => return Delivered { failure: Some(reason), ..without_mail(Outcome::Lost) },
+        };
         users.retain(|user| match self.inner.ineligible_because(user) {
             Some(because) => {
                 because.log(Some(user));
@@ -105,7 +121,7 @@ impl Request {
 
     /// Issues a token to each user, and runs the handlers.
     async fn mail(&self, users: Vec<StoredUser>) -> Delivered {
-        let mut delivered = Delivered { outcome: Outcome::Delivered, is_mailed: false };
+        let mut delivered = Delivered { outcome: Outcome::Delivered, is_mailed: false, failure: None };
         for user in users {
             // In an `Arc` before anything is awaited: an event is large.
             let event = self.inner.issue(user.clone(), self.inner.lifetime, self.client.clone()).map(Arc::new);
@@ -113,11 +129,12 @@ impl Request {
                 Ok(event) => self.inner.handlers.announce(event).await,
                 Err(error) => {
                     tracing::error!(user = user.id(), reason = %error, "no token could be issued");
-                    Announced { done: 0, failed: 1 }
+                    Announced { done: 0, failed: 1, failure: Some(error.to_string()) }
                 }
             };
-            if outcome_of(announced) != Outcome::Delivered {
+            if outcome_of(&announced) != Outcome::Delivered {
                 delivered.outcome = Outcome::Failed;
+                delivered.failure = announced.failure;
             }
             match announced.done {
                 0 => NoMail::Failed.log(Some(&user)),
@@ -144,14 +161,18 @@ impl Drop for Request {
     }
 }
 
-fn outcome_of(announced: Announced) -> Outcome {
+fn outcome_of(announced: &Announced) -> Outcome {
     if announced.failed == 0 { Outcome::Delivered } else { Outcome::Failed }
 }
 
 impl Inner {
     /// Returns the users with this address, in each spelling of its domain. The addresses that the store returns are
     /// compared once more: mail goes to the address on record, and only if it is the one that was asked for.
-    pub(super) async fn find(&self, address: &EmailAddress) -> Result<Vec<StoredUser>, BoxError> {
+    ///
+    /// # Errors
+    ///
+    /// The reason why the store failed, as the log has it.
+    pub(super) async fn find(&self, address: &EmailAddress) -> Result<Vec<StoredUser>, String> {
         let mut users = self.look_up(address, address.as_str()).await?;
         for spelling in address.other_spellings() {
             match self.look_up(address, &spelling).await {
@@ -184,7 +205,7 @@ impl Inner {
     }
 
     /// Asks the store for one spelling of `address`, with retries.
-    async fn look_up(&self, address: &EmailAddress, spelling: &str) -> Result<Vec<StoredUser>, BoxError> {
+    async fn look_up(&self, address: &EmailAddress, spelling: &str) -> Result<Vec<StoredUser>, String> {
         let mut found = self.users.find_by_email(spelling).await;
         for pause in BACK_OFF {
             let Err(error) = &found else { break };
@@ -193,9 +214,10 @@ impl Inner {
             tokio::time::sleep(pause).await;
             found = self.users.find_by_email(spelling).await;
         }
-        found.inspect_err(|error| {
-            let reason = reason(error, [address.as_str(), spelling]);
-            tracing::error!(reason, "the user store failed to look up an address");
+        found.map_err(|error| {
+            let reason = reason(&error, [address.as_str(), spelling]);
+            tracing::error!(reason = &*reason, "the user store failed to look up an address");
+            format!("the user store failed: {reason}")
         })
     }
 }

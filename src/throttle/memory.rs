@@ -102,6 +102,13 @@ impl MemoryThrottle {
         });
     }
 
+    /// Reports whether the next use of `key` would be within the quota, without counting it.
+    pub fn peek_now(&self, key: &ThrottleKey, quota: Quota) -> Verdict {
+        self.with_bucket(key, |bucket, tag, now| {
+            bucket.as_ref().map_or(Verdict::Within, |bucket| bucket.peek(tag, now, quota))
+        })
+    }
+
     /// Sets the counter of `key` to zero.
     pub fn clear_now(&self, key: &ThrottleKey) {
         self.with_bucket(key, |bucket, tag, now| {
@@ -151,6 +158,10 @@ impl Throttle for MemoryThrottle {
         self.clear_now(key);
         Ok(())
     }
+
+    async fn peek(&self, key: &ThrottleKey, quota: Quota) -> Result<Option<Verdict>, Infallible> {
+        Ok(Some(self.peek_now(key, quota)))
+    }
 }
 
 impl Bucket {
@@ -164,8 +175,20 @@ impl Bucket {
             self.counts[way] = 1;
             return Verdict::Within;
         };
-        if self.counts[way] < quota.limit() {
+        let verdict = self.verdict(way, now, quota);
+        if verdict == Verdict::Within {
             self.counts[way] += 1;
+        }
+        verdict
+    }
+
+    /// The verdict on the next use of a tag, which is not counted.
+    fn peek(&self, tag: u32, now: Duration, quota: Quota) -> Verdict {
+        self.find(tag, in_ticks(now)).map_or(Verdict::Within, |way| self.verdict(way, now, quota))
+    }
+
+    fn verdict(&self, way: usize, now: Duration, quota: Quota) -> Verdict {
+        if self.counts[way] < quota.limit() {
             return Verdict::Within;
         }
         let end = TICK.saturating_mul(self.ends[way]);

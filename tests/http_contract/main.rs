@@ -13,6 +13,7 @@ mod http;
 mod echo;
 mod failures;
 mod fields;
+mod forwarded;
 mod limits;
 mod media_types;
 mod neighbours;

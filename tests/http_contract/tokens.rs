@@ -1,7 +1,10 @@
 //! Bad tokens of every class have one answer, byte for byte, at both endpoints.
 
-use poem_password_reset::{SigningKey, StoredUser, TokenCodec};
+use std::sync::Arc;
+
+use poem_password_reset::{PasswordResetBuilder, SigningKey, StoredUser, TokenCodec};
 use time::{Duration, OffsetDateTime};
+use tokio::sync::Barrier;
 
 use crate::http::Operation::{Confirm, Validate};
 use crate::http::doubles::{GOOD_PASSWORD, cheap_hash};
@@ -74,6 +77,31 @@ async fn bad_tokens(world: &World) -> Vec<(&'static str, String)> {
     bad.push(("of a deactivated user", world.token("3")));
     bad.push(("of a user without a password", world.token("4")));
     bad
+}
+
+/// Two confirms have both checked the token before either writes. The one that loses gets the answer of any bad token.
+#[tokio::test]
+async fn a_confirm_that_loses_a_race_has_the_answer_of_a_bad_token() {
+    let settings = |builder: PasswordResetBuilder| {
+        let both_checked = Arc::new(Barrier::new(2));
+        builder.on_pre_password_reset(move |_| {
+            let both_checked = Arc::clone(&both_checked);
+            async move { drop(both_checked.wait().await) }
+        })
+    };
+    // Not `on_both_wires`: which of the two wins is up to chance.
+    for world in [World::in_process(&settings), World::over_a_socket(&settings).await] {
+        for encoding in Encoding::ALL {
+            let token = world.token("1");
+            let confirm =
+                |password| Ask::post(Confirm).fields(encoding, &[("token", token.as_str()), ("password", password)]);
+            let (one, other) = (confirm(GOOD_PASSWORD), confirm("another good one"));
+            let (one, other) = tokio::join!(world.ask(&one), world.ask(&other));
+            let (winner, loser) = if one.status == 200 { (one, other) } else { (other, one) };
+            winner.is_ok();
+            loser.is_bad_token();
+        }
+    }
 }
 
 /// One second decides, and nothing is lenient.

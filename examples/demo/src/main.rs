@@ -9,6 +9,7 @@ mod app;
 mod asset;
 mod attempts;
 mod database;
+mod diagnose;
 mod docs;
 mod login;
 mod mail;
@@ -125,7 +126,8 @@ async fn run(options: Options) -> Result<(), StartError> {
         .at("/docs", get(swagger_ui.clone()))
         .at("/docs/", get(swagger_ui))
         .nest("/api/password_reset", api.with(HttpContract))
-        .at("/api/login", login);
+        .at("/api/login", login)
+        .at("/diagnose", diagnose::endpoint(reset.clone()));
 
     let stop = signals::stop().map_err(StartError::Signals)?;
     announce(&options, &outbox, &local, public_url.as_deref());

@@ -18,7 +18,7 @@ use crate::smtp::Smtp;
 
 /// Everything from here, nothing inline, and forms go nowhere by themselves: a script that failed to load must not
 /// turn a password into a query string. Scripts cannot write markup at all.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+pub(crate) const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                            connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'; require-trusted-types-for 'script'";
 
@@ -174,7 +174,7 @@ pub(crate) fn problem(status: StatusCode, title: &str) -> Response {
     response
 }
 
-fn page(template: &impl Template) -> Response {
+pub(crate) fn page(template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => Html(html).with_header(CONTENT_SECURITY_POLICY, PAGE_POLICY).into_response(),
         Err(error) => {

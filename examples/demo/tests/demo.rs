@@ -224,7 +224,7 @@ fn reset_clears_the_failed_sign_ins_of_the_user() {
     }
     let mut refused = Vec::new();
     for email in ["ann@example.com", "bob@example.com", "eve@example.com"] {
-        for _ in 0..10 {
+        for _ in 0..20 {
             assert_eq!(login(email, "wrong").status, 401, "{email}");
         }
         refused.push(login(email, PASSWORD));
@@ -244,6 +244,43 @@ fn reset_clears_the_failed_sign_ins_of_the_user() {
     assert_eq!(mails(directory.path()).len(), known.len(), "the mail was sent first");
     assert_eq!(login("bob@example.com", PASSWORD).status, 429, "the counter of another user stays");
     assert_eq!(login("eve@example.com", PASSWORD).status, 429);
+}
+
+/// The administrator's page says why no mail came, whatever the reason, and changes nothing.
+#[test]
+fn diagnosis_says_why_no_mail_came() {
+    let directory = Directory::new();
+    let flags = outbox_flags(&directory);
+    let demo = Demo::start([&flags[0], &flags[1]]);
+    let diagnose = |email: &str| {
+        let body = format!("email={}", email.replace('@', "%40").replace('+', "%2B"));
+        let answer = demo.send("POST", "/diagnose", &["Content-Type: application/x-www-form-urlencoded"], &body);
+        assert_eq!(answer.status, 200, "{email}");
+        answer.body
+    };
+    assert!(demo.get("/outbox").body.contains("href=\"/diagnose\""));
+    let page = demo.get("/diagnose");
+    assert_hardened("/diagnose", &page);
+    assert!(page.body.contains("<form method=\"post\" action=\"/diagnose\">"));
+    let policy = page.header("Content-Security-Policy").unwrap();
+    assert!(policy.contains("script-src 'self'") && policy.contains("form-action 'self'"), "{policy}");
+    for (email, told) in [
+        ("ann@example.com", "A request now would lead to mail."),
+        ("nobody@example.com", "The store knows no user with this address."),
+        ("carol@example.com", "because the user is not active"),
+        ("<script>", "The text is not an e-mail address."),
+    ] {
+        let page = diagnose(email);
+        assert!(page.contains(told), "{email}: {page}");
+        assert!(!page.contains("<script>"), "nothing is echoed");
+    }
+    for _ in 0..3 {
+        let known = mails(directory.path());
+        demo.request("ann@example.com");
+        next_mail(directory.path(), "Reset your password", &known);
+    }
+    assert!(diagnose("Ann@Example.com").contains("quota of the address: used up"), "three mails were sent");
+    assert_eq!(mails(directory.path()).len(), 3, "a diagnosis sends nothing");
 }
 
 #[test]
