@@ -112,7 +112,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reset = PasswordReset::builder(Nobody, SigningKey::generate()?)
         .link("https://app.example.com/reset-password#token={token}")
         .on_reset_token_created(async |event| println!("{}", event.link()))
-        .build()?;
+        .build()
+        .await?;
     let app = Route::new().nest("/api", OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0").with(HttpContract));
     Ok(Server::new(TcpListener::bind("127.0.0.1:3000")).run(app).await?)
 }

@@ -109,7 +109,8 @@ fn queue(runtime: &Runtime) -> Curve {
     let (places, part) = if args::is_smoke() { (64, 16) } else { (4_096, 256) };
     let _context = runtime.enter();
     let reset = builder(&Users::new(1)).queue(places).handled_at_once(1).handler_timeout(Duration::from_secs(3_600));
-    let reset = reset.on_reset_token_created(async |_| pending::<()>().await).build().unwrap();
+    let reset = reset.on_reset_token_created(async |_| pending::<()>().await);
+    let reset = runtime.block_on(reset.build()).unwrap();
     let address = address(0);
     let mut points = Vec::new();
     for begin in (0..places).step_by(part) {
@@ -151,7 +152,7 @@ fn same_address(runtime: &Runtime) -> Curve {
             let sender = Arc::clone(&sender);
             async move { sender.send(()).unwrap() }
         });
-        let reset = reset.build().unwrap();
+        let reset = runtime.block_on(reset.build()).unwrap();
         let once = || {
             let started = Instant::now();
             runtime.block_on(async {

@@ -93,7 +93,7 @@ fn run_endpoint(endpoint: &str, calls: u64) {
     let users = Users::new(1);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let _guard = runtime.enter();
-    let reset = reset(&users);
+    let reset = runtime.block_on(reset(&users));
     let app = server::ours(reset.clone());
     let (path, body) = match endpoint {
         "/validate_token/" => {

@@ -77,7 +77,7 @@ fn forged(report: &mut Report, runtime: &Runtime) {
     report.figure("refuse a forged token: allocations", allocated as f64, count, Reach::AtMost(0.0));
 
     let users = Users::new(1);
-    let reset = reset(&users);
+    let reset = runtime.block_on(reset(&users));
     assert!(runtime.block_on(reset.validate(&tokens.forged)).is_err());
     let called = f64::from(u8::from(users.was_called()));
     report.figure("refuse a forged token: calls of the store", called, count, Reach::AtMost(0.0));

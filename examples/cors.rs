@@ -89,7 +89,8 @@ async fn main() -> Result<(), BoxError> {
     let reset = PasswordReset::builder(users, SigningKey::generate()?)
         .link(format!("{front_end_origin}/#token={{token}}"))
         .on_reset_token_created(async |event| println!("To: {}\n\n{}", event.user().email(), event.link()))
-        .build()?;
+        .build()
+        .await?;
     println!("{front_end_origin}");
     tokio::try_join!(
         Server::new(TcpListener::bind("127.0.0.1:3000")).run(api(reset, front_end_origin)),

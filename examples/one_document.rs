@@ -67,7 +67,8 @@ async fn main() -> Result<(), BoxError> {
     let reset = PasswordReset::builder(users, SigningKey::generate()?)
         .link("http://localhost:3000/reset-password#token={token}")
         .on_reset_token_created(async |event| println!("To: {}\n\n{}", event.user().email(), event.link()))
-        .build()?;
+        .build()
+        .await?;
     println!("http://127.0.0.1:3000/docs");
     Ok(Server::new(TcpListener::bind("127.0.0.1:3000")).run(app(reset)).await?)
 }

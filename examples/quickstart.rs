@@ -16,7 +16,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reset = PasswordReset::builder(users, SigningKey::from_env("PASSWORD_RESET_KEY")?)
         .link("https://app.example.com/reset-password#token={token}")
         .data(Mailer)
-        .build()?;
+        .build()
+        .await?;
     let api = OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0").server("/api/password_reset");
     let app = Route::new().nest("/docs", api.swagger_ui()).nest("/api/password_reset", api.with(HttpContract));
     Ok(Server::new(TcpListener::bind("127.0.0.1:3000")).run(app).await?)

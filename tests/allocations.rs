@@ -153,6 +153,7 @@ async fn a_request_that_waits_takes_few_bytes() {
         .linked_handlers(false)
         .on_reset_token_created(async |_| {})
         .build()
+        .await
         .unwrap();
     let ask = async || reset.request("ann@example.com", Client::none()).await.unwrap();
     // The task that does the work, and room in the queue.

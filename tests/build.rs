@@ -20,51 +20,57 @@ fn problem(error: BuildError) -> Problem {
     error.problems()[0].clone()
 }
 
-#[test]
-fn a_builder_with_all_it_needs_builds() {
-    builder(people()).on_reset_token_created(no_mail).build().unwrap();
+#[tokio::test]
+async fn a_builder_with_all_it_needs_builds() {
+    builder(people()).on_reset_token_created(no_mail).build().await.unwrap();
 }
 
-#[test]
-fn tokens_are_good_for_as_long_as_is_told() {
+#[tokio::test]
+async fn tokens_are_good_for_as_long_as_is_told() {
     let now = OffsetDateTime::UNIX_EPOCH;
     let good = || builder(people()).clock(move || now).on_reset_token_created(no_mail);
     for (builder, lifetime) in [(good(), Duration::HOUR), (good().lifetime(Duration::MINUTE), Duration::MINUTE)] {
-        let reset = builder.build().unwrap();
+        let reset = builder.build().await.unwrap();
         assert_eq!(reset.lifetime(), lifetime);
         let event = reset.issue(&people().get("1").unwrap(), None).unwrap();
         assert_eq!(event.expires_at(), now + lifetime);
     }
 }
 
-#[test]
-fn each_problem_by_itself() {
+#[tokio::test]
+async fn each_problem_by_itself() {
     let good = || builder(people()).on_reset_token_created(no_mail);
-    assert_eq!(problem(builder(people()).build().unwrap_err()), Problem::NoHandler);
+    assert_eq!(problem(builder(people()).build().await.unwrap_err()), Problem::NoHandler);
     let link = "http://app.example.com/#{token}".to_owned();
-    assert_eq!(problem(good().link(link.as_str()).build().unwrap_err()), Problem::LinkNotHttps { link });
+    assert_eq!(problem(good().link(link.as_str()).build().await.unwrap_err()), Problem::LinkNotHttps { link });
     for lifetime in [Duration::ZERO, -Duration::HOUR, Duration::milliseconds(999), Duration::DAY + Duration::SECOND] {
-        assert_eq!(problem(good().lifetime(lifetime).build().unwrap_err()), Problem::Lifetime { lifetime });
+        assert_eq!(problem(good().lifetime(lifetime).build().await.unwrap_err()), Problem::Lifetime { lifetime });
     }
     for lifetime in [Duration::SECOND, Duration::DAY] {
-        good().lifetime(lifetime).build().unwrap();
+        good().lifetime(lifetime).build().await.unwrap();
     }
     let unsalted = |password: &str| Ok::<_, Infallible>(format!("hash of {password}"));
-    assert_eq!(problem(good().hasher(unsalted).build().unwrap_err()), Problem::UnsaltedHasher);
+    assert_eq!(problem(good().hasher(unsalted).build().await.unwrap_err()), Problem::UnsaltedHasher);
     let broken = |_: &str| Err::<String, _>("no randomness");
     let reason = "no randomness".to_owned();
-    assert_eq!(problem(good().hasher(broken).build().unwrap_err()), Problem::HasherFails { reason });
-    assert_eq!(problem(good().queue(0).build().unwrap_err()), Problem::Zero { setting: "queue" });
-    assert_eq!(problem(good().handled_at_once(0).build().unwrap_err()), Problem::Zero { setting: "handled_at_once" });
+    assert_eq!(problem(good().hasher(broken).build().await.unwrap_err()), Problem::HasherFails { reason });
+    assert_eq!(problem(good().queue(0).build().await.unwrap_err()), Problem::Zero { setting: "queue" });
+    assert_eq!(
+        problem(good().handled_at_once(0).build().await.unwrap_err()),
+        Problem::Zero { setting: "handled_at_once" }
+    );
     let network = "10.0.0.0/33".to_owned();
-    assert_eq!(problem(good().trusted_proxies([network.as_str()]).build().unwrap_err()), Problem::Network { network });
-    good().trusted_proxies(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"]).build().unwrap();
+    assert_eq!(
+        problem(good().trusted_proxies([network.as_str()]).build().await.unwrap_err()),
+        Problem::Network { network }
+    );
+    good().trusted_proxies(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"]).build().await.unwrap();
     let policy = PasswordPolicy::default().min_chars(20).max_chars(10);
-    assert_eq!(problem(good().policy(policy).build().unwrap_err()), Problem::PolicyLength { min: 20, max: 10 });
+    assert_eq!(problem(good().policy(policy).build().await.unwrap_err()), Problem::PolicyLength { min: 20, max: 10 });
 }
 
-#[test]
-fn an_insecure_link_leads_to_a_private_host_and_warns_at_start() {
+#[tokio::test]
+async fn an_insecure_link_leads_to_a_private_host_and_warns_at_start() {
     let build =
         |link: &str, allow| builder(people()).link(link).insecure_link(allow).on_reset_token_created(no_mail).build();
     let warning = "the link in the mails is http";
@@ -76,18 +82,18 @@ fn an_insecure_link_leads_to_a_private_host_and_warns_at_start() {
     ] {
         let log = Log::default();
         let _guard = log.of_thread();
-        build(link, allow).unwrap();
+        build(link, allow).await.unwrap();
         assert_eq!(log.text().contains(warning), warns, "{link}: {}", log.text());
     }
     for (link, allow) in [("http://192.168.1.5/{token}", false), ("http://app.example.com/{token}", true)] {
-        let error = build(link, allow).unwrap_err();
+        let error = build(link, allow).await.unwrap_err();
         assert!(error.to_string().contains("`.insecure_link(true)`"), "the setting is named: {error}");
         assert_eq!(problem(error), Problem::LinkNotHttps { link: link.to_owned() });
     }
 }
 
-#[test]
-fn all_problems_are_listed_at_once() {
+#[tokio::test]
+async fn all_problems_are_listed_at_once() {
     let error = PasswordReset::builder(people(), key())
         .linked_handlers(false)
         .lifetime(Duration::ZERO)
@@ -95,6 +101,7 @@ fn all_problems_are_listed_at_once() {
         .trusted_proxies(["not a network"])
         .hasher(|password: &str| Ok::<_, Infallible>(password.to_owned()))
         .build()
+        .await
         .unwrap_err();
     assert_eq!(error.problems().len(), 6, "{error}");
     let text = error.to_string();

@@ -93,7 +93,7 @@ async fn finished(reset: &PasswordReset) {
 #[tokio::test]
 async fn the_steps_of_a_success_are_in_order() {
     let (users, steps) = (people(), Steps::default());
-    let reset = noted(&users, &steps).build().unwrap();
+    let reset = noted(&users, &steps).build().await.unwrap();
     confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
     finished(&reset).await;
     assert_eq!(steps.all(), ["look up", "policy", "pre", "hash", "swap", "post"]);
@@ -105,7 +105,7 @@ async fn the_steps_of_a_success_are_in_order() {
 async fn a_failure_stops_at_its_step() {
     let agent = |agent: &str| Client::new(None, Some(agent));
     let (users, steps) = (people(), Steps::default());
-    let reset = noted(&users, &steps).build().unwrap();
+    let reset = noted(&users, &steps).build().await.unwrap();
     let good = token_of(&reset, &users, "1");
     let elsewhere = TokenCodec::new(SigningKey::generate().unwrap());
     let forged = elsewhere.issue(&users.get("1").unwrap(), OffsetDateTime::now_utc(), time::Duration::HOUR).unwrap();
@@ -141,7 +141,7 @@ async fn refusals_say_why_to_the_log_and_nothing_to_the_client() {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
-    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
+    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let stale = reset.issue(&StoredUser::new(1, "ann@example.com", Some("older".to_owned())), None).unwrap();
     let unknown = reset.issue(&StoredUser::new(9, "eve@example.com", Some("x".to_owned())), None).unwrap();
     let mut texts = Vec::new();
@@ -171,6 +171,7 @@ async fn a_veto_is_told_and_any_other_error_is_not() {
         .on_reset_token_created(no_mail)
         .on_pre_password_reset(|_| async { Err(Veto::new("Not before noon.")) })
         .build()
+        .await
         .unwrap();
     let token = token_of(&vetoing, &users, "1");
     let Err(ResetError::PasswordRefused(reasons)) = confirm(&vetoing, &token, GOOD_PASSWORD).await else { panic!() };
@@ -180,6 +181,7 @@ async fn a_veto_is_told_and_any_other_error_is_not() {
         .on_reset_token_created(no_mail)
         .on_pre_password_reset(|_| async { Err::<(), BoxError>("the list of breached passwords is away".into()) })
         .build()
+        .await
         .unwrap();
     assert!(matches!(confirm(&failing, &token, GOOD_PASSWORD).await, Err(ResetError::Failed(_))));
     assert!(verifies(&users.get("1").unwrap(), "ann's old password"));
@@ -207,6 +209,7 @@ async fn a_caller_that_stops_waiting_stops_nothing() {
             async {}
         })
         .build()
+        .await
         .unwrap();
         let token = token_of(&reset, &users, "1");
         let waiting = reset.clone();
@@ -226,7 +229,8 @@ async fn a_caller_that_stops_waiting_stops_nothing() {
 async fn success_is_reported_only_after_the_store_acknowledged() {
     let (users, acknowledged) = (people(), Arc::new(AtomicBool::new(false)));
     let acknowledge = Arc::clone(&acknowledged);
-    let reset = builder(Slow { users: users.clone(), acknowledge }).on_reset_token_created(no_mail).build().unwrap();
+    let reset =
+        builder(Slow { users: users.clone(), acknowledge }).on_reset_token_created(no_mail).build().await.unwrap();
     confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
     assert!(acknowledged.load(Ordering::SeqCst));
 }
@@ -270,6 +274,7 @@ async fn the_answer_does_not_wait_for_the_post_handlers() {
         .on_reset_token_created(no_mail)
         .on_post_password_reset(|_| std::future::pending::<()>())
         .build()
+        .await
         .unwrap();
     let token = token_of(&reset, &users, "1");
     let before = tokio::time::Instant::now();
@@ -296,6 +301,7 @@ async fn a_store_that_fails_at_any_call_leaves_a_password_that_works() {
         })
         .on_reset_token_created(no_mail)
         .build()
+        .await
         .unwrap();
         let token = token_of(&reset, &users, "1");
         let Err(ResetError::Unavailable { because: said, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
@@ -326,6 +332,7 @@ async fn a_store_that_hangs_or_panics_is_an_unknown_outcome() {
         })
         .on_reset_token_created(no_mail)
         .build()
+        .await
         .unwrap();
         let token = token_of(&reset, &users, "1");
         let before = tokio::time::Instant::now();
@@ -353,6 +360,7 @@ async fn a_hasher_that_fails_panics_or_repeats_itself_changes_nothing() {
                 }
             })
             .build()
+            .await
             .unwrap();
         let token = token_of(&reset, &users, "1");
         assert!(matches!(confirm(&reset, &token, GOOD_PASSWORD).await, Err(ResetError::Failed(_))), "{fault}");
@@ -369,6 +377,7 @@ async fn validation_reads_only() {
     let reset = builder(Watched { users: users.clone(), calls: Arc::clone(&calls), before })
         .on_reset_token_created(no_mail)
         .build()
+        .await
         .unwrap();
     let token = token_of(&reset, &users, "1");
     for _ in 0..1000 {
@@ -391,6 +400,7 @@ async fn passwords_are_hashed_off_the_async_threads() {
             cheap_hash(password)
         })
         .build()
+        .await
         .unwrap();
     // `build()` hashes on its own thread, before anything is served.
     threads.lock().unwrap().clear();
@@ -412,7 +422,7 @@ async fn a_password_is_stored_exactly_as_sent() {
         &format!("{long}2"),
     ] {
         let users = people();
-        let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
+        let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
         confirm(&reset, &token_of(&reset, &users, "1"), password).await.unwrap();
         assert!(verifies(&users.get("1").unwrap(), password), "{password:?}");
     }

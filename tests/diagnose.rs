@@ -61,7 +61,7 @@ async fn diagnosis_names_the_obstacle_of_each_user() {
         StoredUser::new(7, "ANN@example.com", hash()),
         StoredUser::new(8, "ann@example.com", hash()),
     ];
-    let reset = builder(Finds(users)).users_per_address(2).on_reset_token_created(no_mail).build().unwrap();
+    let reset = builder(Finds(users)).users_per_address(2).on_reset_token_created(no_mail).build().await.unwrap();
     let diagnosis = reset.diagnose("Ann@example.com").await;
     let expected = [
         ("1", None),
@@ -90,7 +90,7 @@ async fn diagnosis_agrees_with_a_request() {
         "no address",
         " ANN@example.com\u{a0}",
     ] {
-        let reset = builder(people()).on_reset_token_created(no_mail).build().unwrap();
+        let reset = builder(people()).on_reset_token_created(no_mail).build().await.unwrap();
         let diagnosis = reset.diagnose(email).await;
         let accepted = reset.request(email, Client::none()).await.is_ok();
         settled(&reset).await;
@@ -111,6 +111,7 @@ async fn diagnosis_counts_nothing_and_says_until_when_the_quota_is_used_up() {
             std::future::ready(())
         })
         .build()
+        .await
         .unwrap();
     let ledger = reset.ledger();
     for _ in 0..100 {
@@ -130,7 +131,7 @@ async fn diagnosis_counts_nothing_and_says_until_when_the_quota_is_used_up() {
     tokio::time::advance(retry_after).await;
     assert!(reset.diagnose("ann@example.com").await.would_send());
 
-    let off = builder(people()).on_reset_token_created(no_mail).build().unwrap();
+    let off = builder(people()).on_reset_token_created(no_mail).build().await.unwrap();
     assert_eq!(off.diagnose("ann@example.com").await.quota(), MailQuota::Off);
 }
 
@@ -163,6 +164,7 @@ async fn diagnosis_asks_the_applications_throttle() {
             .throttle(Own(MemoryThrottle::new(), how))
             .on_reset_token_created(no_mail)
             .build()
+            .await
             .unwrap();
         reset.request("ann@example.com", Client::none()).await.unwrap();
         let quota = reset.diagnose("ann@example.com").await.quota();
@@ -192,6 +194,7 @@ async fn diagnosis_has_the_last_failure_until_a_request_succeeds() {
             async move { if fails { Err(BoxError::from(failed)) } else { Ok(()) } }
         })
         .build()
+        .await
         .unwrap();
     let ask = async || {
         reset.request("ann@example.com", Client::none()).await.unwrap();
@@ -225,7 +228,7 @@ async fn diagnosis_asks_for_each_spelling_of_a_domain() {
         StoredUser::new(1, "ann@bücher.example", hash()),
         StoredUser::new(2, "ann@xn--bcher-kva.example", hash()),
     ]);
-    let reset = builder(users).on_reset_token_created(no_mail).build().unwrap();
+    let reset = builder(users).on_reset_token_created(no_mail).build().await.unwrap();
     for email in ["ann@bücher.example", "ann@xn--bcher-kva.example"] {
         let diagnosis = reset.diagnose(email).await;
         let mut ids: Vec<_> = diagnosis.users().iter().map(|user| user.id()).collect();

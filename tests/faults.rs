@@ -80,7 +80,7 @@ impl Counter {
     }
 
     /// A service all of whose parts count.
-    fn reset(&self, users: &MemoryUsers) -> PasswordReset {
+    async fn reset(&self, users: &MemoryUsers) -> PasswordReset {
         let (store, hasher, mail, pre, post) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
         let clock = self.clone();
         let before = move |_| store.clone().call();
@@ -93,6 +93,7 @@ impl Counter {
             .throttle(self.clone())
             .clock(move || clock.now())
             .build()
+            .await
             .unwrap();
         self.calls.store(0, Ordering::SeqCst);
         reset
@@ -139,7 +140,7 @@ async fn the_call_that_fails_may_be_any() {
             let old = users.get("1").unwrap().password_hash().unwrap().expose().to_owned();
             // Not before it is built: `build()` tries the hasher.
             let counter = Counter { calls: Arc::new(AtomicUsize::new(usize::MAX / 2)), fails_at, how };
-            let reset = counter.reset(&users);
+            let reset = counter.reset(&users).await;
             let confirmed = whole_flow(&reset, &users).await.unwrap();
             let failed = counter.calls.load(Ordering::SeqCst) > fails_at;
 
@@ -263,6 +264,7 @@ async fn a_slow_store_delays_nobody_else() {
                 async {}
             })
             .build()
+            .await
             .unwrap();
         let [anns, bobs] =
             ["1", "2"].map(|id| reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned());
@@ -341,6 +343,7 @@ async fn a_thousand_handlers_that_hang() {
             }
         })
         .build()
+        .await
         .unwrap();
     for _ in 0..1_000 {
         reset.request("ann@example.com", Client::none()).await.unwrap();
@@ -368,6 +371,7 @@ async fn a_burst_is_bounded_by_the_queue() {
             }
         })
         .build()
+        .await
         .unwrap();
     let mut told = [0, 0];
     for number in 0..10_000 {
@@ -413,7 +417,7 @@ async fn ten_thousand_confirms_at_once() {
         async { Ok::<(), BoxError>(()) }
     };
     let store = Watched { users: users.clone(), calls: Arc::default(), before };
-    let reset = schedule(store).hasher(hash).build().unwrap();
+    let reset = schedule(store).hasher(hash).build().await.unwrap();
     let mut confirms = JoinSet::new();
     for id in 0..USERS {
         let token = reset.issue(&users.get(&id.to_string()).unwrap(), None).unwrap();
@@ -533,6 +537,7 @@ async fn a_store_that_lies_is_contained() {
             async {}
         })
         .build()
+        .await
         .unwrap();
     let ann = store.users.get("1").unwrap();
     let token = reset.issue(&ann, None).unwrap();
@@ -569,7 +574,7 @@ async fn one_confirm_wins_in_ten_thousand_schedules() {
         }
     };
     let users = people();
-    let reset = schedule(Watched { users: users.clone(), calls: Arc::default(), before }).build().unwrap();
+    let reset = schedule(Watched { users: users.clone(), calls: Arc::default(), before }).build().await.unwrap();
     for round in 0..10_000 {
         let token = reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
         let confirms = (0..3).map(|number| {
@@ -602,7 +607,8 @@ fn schedule(store: impl UserStore) -> PasswordResetBuilder {
 async fn validate_and_confirm_agree_in_ten_thousand_states() {
     let mut random = Random::seeded();
     let users = people();
-    let reset = schedule(users.clone()).on_pre_password_reset(async |_| Err(Veto::new("Not now."))).build().unwrap();
+    let reset =
+        schedule(users.clone()).on_pre_password_reset(async |_| Err(Veto::new("Not now."))).build().await.unwrap();
     let mut good = 0;
     for _ in 0..10_000 {
         let hash = (random.below(4) > 0).then(|| "the hash".to_owned());

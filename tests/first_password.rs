@@ -47,7 +47,7 @@ async fn mails(settings: PasswordResetBuilder) -> (PasswordReset, usize) {
         count.fetch_add(1, Ordering::SeqCst);
         std::future::ready(())
     };
-    let reset = settings.on_reset_token_created(count).build().unwrap();
+    let reset = settings.on_reset_token_created(count).build().await.unwrap();
     reset.request("ann@example.com", Client::none()).await.unwrap();
     while reset.ledger().waiting > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;

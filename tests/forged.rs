@@ -51,6 +51,7 @@ async fn a_hundred_thousand_forged_tokens_cost_no_store_call_and_no_hash() {
             doubles::cheap_hash(password)
         })
         .build()
+        .await
         .unwrap();
     let at_start = hashed.load(Ordering::SeqCst);
     let token = |id: &str| reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned();

@@ -174,6 +174,7 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
         .on_reset_token_created(last::handler(&ran))
         .on_reset_token_created(ran.handler("the first"))
         .build()
+        .await
         .unwrap();
 
     for round in 1..=3 {
@@ -226,6 +227,7 @@ async fn a_handler_that_hangs_is_dropped() {
             }
         })
         .build()
+        .await
         .unwrap();
     let started = Instant::now();
     assert!(!send(&reset).await);
@@ -241,6 +243,7 @@ async fn a_handler_that_blocks_its_thread_is_left_behind() {
         .handler_timeout(Duration::from_millis(50))
         .on_reset_token_created(async |_| std::thread::sleep(Duration::from_secs(2)))
         .build()
+        .await
         .unwrap();
     let started = Instant::now();
     assert!(!send(&reset).await);
@@ -271,6 +274,7 @@ async fn the_log_of_an_error_is_one_line_without_secrets() {
             Err::<(), _>(Smtp(io::Error::other(quoted + &"!".repeat(1000))))
         })
         .build()
+        .await
         .unwrap();
     assert!(!send(&reset).await);
     let [failure] = failures(&log).try_into().unwrap();
@@ -341,18 +345,18 @@ async fn handlers_run_by_priority_then_name_with_their_data() {
     let all = |optional: &'static str| {
         ["z_first", "a closure, named handlers::Ran::handler", "a_plain_one", optional, "a_late_one"]
     };
-    assert!(send(&linked(people()).build().unwrap()).await);
+    assert!(send(&linked(people()).build().await.unwrap()).await);
     assert_eq!(ran.take(), all("b_optional, without"));
-    assert!(send(&linked(people()).data(Campaign).build().unwrap()).await);
+    assert!(send(&linked(people()).data(Campaign).build().await.unwrap()).await);
     assert_eq!(ran.take(), all("b_optional, with"));
     // Another service in the same process, without them.
-    assert!(send(&linked(people()).linked_handlers(false).build().unwrap()).await);
+    assert!(send(&linked(people()).linked_handlers(false).build().await.unwrap()).await);
     assert_eq!(ran.take(), ["a closure, named handlers::Ran::handler"]);
 }
 
-#[test]
-fn every_missing_value_is_listed_with_type_handler_and_place() {
-    let error = builder(people()).linked_handlers(true).data(Ran::default()).build().unwrap_err();
+#[tokio::test]
+async fn every_missing_value_is_listed_with_type_handler_and_place() {
+    let error = builder(people()).linked_handlers(true).data(Ran::default()).build().await.unwrap_err();
     let mut missing = error.problems().to_vec();
     missing.sort_by_key(ToString::to_string);
     let [region, rules] = missing.try_into().unwrap();
@@ -373,22 +377,25 @@ fn every_missing_value_is_listed_with_type_handler_and_place() {
     );
 
     // A value that several handlers want is missing for each of them, and once for each.
-    let error = builder(people()).linked_handlers(true).data(Rules("")).data(Region("")).build().unwrap_err();
+    let error = builder(people()).linked_handlers(true).data(Rules("")).data(Region("")).build().await.unwrap_err();
     assert_eq!(error.problems().len(), 6, "{error}");
 }
 
-#[test]
-fn the_log_names_the_handlers_at_start() {
+#[tokio::test]
+async fn the_log_names_the_handlers_at_start() {
     let log = Log::default();
     let guard = log.of_thread();
     let with = |builder: PasswordResetBuilder| builder.data(Ran::default()).data(Rules("")).data(Region("")).build();
-    with(builder(people()).linked_handlers(true).on_post_password_reset(async |_| {})).unwrap();
+    with(builder(people()).linked_handlers(true).on_post_password_reset(async |_| {})).await.unwrap();
     drop(guard);
     let text = log.text();
     let names = ["z_first", "a_plain_one", "b_optional", "a_late_one", "ask", "tell"];
     let places: Vec<_> = names.iter().map(|name| text.find(&format!("handlers::annotated::{name} ("))).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
-    assert!(text.contains("the_log_names_the_handlers_at_start::{{closure}} (tests/handlers.rs:"), "{text}");
+    assert!(
+        text.contains("the_log_names_the_handlers_at_start::{{closure}}::{{closure}} (tests/handlers.rs:"),
+        "{text}"
+    );
 }
 
 /// Confirms a new password for Ann.
@@ -407,7 +414,7 @@ async fn the_first_that_refuses_ends_the_reset() {
     let ran = Ran::default();
     let linked =
         |rules| builder(users.clone()).linked_handlers(true).data(ran.clone()).data(Region("")).data(Rules(rules));
-    let refusing = linked("Not before noon.").on_pre_password_reset(last_to_be_asked(&ran)).build().unwrap();
+    let refusing = linked("Not before noon.").on_pre_password_reset(last_to_be_asked(&ran)).build().await.unwrap();
     match confirm(&refusing, &users).await.unwrap_err() {
         ResetError::PasswordRefused(reasons) => assert_eq!(reasons, ["Not before noon."]),
         error => panic!("{error:?}"),
@@ -416,7 +423,7 @@ async fn the_first_that_refuses_ends_the_reset() {
     assert_eq!(ran.take(), ["ask"], "no further handler, and none of the other event");
     assert!(!has_new_password(&users));
 
-    let agreeing = linked("").on_pre_password_reset(last_to_be_asked(&ran)).build().unwrap();
+    let agreeing = linked("").on_pre_password_reset(last_to_be_asked(&ran)).build().await.unwrap();
     confirm(&agreeing, &users).await.unwrap();
     agreeing.shutdown(Duration::from_secs(10)).await;
     assert_eq!(ran.take(), ["ask", "last to be asked", "tell"]);
@@ -440,6 +447,7 @@ async fn a_handler_that_cannot_answer_does_not_agree() {
         .on_reset_token_created(doubles::no_mail)
         .on_pre_password_reset(|event: Arc<PrePasswordReset>| async move { panic!("{}", event.user().email()) as () })
         .build()
+        .await
         .unwrap();
     let error = confirm(&reset, &users).await.unwrap_err();
     assert!(
@@ -451,6 +459,7 @@ async fn a_handler_that_cannot_answer_does_not_agree() {
         .on_reset_token_created(doubles::no_mail)
         .on_pre_password_reset(|_| std::future::pending::<()>())
         .build()
+        .await
         .unwrap();
     let error = confirm(&reset, &users).await.unwrap_err();
     assert!(matches!(&error, ResetError::Failed(error) if error.expose().to_string().contains("not done within 30s")));
@@ -473,6 +482,7 @@ async fn the_log_of_the_other_events_has_no_address_either() {
             Err::<(), _>(format!("before {:?}", event.user().email()))
         })
         .build()
+        .await
         .unwrap();
     assert!(matches!(confirm(&reset, &users).await, Err(ResetError::Failed(_))));
     let reset = builder()
@@ -480,6 +490,7 @@ async fn the_log_of_the_other_events_has_no_address_either() {
             Err::<(), _>(format!("after {}", event.user().email()))
         })
         .build()
+        .await
         .unwrap();
     confirm(&reset, &users).await.unwrap();
     reset.shutdown(Duration::from_secs(10)).await;
@@ -499,6 +510,7 @@ async fn the_reset_stands_whatever_is_done_after_it() {
         .on_post_password_reset(|_| async { panic!("no notice") as () })
         .on_post_password_reset(ran.handler("told"))
         .build()
+        .await
         .unwrap();
     confirm(&reset, &users).await.unwrap();
     reset.shutdown(Duration::from_secs(10)).await;

@@ -254,18 +254,19 @@ fn every_handler_is_called_once_in_order() {
     inside_a_function();
     let greet: ::std::boxed::Box<dyn Fn(&str) -> usize + Send + Sync> = ::std::boxed::Box::new(str::len);
     let user = StoredUser::new(1, "ann@example.com", Some("hash".to_owned()));
-    let build = || -> Result<PasswordReset, ::renamed::BoxError> {
+    let build = async || -> Result<PasswordReset, ::renamed::BoxError> {
         let key = SigningKey::from_bytes(b"the signing key of the tests, 32+")?;
         let reset = PasswordReset::builder(MemoryUsers::new([user.clone()]), key)
             .link("https://app.example.com/#{token}")
             .data(8_u8)
             .data(shadowed::Handler)
             .data(greet)
-            .build()?;
+            .build()
+            .await?;
         Result::Ok(reset)
     };
     let runtime = ::tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async { build().unwrap().send(&user, None).await }).unwrap();
+    runtime.block_on(async { build().await.unwrap().send(&user, None).await }).unwrap();
     let ran = ::std::mem::take(&mut *RAN.lock().unwrap());
     let expected = [
         "outer::inner::z_first",

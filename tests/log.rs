@@ -45,6 +45,7 @@ async fn each_thing_that_happens_is_told_once() {
             if event.user().id() == "2" { Err(Veto::new("Not Bob.")) } else { Ok(()) }
         })
         .build()
+        .await
         .unwrap();
     let ask = async |email: &str| reset.request(email, Client::none()).await.unwrap();
     let confirm = async |id: &str, passwords: &[&str]| {
@@ -129,7 +130,7 @@ async fn a_store_that_finds_others_is_told_of_with_their_number() {
     ] {
         let log = Log::default();
         let _guard = log.of_thread();
-        let reset = builder(Finds(found)).on_reset_token_created(doubles::no_mail).build().unwrap();
+        let reset = builder(Finds(found)).on_reset_token_created(doubles::no_mail).build().await.unwrap();
         reset.request("ann@example.com", Client::none()).await.unwrap();
         reset.shutdown(Duration::from_secs(60)).await;
         let text = log.text();
@@ -150,6 +151,7 @@ async fn what_a_request_leads_to_is_told_in_its_span() {
         .on_reset_token_created(async |_| tracing::info!("a mail"))
         .on_post_password_reset(async |_| tracing::info!("all was done"))
         .build()
+        .await
         .unwrap();
     let token = reset.issue(&users.get("2").unwrap(), None).unwrap().token().expose().to_owned();
     for (number, email) in ["ann@example.com", "bob@example.com", "ann@example.com"].into_iter().enumerate() {
@@ -200,6 +202,7 @@ async fn a_request_without_mail_says_why_and_for_whom() {
                 if fails { Err(BoxError::from("no mail for Bob")) } else { Ok(tracing::info!("a mail")) }
             })
             .build()
+            .await
             .unwrap();
         reset.request("over.quota@example.com", Client::none()).await.unwrap();
         while reset.ledger().waiting > 0 {
@@ -223,7 +226,7 @@ async fn a_request_without_mail_says_why_and_for_whom() {
     let guard = log.of_thread();
     let users = [(1, " ann@example.com"), (2, "ann@example.com ")]
         .map(|(id, email)| StoredUser::new(id, email, Some("a hash".to_owned())));
-    let reset = builder(Finds(users.to_vec())).on_reset_token_created(doubles::no_mail).build().unwrap();
+    let reset = builder(Finds(users.to_vec())).on_reset_token_created(doubles::no_mail).build().await.unwrap();
     reset.request("ann@example.com", Client::none()).await.unwrap();
     reset.shutdown(Duration::from_secs(60)).await;
     drop(guard);

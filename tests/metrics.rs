@@ -89,7 +89,7 @@ async fn confirm(reset: &PasswordReset, token: &str, password: &str) {
 fn requests_are_counted_by_their_answer_and_by_what_became_of_them() {
     let counts = counted(async {
         let quotas = Quotas::off().mails_per_address(Quota::per_hour(1).unwrap());
-        let reset = with_mail(people()).quotas(quotas).build().unwrap();
+        let reset = with_mail(people()).quotas(quotas).build().await.unwrap();
         for email in ["ann@example.com", "ann@example.com", "bob@example.com", "nobody@example.com", "no address"] {
             let _ = reset.request(email, Client::none()).await;
         }
@@ -116,7 +116,7 @@ fn what_waits_is_a_gauge_and_what_is_lost_is_counted() {
     let hangs = async |_| std::future::pending::<Result<(), BoxError>>().await;
     let counts = counted(async move {
         let store = Watched { users: people(), calls: Arc::default(), before: hangs };
-        let reset = with_mail(store).build().unwrap();
+        let reset = with_mail(store).build().await.unwrap();
         for _ in 0..3 {
             reset.request("ann@example.com", Client::none()).await.unwrap();
         }
@@ -125,7 +125,7 @@ fn what_waits_is_a_gauge_and_what_is_lost_is_counted() {
 
     let counts = counted(async move {
         let store = Watched { users: people(), calls: Arc::default(), before: hangs };
-        let reset = with_mail(store).build().unwrap();
+        let reset = with_mail(store).build().await.unwrap();
         reset.request("ann@example.com", Client::none()).await.unwrap();
         assert_eq!(reset.shutdown(Duration::from_secs(1)).await.lost_requests, 1);
     });
@@ -147,6 +147,7 @@ fn validations_and_confirmations_are_counted_by_their_answer_and_refusals_by_the
                 }
             })
             .build()
+            .await
             .unwrap();
         let token = |id: &str| {
             use poem_password_reset::store::MemoryUsers;
@@ -188,7 +189,7 @@ fn a_confirmation_is_counted_although_nobody_waits_for_its_answer() {
                 Ok(())
             }
         };
-        let reset = with_mail(Watched { users: users.clone(), calls: Arc::default(), before }).build().unwrap();
+        let reset = with_mail(Watched { users: users.clone(), calls: Arc::default(), before }).build().await.unwrap();
         let ann = reset.issue(&users.get("1").unwrap(), None).unwrap();
         let bob = reset.issue(&users.get("2").unwrap(), None).unwrap();
         let confirmed = confirm(&reset, ann.token().expose(), GOOD_PASSWORD);
@@ -219,7 +220,7 @@ fn throttled_clients_and_throttles_that_fail_are_counted() {
     let counts = counted(async {
         let quotas = Quotas::off().validate_per_client(Quota::per_minute(1).unwrap());
         let users = people();
-        let reset = with_mail(users).quotas(quotas).throttle(Broken).build().unwrap();
+        let reset = with_mail(users).quotas(quotas).throttle(Broken).build().await.unwrap();
         let api = poem_openapi::OpenApiService::new(poem_password_reset::ResetApi::new(reset), "Accounts", "1.0");
         let client = poem::test::TestClient::new(api);
         for _ in 0..3 {

@@ -27,8 +27,8 @@ use poem_password_reset::{AtRoot, HttpContract, MountPath, PasswordReset, ResetA
 use reply::{Reply, reply_of};
 use serde_json::Value;
 
-fn reset() -> PasswordReset {
-    builder(people()).on_reset_token_created(no_mail).build().unwrap()
+async fn reset() -> PasswordReset {
+    builder(people()).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
 async fn ask(app: &TestClient<impl Endpoint>, method: &str, url: &str, body: &str) -> Reply {
@@ -61,7 +61,8 @@ async fn warnings_of(app: impl IntoEndpoint, mount: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn endpoints_without_the_contract_log_one_warning_with_the_code_to_write() {
-    let service = || OpenApiService::new(ResetApi::new(reset()), "Accounts", "1.0");
+    let reset = reset().await;
+    let service = || OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0");
     let without = Route::new().nest("/reset", service());
     // Around the whole application it recognizes no path of theirs.
     let around_the_application = Route::new().nest("/reset", service()).with(HttpContract);
@@ -77,7 +78,7 @@ async fn each_endpoint_notices_that_the_contract_is_missing() {
     for (path, body) in GOOD {
         let log = Log::default();
         let _guard = log.of_thread();
-        let service = OpenApiService::new(ResetApi::new(reset()), "Accounts", "1.0");
+        let service = OpenApiService::new(ResetApi::new(reset().await), "Accounts", "1.0");
         ask(&TestClient::new(Route::new().nest("/reset", service)), "POST", &format!("/reset{path}"), body).await;
         assert_eq!(warnings(&log).len(), 1, "{path}");
     }
@@ -91,7 +92,8 @@ impl MountPath for Account {
 
 #[tokio::test]
 async fn the_code_to_write_names_the_path() {
-    let service = || OpenApiService::new(ResetApi::new(reset()).at::<Account>(), "Accounts", "1.0");
+    let reset = reset().await;
+    let service = || OpenApiService::new(ResetApi::new(reset.clone()).at::<Account>(), "Accounts", "1.0");
     let mount = format!("/api{}", Account::PATH);
     // The contract for the root recognizes no path of theirs either.
     let for_the_root = Route::new().nest("/api", service().with(HttpContract));
@@ -114,10 +116,10 @@ fn operations(document: &Value) -> BTreeMap<String, &Value> {
     methods.collect()
 }
 
-#[test]
-fn one_document_has_the_endpoints_of_both_and_differs_from_two_documents_in_the_paths_alone() {
-    let shared: Value = serde_json::from_str(&one_document::service(reset()).spec()).unwrap();
-    let alone = OpenApiService::new(ResetApi::new(reset()), "Accounts", "1.0");
+#[tokio::test]
+async fn one_document_has_the_endpoints_of_both_and_differs_from_two_documents_in_the_paths_alone() {
+    let shared: Value = serde_json::from_str(&one_document::service(reset().await).spec()).unwrap();
+    let alone = OpenApiService::new(ResetApi::new(reset().await), "Accounts", "1.0");
     let alone: Value = serde_json::from_str(&alone.spec()).unwrap();
 
     let operations = operations(&shared);
@@ -155,7 +157,7 @@ fn spellings(path: &str) -> [String; 3] {
 #[tokio::test]
 async fn the_contract_keeps_its_promises_below_a_path() {
     let users = people();
-    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
+    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let token = || reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
     let app = TestClient::new(one_document::app(reset.clone()));
     let mut replies = Vec::new();
@@ -203,9 +205,10 @@ async fn the_contract_keeps_its_promises_below_a_path() {
 #[tokio::test]
 async fn a_panic_below_a_path_is_a_500_in_json() {
     let users = people();
-    let issuer = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
+    let issuer = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let token = issuer.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
-    let reset = builder(users).usable_hash(|_| panic!("as planned")).on_reset_token_created(no_mail).build().unwrap();
+    let reset =
+        builder(users).usable_hash(|_| panic!("as planned")).on_reset_token_created(no_mail).build().await.unwrap();
     let app = TestClient::new(one_document::app(reset));
     let reply = ask(&app, "POST", "/api/auth/reset/validate_token/", &format!(r#"{{"token":"{token}"}}"#)).await;
     reply.is_refused(500);
@@ -275,7 +278,8 @@ const TO_THE_APPLICATION: [(&str, &str, &str, u16); 22] = [
 
 #[tokio::test]
 async fn endpoints_of_the_application_answer_the_same_with_and_without_the_contract() {
-    let service = || OpenApiService::new((ResetApi::new(reset()).at::<Account>(), Shop), "Shop", "1.0");
+    let reset = reset().await;
+    let service = || OpenApiService::new((ResetApi::new(reset.clone()).at::<Account>(), Shop), "Shop", "1.0");
     let without = TestClient::new(Route::new().nest("/api", service()));
     let with = TestClient::new(Route::new().nest("/api", service().with(HttpContract::at::<Account>())));
     for (method, path, body, status) in TO_THE_APPLICATION {
@@ -300,7 +304,8 @@ async fn the_contract_at_the_root_leaves_other_endpoints_alone_too() {
         }
     }
 
-    let service = || OpenApiService::new((ResetApi::new(reset()), Neighbor), "Shop", "1.0");
+    let reset = reset().await;
+    let service = || OpenApiService::new((ResetApi::new(reset.clone()), Neighbor), "Shop", "1.0");
     let without = TestClient::new(Route::new().nest("/api", service()));
     let with = TestClient::new(Route::new().nest("/api", service().with(HttpContract::at::<AtRoot>())));
     for (method, path) in [("GET", "/api/orders"), ("GET", "/api/orders/"), ("PUT", "/api/orders"), ("GET", "/api/x")] {
@@ -312,7 +317,7 @@ async fn the_contract_at_the_root_leaves_other_endpoints_alone_too() {
 
 #[tokio::test]
 async fn the_example_answers_for_both() {
-    let app = TestClient::new(one_document::app(reset()));
+    let app = TestClient::new(one_document::app(reset().await));
     let reply = ask(&app, "GET", "/api/profiles/1", "").await;
     assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"name":"Ann"}"#));
     assert_eq!(reply.header("referrer-policy"), [""; 0]);

@@ -18,14 +18,14 @@ use poem_password_reset::PasswordResetBuilder;
 use poem_password_reset::throttle::{Quota, Quotas};
 use serde_json::Value;
 
-#[test]
-fn the_document_is_the_reviewed_one() {
-    insta::assert_snapshot!("document", World::in_process(defaults).document.text);
+#[tokio::test]
+async fn the_document_is_the_reviewed_one() {
+    insta::assert_snapshot!("document", World::in_process(defaults).await.document.text);
 }
 
-#[test]
-fn each_operation_is_documented_in_full() {
-    let document = World::in_process(defaults).document;
+#[tokio::test]
+async fn each_operation_is_documented_in_full() {
+    let document = World::in_process(defaults).await.document;
     let common = [200, 400, 406, 408, 413, 415, 429, 500, 503];
     let mut ids = BTreeSet::new();
     for (path, operation) in document.operations() {
@@ -51,9 +51,9 @@ fn each_operation_is_documented_in_full() {
 }
 
 /// Names of schemas, operations and tags are one space, shared with whatever else the application documents.
-#[test]
-fn every_name_has_the_prefix() {
-    let document: Value = serde_json::from_str(&World::in_process(defaults).document.text).unwrap();
+#[tokio::test]
+async fn every_name_has_the_prefix() {
+    let document: Value = serde_json::from_str(&World::in_process(defaults).await.document.text).unwrap();
     let schemas = document["components"]["schemas"].as_object().unwrap();
     assert_eq!(schemas.len(), 10);
     let tags = document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap());
@@ -65,7 +65,7 @@ fn every_name_has_the_prefix() {
 /// What a reader sees first, and a client may be generated from.
 #[tokio::test]
 async fn examples_are_what_they_are_examples_of() {
-    let world = World::in_process(defaults);
+    let world = World::in_process(defaults).await;
     let document = &world.document;
     for operation in Operation::ALL {
         let documented = document.operations()[operation.path()];
@@ -111,17 +111,17 @@ async fn every_documented_answer_is_provoked() {
             (good_fields, Store::Errs),
             (good_fields, Store::Panics),
         ] {
-            let world = World::in_process(settings);
+            let world = World::in_process(settings).await;
             let ask = Ask::post(operation).json(fields(&world));
             world.store(store);
             seen.insert(world.ask(&ask).await.status);
         }
         // A rule of the application that panics outside of any task.
-        let world = World::in_process(|builder| settings(builder).usable_hash(|_| panic!("as planned")));
+        let world = World::in_process(|builder| settings(builder).usable_hash(|_| panic!("as planned"))).await;
         let ask = Ask::post(operation).json(good_fields(&world));
         seen.insert(world.ask(&ask).await.status);
 
-        let world = World::in_process(defaults);
+        let world = World::in_process(defaults).await;
         for ask in [
             Ask::post(operation).header("Accept", "application/xml"),
             Ask::post(operation).body("text/plain", "{}"),
@@ -136,7 +136,8 @@ async fn every_documented_answer_is_provoked() {
         let throttled = World::in_process(|builder| {
             let one = Quota::per_hour(1).unwrap();
             builder.quotas(Quotas::off().request_per_client(one).validate_per_client(one).confirm_per_client(one))
-        });
+        })
+        .await;
         let ask = Ask::post(operation).json(good_fields(&throttled));
         throttled.ask(&ask).await;
         seen.insert(throttled.ask(&ask).await.status);

@@ -68,8 +68,8 @@ fn people() -> MemoryUsers {
     doubles::people()
 }
 
-fn service(users: &MemoryUsers, policy: PasswordPolicy) -> PasswordReset {
-    builder(users.clone()).policy(policy).on_reset_token_created(no_mail).build().unwrap()
+async fn service(users: &MemoryUsers, policy: PasswordPolicy) -> PasswordReset {
+    builder(users.clone()).policy(policy).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
 fn token_of(reset: &PasswordReset, users: &MemoryUsers, id: &str) -> String {
@@ -93,7 +93,7 @@ async fn confirmations_of_others_succeed_while_sync_rules_hang() {
             Ok(())
         }
     };
-    let reset = service(&users, PasswordPolicy::default().rule(hangs()).rule(hangs()).rule_timeout(NEVER));
+    let reset = service(&users, PasswordPolicy::default().rule(hangs()).rule(hangs()).rule_timeout(NEVER)).await;
     let confirms = std::thread::available_parallelism().unwrap().get().clamp(2, 16) + 1;
     let mut hanging = JoinSet::new();
     for _ in 0..confirms {
@@ -131,7 +131,8 @@ async fn confirmations_of_others_succeed_while_async_rules_hang() {
             }
         }
     };
-    let reset = service(&users, PasswordPolicy::default().async_rule(hangs()).async_rule(hangs()).rule_timeout(NEVER));
+    let reset =
+        service(&users, PasswordPolicy::default().async_rule(hangs()).async_rule(hangs()).rule_timeout(NEVER)).await;
     let (hanging, token) = (reset.clone(), token_of(&reset, &users, "1"));
     let hanging = tokio::spawn(async move { confirm(&hanging, &token, GOOD_PASSWORD).await });
     let both_run = async {
@@ -152,7 +153,7 @@ async fn fails_after(policy: PasswordPolicy, limit: Duration) -> String {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
-    let reset = service(&users, policy);
+    let reset = service(&users, policy).await;
     let token = token_of(&reset, &users, "1");
     let started = Instant::now();
     let failed = confirm(&reset, &token, "purple tractor fails at dawn").await;
@@ -275,7 +276,7 @@ async fn fails_within_a_minute(policy: PasswordPolicy) -> String {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
-    let reset = service(&users, policy);
+    let reset = service(&users, policy).await;
     let token = token_of(&reset, &users, "1");
     let failed = timeout(PATIENCE, confirm(&reset, &token, "purple tractor fails at dawn")).await.unwrap();
     assert!(matches!(failed, Err(ResetError::Failed(_))), "{failed:?}");
@@ -301,7 +302,7 @@ async fn error_of_a_rule_that_panics_when_shown_fails_the_confirmation() {
     impl std::error::Error for Spiteful {}
     let policy = PasswordPolicy::default().async_rule(|_, _| async { Err(Spiteful) });
     let users = people();
-    let reset = service(&users, policy);
+    let reset = service(&users, policy).await;
     let failed = confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await;
     assert!(matches!(failed, Err(ResetError::Failed(_))));
 }
@@ -372,29 +373,30 @@ fn rule_that_hangs_does_not_hold_up_the_end_of_the_runtime() {
     gate.open();
 }
 
-#[test]
-fn build_refuses_a_rule_timeout_of_zero_and_a_policy_that_accepts_nothing() {
-    let problems = |policy| {
-        let error = builder(people()).on_reset_token_created(no_mail).policy(policy).build().unwrap_err();
+#[tokio::test]
+async fn build_refuses_a_rule_timeout_of_zero_and_a_policy_that_accepts_nothing() {
+    let problems = async |policy| {
+        let error = builder(people()).on_reset_token_created(no_mail).policy(policy).build().await.unwrap_err();
         error.problems().to_vec()
     };
     let zero = [Problem::Zero { setting: "rule_timeout" }];
-    assert_eq!(problems(PasswordPolicy::default().rule_timeout(Duration::ZERO)), zero);
+    assert_eq!(problems(PasswordPolicy::default().rule_timeout(Duration::ZERO)).await, zero);
     let lengths = |min, max| [Problem::PolicyLength { min, max }];
-    assert_eq!(problems(PasswordPolicy::default().max_bytes(0)), lengths(8, 0));
-    assert_eq!(problems(PasswordPolicy::default().min_chars(0).max_bytes(0)), lengths(0, 0));
-    assert_eq!(problems(PasswordPolicy::default().max_bytes(7)), lengths(8, 7));
+    assert_eq!(problems(PasswordPolicy::default().max_bytes(0)).await, lengths(8, 0));
+    assert_eq!(problems(PasswordPolicy::default().min_chars(0).max_bytes(0)).await, lengths(0, 0));
+    assert_eq!(problems(PasswordPolicy::default().max_bytes(7)).await, lengths(8, 7));
     builder(people())
         .on_reset_token_created(no_mail)
         .policy(PasswordPolicy::default().max_bytes(8).rule_timeout(Duration::MAX))
         .build()
+        .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn password_over_max_bytes_is_refused_before_the_token_is_read() {
     let users = people();
-    let reset = service(&users, PasswordPolicy::default().max_bytes(72));
+    let reset = service(&users, PasswordPolicy::default().max_bytes(72)).await;
     let long = "é".repeat(37);
     assert!(matches!(confirm(&reset, "no token", &long).await, Err(ResetError::PasswordRefused(_))));
 }

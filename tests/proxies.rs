@@ -26,8 +26,8 @@ const FORWARDING: [(&str, &str); 6] = [
     ("Fly-Client-IP", "203.0.113.9"),
 ];
 
-fn built(settings: impl FnOnce(PasswordResetBuilder) -> PasswordResetBuilder) -> PasswordReset {
-    settings(builder(people())).on_reset_token_created(no_mail).build().unwrap()
+async fn built(settings: impl FnOnce(PasswordResetBuilder) -> PasswordResetBuilder) -> PasswordReset {
+    settings(builder(people())).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
 /// The address of the client of a request.
@@ -48,7 +48,7 @@ async fn a_forwarding_header_from_a_private_peer_that_is_not_trusted_is_a_warnin
         for (peer, trusted) in [("127.0.0.1", None), ("10.0.0.7", Some("10.0.0.8")), ("fd00::7", None)] {
             let log = Log::default();
             let _guard = log.of_thread();
-            let reset = built(|builder| builder.trusted_proxies(trusted));
+            let reset = built(|builder| builder.trusted_proxies(trusted)).await;
             assert_eq!(client(&reset, peer, header), peer);
             let warnings = warnings(&log);
             assert_eq!(warnings.len(), 1, "{header:?} {peer}: {warnings:?}");
@@ -65,17 +65,17 @@ async fn a_forwarding_header_from_a_private_peer_that_is_not_trusted_is_a_warnin
 async fn a_public_peer_or_a_request_without_a_forwarding_header_is_no_warning() {
     let log = Log::default();
     let _guard = log.of_thread();
-    let reset = built(|builder| builder);
+    let reset = built(|builder| builder).await;
     for header in FORWARDING {
         client(&reset, "198.51.100.1", header);
         client(&reset, "2001:db8::1", header);
     }
     client(&reset, "127.0.0.1", ("X-Request-Id", CLIENT));
-    let reset = built(|builder| builder.trusted_proxies(["10.0.0.0/8"]));
+    let reset = built(|builder| builder.trusted_proxies(["10.0.0.0/8"])).await;
     assert_eq!(client(&reset, "10.0.0.7", FORWARDING[0]), CLIENT);
     assert_eq!(client(&reset, "10.0.0.7", FORWARDING[1]), CLIENT);
     assert_eq!(client(&reset, "10.0.0.7", ("X-Request-Id", CLIENT)), "10.0.0.7");
-    let reset = built(|builder| builder.trusted_proxies(["10.0.0.0/8"]).client_address_header("x-real-ip"));
+    let reset = built(|builder| builder.trusted_proxies(["10.0.0.0/8"]).client_address_header("x-real-ip")).await;
     assert_eq!(client(&reset, "10.0.0.7", FORWARDING[2]), CLIENT);
     assert_eq!(warnings(&log), [""; 0]);
 }
@@ -93,7 +93,8 @@ async fn a_trusted_proxy_that_names_no_client_in_a_header_that_is_read_is_a_warn
         let reset = built(|builder| {
             let builder = builder.trusted_proxies(["10.0.0.0/8"]);
             configured.into_iter().fold(builder, PasswordResetBuilder::client_address_header)
-        });
+        })
+        .await;
         assert_eq!(client(&reset, "10.0.0.7", header), "10.0.0.7");
         let warnings = warnings(&log);
         assert_eq!(warnings.len(), 1, "{header:?}: {warnings:?}");
@@ -109,7 +110,7 @@ async fn a_trusted_proxy_that_names_no_client_in_a_header_that_is_read_is_a_warn
 async fn the_warning_is_logged_once_an_hour_at_most() {
     let log = Log::default();
     let _guard = log.of_thread();
-    let reset = built(|builder| builder);
+    let reset = built(|builder| builder).await;
     for expected in 1..4 {
         for number in 0..100 {
             client(&reset, &format!("10.0.0.{number}"), FORWARDING[number % FORWARDING.len()]);
@@ -126,18 +127,18 @@ async fn the_warning_is_logged_once_an_hour_at_most() {
 async fn a_client_address_header_without_trusted_proxies_is_not_read_and_is_a_warning_at_start() {
     let log = Log::default();
     let _guard = log.of_thread();
-    let reset = built(|builder| builder.client_address_header("CF-Connecting-IP"));
+    let reset = built(|builder| builder.client_address_header("CF-Connecting-IP")).await;
     assert_eq!(client(&reset, "198.51.100.1", FORWARDING[3]), "198.51.100.1");
     let warnings = warnings(&log);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("cf-connecting-ip") && warnings[0].contains(".trusted_proxies("), "{warnings:?}");
 }
 
-#[test]
-fn a_client_address_header_that_is_no_header_or_a_list_is_refused_with_a_cure() {
+#[tokio::test]
+async fn a_client_address_header_that_is_no_header_or_a_list_is_refused_with_a_cure() {
     for header in ["", "CF Connecting IP", "CF-Connecting-IP:", "ä", "X-Forwarded-For", "forwarded"] {
         let builder = builder(people()).on_reset_token_created(no_mail).client_address_header(header);
-        let error = builder.build().unwrap_err();
+        let error = builder.build().await.unwrap_err();
         assert_eq!(error.problems(), [Problem::ClientAddressHeader { header: header.to_owned() }]);
         assert!(error.to_string().contains("give the name that your proxy sets"), "{error}");
     }

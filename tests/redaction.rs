@@ -84,6 +84,7 @@ async fn no_secret_is_logged_in_a_whole_flow() {
             assert!(event.user().email().is_empty(), "no notice to {}", event.user().email());
         })
         .build()
+        .await
         .unwrap();
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0");
     let http =
@@ -182,7 +183,8 @@ async fn errors_of_the_application_are_logged_in_one_line_without_what_they_quot
         true => Err(BoxError::from(format!("cannot hash\nERROR {password}"))),
         false => Ok(cheap_hash(password)?),
     };
-    let reset = builder(Quotes(users.clone())).hasher(refuses).on_reset_token_created(async |_| {}).build().unwrap();
+    let reset =
+        builder(Quotes(users.clone())).hasher(refuses).on_reset_token_created(async |_| {}).build().await.unwrap();
     let ann = users.get("1").unwrap();
     let token = reset.issue(&ann, None).unwrap().token().expose().to_owned();
     let confirm = async |password: &str| reset.confirm(&token, NewPassword::new(password), Client::none()).await;
@@ -205,15 +207,15 @@ async fn errors_of_the_application_are_logged_in_one_line_without_what_they_quot
     assert_holds_none(&text, &secrets);
 }
 
-#[test]
-fn nothing_that_can_be_shown_shows_a_secret() {
+#[tokio::test]
+async fn nothing_that_can_be_shown_shows_a_secret() {
     let hash = cheap_hash("the password").unwrap();
     let user = StoredUser::new(7, "ann@example.com", Some(hash.clone())).with_username("annie-canary".to_owned());
     let codec = TokenCodec::new(key());
     let now = OffsetDateTime::now_utc();
     let token = codec.issue(&user, now, time::Duration::HOUR).unwrap();
     let claims = codec.verify(token.expose(), now).unwrap();
-    let reset = builder(people()).on_reset_token_created(async |_| {}).build().unwrap();
+    let reset = builder(people()).on_reset_token_created(async |_| {}).build().await.unwrap();
     let event = reset.issue(&user, None).unwrap();
     let stale = codec.bind(codec.verify(token.expose(), now).unwrap(), people().get("1").unwrap()).unwrap_err();
 
@@ -249,10 +251,10 @@ async fn an_error_of_the_application_is_reached_only_by_its_name() {
         0 | 1 => Ok(cheap_hash(password).unwrap()),
         _ => Err(quoted()),
     };
-    let by_hasher = settings().hasher(hasher).build().unwrap();
+    let by_hasher = settings().hasher(hasher).build().await.unwrap();
     // A handler is given no password.
     let refuses = |_| std::future::ready(Err::<(), _>("no row for ANN@EXAMPLE.COM"));
-    let by_handler = settings().on_pre_password_reset(refuses).build().unwrap();
+    let by_handler = settings().on_pre_password_reset(refuses).build().await.unwrap();
     for (reset, said) in [(by_hasher, quoted()), (by_handler, "no row for ANN@EXAMPLE.COM".to_owned())] {
         let token = reset.issue(&users.get("1").unwrap(), None).unwrap();
         let error = reset.confirm(token.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap_err();

@@ -64,7 +64,7 @@ fn adds_up(ledger: Ledger) -> bool {
 async fn an_eligible_user_gets_a_link_that_works_at_the_address_on_record() {
     let users = people();
     let (builder, outbox) = with_outbox(users);
-    let reset = builder.build().unwrap();
+    let reset = builder.build().await.unwrap();
     reset.request("  ANN@Example.COM ", Client::none()).await.unwrap();
     assert_eq!(settled(&reset).await.delivered, 1);
     let (address, link) = outbox.0.lock().unwrap()[0].clone();
@@ -76,7 +76,7 @@ async fn an_eligible_user_gets_a_link_that_works_at_the_address_on_record() {
 #[tokio::test]
 async fn nobody_else_gets_mail() {
     let (builder, outbox) = with_outbox(people());
-    let reset = builder.build().unwrap();
+    let reset = builder.build().await.unwrap();
     for email in ["nobody@example.com", "carol@example.com", "dave@example.com"] {
         reset.request(email, Client::none()).await.unwrap();
     }
@@ -88,7 +88,7 @@ async fn nobody_else_gets_mail() {
 #[tokio::test]
 async fn a_first_password_only_where_it_is_allowed() {
     let (builder, outbox) = with_outbox(people());
-    let reset = builder.allow_first_password(true).build().unwrap();
+    let reset = builder.allow_first_password(true).build().await.unwrap();
     reset.request("dave@example.com", Client::none()).await.unwrap();
     reset.request("carol@example.com", Client::none()).await.unwrap();
     settled(&reset).await;
@@ -105,7 +105,7 @@ async fn the_answer_comes_before_the_look_up() {
             calls: Arc::clone(&calls),
             before: async |_| std::future::pending::<Result<(), BoxError>>().await,
         });
-        let reset = builder.build().unwrap();
+        let reset = builder.build().await.unwrap();
         let before = tokio::time::Instant::now();
         reset.request(email, Client::none()).await.unwrap();
         assert_eq!(calls.all(), 0, "nobody was looked up yet");
@@ -125,7 +125,7 @@ async fn no_handler_delays_or_changes_an_answer() {
         }
     }
     for kind in 0..3 {
-        let reset = builder(people()).on_reset_token_created(move |_| fault(kind)).build().unwrap();
+        let reset = builder(people()).on_reset_token_created(move |_| fault(kind)).build().await.unwrap();
         let before = tokio::time::Instant::now();
         for email in ["ann@example.com", "nobody@example.com", "ann@example.com"] {
             reset.request(email, Client::none()).await.unwrap();
@@ -142,7 +142,7 @@ async fn what_is_no_address_is_refused_without_a_look_up() {
     let calls = Arc::new(Calls::default());
     let before = async |_| Ok::<(), BoxError>(());
     let (builder, _) = with_outbox(Watched { users: people(), calls: Arc::clone(&calls), before });
-    let reset = builder.build().unwrap();
+    let reset = builder.build().await.unwrap();
     for email in
         ["", "ann", "ann@example.com, bob@example.com", "ann@example.com\r\nBcc: bob@example.com", "änn@example.com"]
     {
@@ -187,7 +187,7 @@ async fn a_store_that_finds_somebody_else_sends_no_mail() {
         "",
     ];
     let (builder, outbox) = with_outbox(Loose(users.map(user).to_vec()));
-    let reset = builder.build().unwrap();
+    let reset = builder.build().await.unwrap();
     reset.request("ann@example.com", Client::none()).await.unwrap();
     settled(&reset).await;
     assert_eq!(outbox.addresses(), ["ann@example.com", "Ann@Example.com"]);
@@ -202,7 +202,7 @@ async fn users_who_share_an_address_get_a_token_each() {
         StoredUser::new("c", "both@example.com", hash("three")).with_active(false),
     ]);
     let (builder, outbox) = with_outbox(users);
-    let reset = builder.build().unwrap();
+    let reset = builder.build().await.unwrap();
     reset.request("both@example.com", Client::none()).await.unwrap();
     assert_eq!(settled(&reset).await.delivered, 1, "it is one request");
     assert_eq!(outbox.addresses(), ["Both@example.com", "both@example.com"]);
@@ -225,7 +225,7 @@ async fn a_look_up_that_fails_is_tried_again() {
             async move { if fails { Err(BoxError::from("the store is away")) } else { Ok(()) } }
         },
     });
-    let reset = builder.build().unwrap();
+    let reset = builder.build().await.unwrap();
     reset.request("ann@example.com", Client::none()).await.unwrap();
     reset.shutdown(Duration::from_secs(60)).await;
     assert_eq!(reset.ledger().delivered, 1);
@@ -245,7 +245,7 @@ async fn while_the_store_is_down_everybody_is_told_so_alike() {
             async move { if is_down { Err(BoxError::from("the store is away")) } else { Ok(()) } }
         },
     });
-    let reset = builder.build().unwrap();
+    let reset = builder.build().await.unwrap();
     reset.request("ann@example.com", Client::none()).await.expect("nobody knows yet");
     while reset.ledger().lost == 0 {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -280,6 +280,7 @@ async fn a_full_queue_is_told_alike_for_every_address() {
         .handled_at_once(2)
         .on_reset_token_created(|_| std::future::pending::<()>())
         .build()
+        .await
         .unwrap();
     // Two are being handled, three wait.
     for _ in 0..2 {
@@ -308,7 +309,7 @@ async fn a_request_changes_nothing_about_the_user() {
         _ => Ok(()),
     };
     let (builder, _) = with_outbox(Watched { users: users.clone(), calls: Arc::clone(&calls), before });
-    let reset = builder.build().unwrap();
+    let reset = builder.build().await.unwrap();
     for _ in 0..20 {
         reset.request("ann@example.com", Client::none()).await.unwrap();
     }
@@ -319,7 +320,7 @@ async fn a_request_changes_nothing_about_the_user() {
 
 #[tokio::test]
 async fn unknown_users_are_revealed_on_demand_only() {
-    let reset = builder(people()).reveal_unknown_users(true).on_reset_token_created(no_mail).build().unwrap();
+    let reset = builder(people()).reveal_unknown_users(true).on_reset_token_created(no_mail).build().await.unwrap();
     assert!(matches!(reset.request("nobody@example.com", Client::none()).await, Err(ResetError::UnknownUser)));
     reset.request("ann@example.com", Client::none()).await.unwrap();
     assert_eq!(settled(&reset).await.accepted, 1);
@@ -329,7 +330,7 @@ async fn unknown_users_are_revealed_on_demand_only() {
 async fn send_does_from_code_what_a_request_does() {
     let users = people();
     let (builder, outbox) = with_outbox(users.clone());
-    let reset = builder.build().unwrap();
+    let reset = builder.build().await.unwrap();
     reset.send(&users.get("1").unwrap(), Some(time::Duration::hours(24))).await.unwrap();
     assert_eq!(outbox.addresses(), ["ann@example.com"]);
     assert_eq!(reset.ledger().delivered, 1);
@@ -342,6 +343,7 @@ async fn send_does_from_code_what_a_request_does() {
     let reset = doubles::builder(people())
         .on_reset_token_created(|_| async { Err::<(), BoxError>("no mail today".into()) })
         .build()
+        .await
         .unwrap();
     assert_eq!(reset.send(&users.get("1").unwrap(), None).await, Err(SendError::Handlers));
     assert_eq!(reset.ledger().failed, 1);
@@ -351,7 +353,7 @@ async fn send_does_from_code_what_a_request_does() {
 #[tokio::test]
 async fn an_address_on_record_that_is_none_gets_no_mail() {
     let outbox = Outbox::default();
-    let reset = builder(people()).on_reset_token_created(outbox.handler()).build().unwrap();
+    let reset = builder(people()).on_reset_token_created(outbox.handler()).build().await.unwrap();
     for email in [
         "ann@example.com\r\nBcc: eve@example.com",
         "ann@example.com\0",
@@ -380,7 +382,7 @@ async fn one_domain_in_unicode_and_in_punycode_is_one_address() {
         (punycode, "ANN@XN--BCHER-KVA.EXAMPLE"),
     ] {
         let (builder, outbox) = with_outbox(MemoryUsers::new([user(1, stored), user(2, "ann@bucher.example")]));
-        let reset = builder.reveal_unknown_users(true).build().unwrap();
+        let reset = builder.reveal_unknown_users(true).build().await.unwrap();
         reset.request(typed, Client::none()).await.unwrap();
         settled(&reset).await;
         assert_eq!(outbox.addresses(), [stored], "{typed:?}");
@@ -391,7 +393,7 @@ async fn one_domain_in_unicode_and_in_punycode_is_one_address() {
     let (memory, memory_outbox) = with_outbox(MemoryUsers::new(users.clone()));
     let (loose, loose_outbox) = with_outbox(Loose(users.to_vec()));
     for (builder, outbox) in [(memory, memory_outbox), (loose, loose_outbox)] {
-        let reset = builder.build().unwrap();
+        let reset = builder.build().await.unwrap();
         reset.request(punycode, Client::none()).await.unwrap();
         settled(&reset).await;
         let mut addresses = outbox.addresses();
@@ -416,7 +418,7 @@ async fn an_international_domain_takes_two_look_ups_whether_or_not_a_user_has_it
         let users = MemoryUsers::new([StoredUser::new(1, "ann@b\u{fc}cher.example", Some("a hash".to_owned()))]);
         let before = async |_| Ok::<(), BoxError>(());
         let (builder, _) = with_outbox(Watched { users, calls: Arc::clone(&calls), before });
-        let reset = builder.build().unwrap();
+        let reset = builder.build().await.unwrap();
         reset.request(typed, Client::none()).await.unwrap();
         settled(&reset).await;
         assert_eq!(calls.find_by_email.load(Ordering::SeqCst), look_ups, "{typed:?}");
@@ -430,7 +432,7 @@ async fn lenient_addresses_can_be_typed_and_mailed_with_the_setting_only() {
     let user = |email: &str| StoredUser::new(email, email, Some("a hash".to_owned()));
     for allowed in [true, false] {
         let (builder, outbox) = with_outbox(MemoryUsers::new(lenient.map(user)));
-        let reset = builder.lenient_addresses(allowed).build().unwrap();
+        let reset = builder.lenient_addresses(allowed).build().await.unwrap();
         for email in lenient {
             let requested = reset.request(email, Client::none()).await;
             let (sent, issued) = (reset.send(&user(email), None).await, reset.issue(&user(email), None));
@@ -460,6 +462,7 @@ async fn the_event_names_the_client_that_asked() {
             std::future::ready(())
         })
         .build()
+        .await
         .unwrap();
     let client = Client::new("::ffff:192.0.2.7".parse().ok(), Some("a browser"));
     reset.request("ann@example.com", client.clone()).await.unwrap();
@@ -474,7 +477,7 @@ async fn the_event_names_the_client_that_asked() {
 async fn the_event_says_when_the_token_expires_to_the_second() {
     let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap() + TimeDuration::milliseconds(900);
     let reset =
-        builder(people()).clock(move || now).on_reset_token_created(|_| std::future::ready(())).build().unwrap();
+        builder(people()).clock(move || now).on_reset_token_created(|_| std::future::ready(())).build().await.unwrap();
     let ann = people().get("1").unwrap();
     for (lifetime, seconds) in [(None, 3_600), (Some(TimeDuration::milliseconds(90_700)), 90)] {
         let event = reset.issue(&ann, lifetime).unwrap();

@@ -18,7 +18,7 @@ fn is_shutting_down<T>(answer: Result<T, ResetError>) -> bool {
 #[tokio::test]
 async fn every_operation_is_refused_from_then_on() {
     let users = people();
-    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().unwrap();
+    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let token = reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
     let report = reset.shutdown(Duration::from_secs(1)).await;
     assert_eq!((report.lost_requests, report.unfinished_confirms), (0, 0));
@@ -42,6 +42,7 @@ async fn what_was_accepted_is_done() {
             }
         })
         .build()
+        .await
         .unwrap();
     for _ in 0..500 {
         reset.request("ann@example.com", Client::none()).await.unwrap();
@@ -56,8 +57,11 @@ async fn what_was_accepted_is_done() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_done_by_the_deadline_is_reported_and_counted() {
-    let reset =
-        builder(people()).on_reset_token_created(|_| tokio::time::sleep(Duration::from_secs(10))).build().unwrap();
+    let reset = builder(people())
+        .on_reset_token_created(|_| tokio::time::sleep(Duration::from_secs(10)))
+        .build()
+        .await
+        .unwrap();
     for _ in 0..500 {
         reset.request("ann@example.com", Client::none()).await.unwrap();
     }
@@ -76,6 +80,7 @@ async fn a_confirm_that_is_not_done_by_the_deadline_is_reported() {
         .on_reset_token_created(no_mail)
         .on_post_password_reset(|_| tokio::time::sleep(Duration::from_secs(20)))
         .build()
+        .await
         .unwrap();
     for id in ["1", "2"] {
         let token = reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned();
@@ -102,6 +107,7 @@ async fn a_confirm_under_way_is_waited_for() {
             }
         })
         .build()
+        .await
         .unwrap();
     let token = reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
     let confirming = reset.clone();

@@ -21,9 +21,9 @@ use tokio::task::JoinSet;
 const RACERS: usize = 64;
 
 /// A password reset whose policy costs nothing, as a race is about what comes after it.
-fn racing(users: impl UserStore) -> PasswordReset {
+async fn racing(users: impl UserStore) -> PasswordReset {
     let policy = PasswordPolicy::default().strength(Strength::Any).allow_similar(true);
-    builder(users).policy(policy).on_reset_token_created(no_mail).build().unwrap()
+    builder(users).policy(policy).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
 /// Races `RACERS` confirms with one token, each with a password of its own. Returns the passwords that won.
@@ -55,7 +55,7 @@ async fn one_of_64_confirms_wins_on_sqlite() {
     const ROUNDS: usize = 200;
     let directory = Directory::new("single-use");
     let users = SqliteUsers::new(database(&directory).await);
-    let reset = racing(users.clone());
+    let reset = racing(users.clone()).await;
     for round in 0..ROUNDS {
         let ann = users.find_by_id("ann").await.unwrap().unwrap();
         let winners = race(&reset, &ann, round).await;
@@ -81,7 +81,8 @@ async fn one_of_64_confirms_wins_on_a_store_that_yields() {
             }
             Ok::<(), BoxError>(())
         },
-    });
+    })
+    .await;
     for round in 0..500 {
         let winners = race(&reset, &users.get("1").unwrap(), round).await;
         assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
@@ -99,7 +100,7 @@ enum Moment {
 }
 
 /// A password reset during which `change` happens at that moment.
-fn changed_at(
+async fn changed_at(
     moment: Moment,
     users: &MemoryUsers,
     change: impl Fn(&MemoryUsers) + Send + Sync + 'static,
@@ -122,7 +123,7 @@ fn changed_at(
     };
     let store = Watched { users: users.clone(), calls: Arc::default(), before };
     let policy = PasswordPolicy::default().strength(Strength::Any).allow_similar(true);
-    builder(store).hasher(hasher).policy(policy).on_reset_token_created(no_mail).build().unwrap()
+    builder(store).hasher(hasher).policy(policy).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
 /// What changes between the check and the write makes the confirm lose, whatever it is.
@@ -152,7 +153,7 @@ async fn a_change_between_check_and_write_wins() {
     for moment in [Moment::Hashing, Moment::Write] {
         for (number, change) in changes.into_iter().enumerate() {
             let users = people();
-            let reset = changed_at(moment, &users, change);
+            let reset = changed_at(moment, &users, change).await;
             let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
             let error = reset.confirm(event.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap_err();
             let ResetError::InvalidToken(error) = error else { panic!("change {number} at {moment:?}: {error}") };
@@ -184,7 +185,7 @@ async fn a_change_of_bound_state_between_check_and_write_wins() {
             }
             async { Ok::<(), BoxError>(()) }
         };
-        let reset = racing(Watched { users: users.clone(), calls: Arc::default(), before });
+        let reset = racing(Watched { users: users.clone(), calls: Arc::default(), before }).await;
         let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
         let error = reset.confirm(event.token().expose(), GOOD_PASSWORD.into(), Client::none()).await.unwrap_err();
         let ResetError::InvalidToken(error) = error else { panic!("change {number}: {error}") };
@@ -202,7 +203,7 @@ async fn a_change_of_a_bound_column_kills_the_token_and_wins_against_a_write() {
         sqlx::query(sql).execute(&pool).await.unwrap();
     }
     let users = SqliteUsers::new(pool.clone()).bind_column("epoch").bind_column("last login");
-    let reset = racing(users.clone());
+    let reset = racing(users.clone()).await;
     let set = async |column: &str, value: &str| {
         let sql = format!("UPDATE users SET {column} = {value} WHERE id = 'ann'");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
@@ -238,7 +239,7 @@ async fn a_change_of_a_bound_column_kills_the_token_and_wins_against_a_write() {
 #[tokio::test]
 async fn one_success_ends_every_token_of_the_user() {
     let users = people();
-    let reset = racing(users.clone());
+    let reset = racing(users.clone()).await;
     let ann = users.get("1").unwrap();
     let minutes = |minutes| Some(time::Duration::minutes(minutes));
     let events = [10, 20, 30].map(|lifetime| reset.issue(&ann, minutes(lifetime)).unwrap());

@@ -53,7 +53,7 @@ async fn passing(reset: &PasswordReset, client: &Client) -> usize {
 
 #[tokio::test]
 async fn a_client_may_send_thirty_requests_an_hour() {
-    let reset = throttled().on_reset_token_created(no_mail).build().unwrap();
+    let reset = throttled().on_reset_token_created(no_mail).build().await.unwrap();
     assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30);
     assert_eq!(passing(&reset, &client("::ffff:192.0.2.1")).await, 0, "the same address in its IPv6 form");
     assert_eq!(passing(&reset, &client("192.0.2.2")).await, 30, "another client has a quota of its own");
@@ -66,7 +66,7 @@ async fn a_client_may_send_thirty_requests_an_hour() {
 
 #[tokio::test(start_paused = true)]
 async fn after_the_time_it_names_the_client_may_ask_again() {
-    let reset = throttled().on_reset_token_created(no_mail).build().unwrap();
+    let reset = throttled().on_reset_token_created(no_mail).build().await.unwrap();
     assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30);
     let Err(ResetError::Throttled { retry_after }) = reset.request("a@example.com", client("192.0.2.1")).await else {
         panic!();
@@ -81,7 +81,7 @@ async fn after_the_time_it_names_the_client_may_ask_again() {
 /// The default quotas of a client: how many pass at once, and that the next one passes when the window is over.
 #[tokio::test(start_paused = true)]
 async fn a_client_may_validate_sixty_and_confirm_twenty_times_a_minute() {
-    let reset = throttled().on_reset_token_created(no_mail).build().unwrap();
+    let reset = throttled().on_reset_token_created(no_mail).build().await.unwrap();
     let http = app(reset);
     for (path, body, limit) in [
         ("/reset/validate_token/", r#"{"token":"x"}"#, 60),
@@ -113,6 +113,7 @@ async fn after_an_hour_an_address_gets_mail_again() {
             async {}
         })
         .build()
+        .await
         .unwrap();
     let ask = async |number: usize| {
         for number in number..number + 5 {
@@ -139,6 +140,7 @@ async fn three_mails_an_hour_for_an_address_and_nobody_is_told() {
             async {}
         })
         .build()
+        .await
         .unwrap();
     let spellings = ["ann@example.com", "ANN@EXAMPLE.COM", " Ann@Example.com ", "aNN@eXAMPLE.com"];
     for number in 0..50 {
@@ -187,7 +189,7 @@ impl Throttle for Watching {
 #[tokio::test]
 async fn every_address_is_counted_and_none_can_be_read_from_its_key() {
     let watching = Watching::default();
-    let reset = throttled().throttle(watching.clone()).on_reset_token_created(no_mail).build().unwrap();
+    let reset = throttled().throttle(watching.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     for email in ["ann@example.com", "nobody@example.com", "carol@example.com", "dave@example.com"] {
         reset.request(email, client("192.0.2.1")).await.unwrap();
     }
@@ -210,6 +212,7 @@ async fn the_key_of_an_address_depends_on_the_signing_key() {
             .throttle(watching.clone())
             .on_reset_token_created(no_mail)
             .build()
+            .await
             .unwrap();
         reset.request("ann@example.com", client("192.0.2.1")).await.unwrap();
         let keys = watching.keys.lock().unwrap().clone();
@@ -237,7 +240,7 @@ async fn only_well_formed_posts_use_up_quota() {
         ("/reset/validate_token/", r#"{"token":"x"}"#),
         ("/reset/confirm/", r#"{"token":"x","password":"purple tractor hums"}"#),
     ] {
-        let reset = builder(people()).quotas(quotas()).on_reset_token_created(no_mail).build().unwrap();
+        let reset = builder(people()).quotas(quotas()).on_reset_token_created(no_mail).build().await.unwrap();
         let http = app(reset);
         let too_large = "x".repeat(17_000);
         for (content_type, body) in [
@@ -282,6 +285,7 @@ async fn a_503_uses_up_no_quota() {
         .handled_at_once(1)
         .on_reset_token_created(|_| std::future::pending::<()>())
         .build()
+        .await
         .unwrap();
     reset.request("ann@example.com", client("192.0.2.9")).await.unwrap();
     tokio::task::yield_now().await;
@@ -320,7 +324,7 @@ async fn a_throttle_that_fails_is_replaced_and_never_off() {
 
     for how in ["errs", "hangs", "panics"] {
         let failing = Failing { how, fails: Arc::new(AtomicBool::new(true)), asked: Arc::default() };
-        let reset = throttled().throttle(failing.clone()).on_reset_token_created(no_mail).build().unwrap();
+        let reset = throttled().throttle(failing.clone()).on_reset_token_created(no_mail).build().await.unwrap();
         let before = tokio::time::Instant::now();
         assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30, "{how}");
         assert!(before.elapsed() <= Duration::from_millis(40), "{how}: {:?}", before.elapsed());
@@ -331,7 +335,7 @@ async fn a_throttle_that_fails_is_replaced_and_never_off() {
     }
 
     let nonsense = Failing { how: "lies", fails: Arc::new(AtomicBool::new(true)), asked: Arc::default() };
-    let reset = throttled().throttle(nonsense).on_reset_token_created(no_mail).build().unwrap();
+    let reset = throttled().throttle(nonsense).on_reset_token_created(no_mail).build().await.unwrap();
     let answer = reset.request("ann@example.com", client("192.0.2.1")).await;
     let Err(ResetError::Throttled { retry_after }) = answer else { panic!() };
     assert_eq!(retry_after, Duration::from_secs(3600), "nobody is kept out for longer than the window");
@@ -339,7 +343,7 @@ async fn a_throttle_that_fails_is_replaced_and_never_off() {
 
 #[tokio::test]
 async fn quotas_that_are_off_count_nothing() {
-    let reset = throttled().quotas(Quotas::off()).on_reset_token_created(no_mail).build().unwrap();
+    let reset = throttled().quotas(Quotas::off()).on_reset_token_created(no_mail).build().await.unwrap();
     assert_eq!(passing(&reset, &client("192.0.2.1")).await, 100);
     for _ in 0..100 {
         let answer = reset.confirm("x", GOOD_PASSWORD.into(), client("192.0.2.1")).await;
@@ -350,7 +354,7 @@ async fn quotas_that_are_off_count_nothing() {
 /// What the application counts for itself, it counts for the same clients.
 #[tokio::test]
 async fn the_application_is_told_the_same_client() {
-    let reset = throttled().trusted_proxies(["203.0.113.0/24"]).on_reset_token_created(no_mail).build().unwrap();
+    let reset = throttled().trusted_proxies(["203.0.113.0/24"]).on_reset_token_created(no_mail).build().await.unwrap();
     let mut headers = poem::http::HeaderMap::new();
     headers.insert("X-Forwarded-For", "198.51.100.7".parse().unwrap());
     for (peer, expected) in [("203.0.113.5", "198.51.100.7"), ("192.0.2.9", "192.0.2.9")] {
@@ -369,7 +373,7 @@ struct Mailer {
 }
 
 impl Mailer {
-    fn new(
+    async fn new(
         users: impl poem_password_reset::UserStore,
         settings: impl FnOnce(PasswordResetBuilder) -> PasswordResetBuilder,
     ) -> Self {
@@ -385,6 +389,7 @@ impl Mailer {
                 async move { if fails { Err(BoxError::from("421 try again later")) } else { Ok(()) } }
             })
             .build()
+            .await
             .unwrap();
         Self { reset, is_down, mails, next_client: AtomicUsize::new(0) }
     }
@@ -422,7 +427,7 @@ fn with(throttle: Option<Watching>) -> impl FnOnce(PasswordResetBuilder) -> Pass
 async fn a_successful_reset_clears_the_counter_of_the_address() {
     for throttle in throttles() {
         let users = people();
-        let mailer = Mailer::new(users.clone(), with(throttle));
+        let mailer = Mailer::new(users.clone(), with(throttle)).await;
         assert_eq!(mailer.mails_for("Ann@Example.com", 5).await, 3);
         let token = mailer.reset.issue(&users.get("1").unwrap(), None).unwrap();
         for (token, password) in [("garbage", GOOD_PASSWORD), (token.token().expose(), "short")] {
@@ -439,7 +444,7 @@ async fn a_successful_reset_clears_the_counter_of_the_address() {
 #[tokio::test]
 async fn a_request_whose_mail_failed_gives_its_count_back() {
     for throttle in throttles() {
-        let mailer = Mailer::new(people(), with(throttle));
+        let mailer = Mailer::new(people(), with(throttle)).await;
         assert_eq!(mailer.mails_for("ann@example.com", 1).await, 1);
         mailer.is_down.store(true, Ordering::SeqCst);
         assert_eq!(mailer.mails_for("ann@example.com", 20).await, 0);
@@ -471,7 +476,7 @@ async fn a_request_that_is_lost_gives_its_count_back() {
                 async move { if fails { Err(BoxError::from("deadlock")) } else { Ok(()) } }
             },
         };
-        let mailer = Mailer::new(store, with(throttle));
+        let mailer = Mailer::new(store, with(throttle)).await;
         assert_eq!(mailer.mails_for("ann@example.com", 10).await, 0);
         assert_eq!(mailer.reset.ledger().lost, 10);
         fails.store(false, Ordering::SeqCst);
@@ -488,13 +493,14 @@ async fn a_request_that_a_shutdown_loses_gives_its_count_back() {
         .handled_at_once(1)
         .on_reset_token_created(|_| std::future::pending::<()>())
         .build()
+        .await
         .unwrap();
     for number in 0..3 {
         reset.request("ann@example.com", client(&format!("192.0.2.{number}"))).await.unwrap();
     }
     assert_eq!(reset.shutdown(Duration::from_secs(1)).await.lost_requests, 3);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let mailer = Mailer::new(people(), |builder| builder.throttle(shared));
+    let mailer = Mailer::new(people(), |builder| builder.throttle(shared)).await;
     assert_eq!(mailer.mails_for("ann@example.com", 5).await, 3);
 }
 
@@ -503,7 +509,8 @@ async fn a_request_that_a_shutdown_loses_gives_its_count_back() {
 async fn a_handler_that_always_fails_does_not_switch_the_quota_off() {
     let mailer = Mailer::new(people(), |builder| {
         builder.on_reset_token_created(async |_| Err::<(), _>("the audit log is full"))
-    });
+    })
+    .await;
     assert_eq!(mailer.mails_for("ann@example.com", 10).await, 3);
     assert_eq!((mailer.reset.ledger().failed, mailer.reset.ledger().suppressed), (3, 7));
 }
@@ -551,9 +558,9 @@ async fn giving_back_and_clearing_are_provided_and_their_failures_contained() {
     }
 
     let users = people();
-    let counts_only = Mailer::new(users.clone(), |builder| builder.throttle(CountsOnly::default()));
+    let counts_only = Mailer::new(users.clone(), |builder| builder.throttle(CountsOnly::default())).await;
     let failing = |how| Mailer::new(users.clone(), move |builder| builder.throttle(Fails(MemoryThrottle::new(), how)));
-    for mailer in [counts_only, failing("errs"), failing("panics"), failing("hangs")] {
+    for mailer in [counts_only, failing("errs").await, failing("panics").await, failing("hangs").await] {
         mailer.is_down.store(true, Ordering::SeqCst);
         assert_eq!(mailer.mails_for("ann@example.com", 3).await, 0);
         mailer.is_down.store(false, Ordering::SeqCst);
@@ -579,7 +586,8 @@ async fn so_many_users_of_an_address_get_mail_and_the_log_says_how_many_do_not()
         let mailer = Mailer::new(shared(), |builder| match limit {
             Some(limit) => builder.users_per_address(limit),
             None => builder,
-        });
+        })
+        .await;
         assert_eq!(mailer.mails_for("all@example.com", 1).await, users, "{limit:?}");
         assert_eq!(mailer.mails_for("all@example.com", 4).await, 2 * users, "{limit:?}: two more requests");
         let line = "WARN more users share an address than get mail for one request";
@@ -593,5 +601,5 @@ async fn so_many_users_of_an_address_get_mail_and_the_log_says_how_many_do_not()
     for id in 0..198 {
         users.update(&id.to_string(), |user| user.with_active(false));
     }
-    assert_eq!(Mailer::new(users, |builder| builder).mails_for("all@example.com", 1).await, 2);
+    assert_eq!(Mailer::new(users, |builder| builder).await.mails_for("all@example.com", 1).await, 2);
 }

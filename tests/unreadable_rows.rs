@@ -110,7 +110,7 @@ async fn an_unreadable_row_is_logged_and_skipped_and_others_get_mail_and_answers
             let pool = table().await;
             let users = SqliteUsers::new(pool.clone()).bind_column("epoch");
             let mails = Arc::default();
-            let reset = builder(users.clone()).on_reset_token_created(collect(&mails)).build().unwrap();
+            let reset = builder(users.clone()).on_reset_token_created(collect(&mails)).build().await.unwrap();
             let bob = users.find_by_id("bob").await.unwrap().unwrap();
             let bad = users.find_by_id("bad").await.unwrap().unwrap();
             let token_of_bad = reset.issue(&bad, None).unwrap();
@@ -206,6 +206,7 @@ async fn an_address_that_the_database_cannot_represent_is_no_outage() {
             .international_addresses(true)
             .on_reset_token_created(no_mail)
             .build()
+            .await
             .unwrap();
         let mut bystander = bystander(&reset, &users.get("2").unwrap());
         let mut accepted = 0;
@@ -278,7 +279,7 @@ async fn a_call_that_fails_concerns_its_own_request_alone() {
     for how in ["errs", "panics", "hangs"] {
         let (users, checks) = (people(), Arc::default());
         let store = FailsFor { users: users.clone(), how, checks: Arc::clone(&checks) };
-        let reset = builder(store).on_reset_token_created(no_mail).build().unwrap();
+        let reset = builder(store).on_reset_token_created(no_mail).build().await.unwrap();
         let ann = reset.issue(&users.get("1").unwrap(), None).unwrap();
         let mut bystander = bystander(&reset, &users.get("2").unwrap());
         for _ in 0..20 {
@@ -350,7 +351,7 @@ async fn an_outage_lasts_as_long_as_the_store_is_down() {
         let _guard = log.of_thread();
         let (users, is_down, checks) = (people(), Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
         let store = Down { users: users.clone(), is_down: Arc::clone(&is_down), hangs, checks: Arc::clone(&checks) };
-        let reset = builder(store).on_reset_token_created(no_mail).build().unwrap();
+        let reset = builder(store).on_reset_token_created(no_mail).build().await.unwrap();
         let token = reset.issue(&users.get("1").unwrap(), None).unwrap();
         assert!(reset.validate(token.token().expose()).await.is_err(), "the first failed call");
         // A probe is given up after five seconds.
@@ -384,7 +385,7 @@ async fn a_dropped_service_probes_no_more() {
     let checks = Arc::new(AtomicUsize::new(0));
     let is_down = Arc::new(AtomicBool::new(true));
     let store = Down { users: people(), is_down, hangs: false, checks: Arc::clone(&checks) };
-    let reset = builder(store).on_reset_token_created(no_mail).build().unwrap();
+    let reset = builder(store).on_reset_token_created(no_mail).build().await.unwrap();
     let token = reset.issue(&people().get("1").unwrap(), None).unwrap();
     let _ = reset.validate(token.token().expose()).await;
     tokio::time::sleep(Duration::from_secs(10)).await;

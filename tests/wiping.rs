@@ -93,8 +93,8 @@ fn so_is_what_stood_in_room_to_spare() {
 }
 
 /// A token on its way from the codec to a handler: no buffer that it outgrew, no link.
-#[test]
-fn a_token_leaves_nothing_behind_where_it_was_made() {
+#[tokio::test]
+async fn a_token_leaves_nothing_behind_where_it_was_made() {
     let key = || SigningKey::from_bytes(&(0..32).collect::<Vec<u8>>()).unwrap();
     let codec = TokenCodec::new(key());
     let users = [
@@ -106,6 +106,7 @@ fn a_token_leaves_nothing_behind_where_it_was_made() {
         .linked_handlers(false)
         .on_reset_token_created(async |_| {})
         .build()
+        .await
         .unwrap();
     for user in users {
         let now = OffsetDateTime::now_utc();

@@ -89,8 +89,8 @@ pub fn throughput(runtime: &Runtime, endpoint: Endpoint, effort: Effort) -> Comp
 fn sitting(runtime: &Runtime, endpoint: Endpoint, rounds: usize, round: Duration) -> Vec<(f64, f64)> {
     let users = Users::new(CONNECTIONS);
     let reset = match endpoint {
-        Endpoint::RequestSuppressed => over_quota(&users),
-        _ => reset(&users),
+        Endpoint::RequestSuppressed => runtime.block_on(over_quota(&users)),
+        _ => runtime.block_on(reset(&users)),
     };
     let requests: Vec<_> = (0..CONNECTIONS).map(|number| endpoint.request(&reset, &users, number)).collect();
     let (mut ours, mut bare) = runtime.block_on(async {
@@ -116,7 +116,7 @@ pub struct Confirms {
 /// Confirms over HTTP beside bare Argon2id on every core, and validations among the confirms.
 pub fn confirms(runtime: &Runtime, effort: Effort) -> Confirms {
     let users = Users::new(CONFIRMS + 1);
-    let reset = reset(&users);
+    let reset = runtime.block_on(reset(&users));
     let server = runtime.block_on(server::serve(server::ours(reset.clone())));
     let mut latencies = Vec::new();
     let throughput = in_turns(

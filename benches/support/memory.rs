@@ -31,8 +31,8 @@ pub fn is_probe() -> bool {
 /// A server, until whoever started it is gone.
 fn serve() {
     let users = Users::new(1);
-    let reset = reset(&users);
     let runtime = runtime();
+    let reset = runtime.block_on(reset(&users));
     println!("{}", runtime.block_on(server::serve(server::ours(reset.clone()))));
     println!("{}", reset.issue(&users.get("0").unwrap(), None).unwrap().token().expose());
     let _ = std::io::stdin().read(&mut [0]);

@@ -145,11 +145,11 @@ fn generous_to_clients() -> Quotas {
 }
 
 /// A password reset whose mails go nowhere, at once.
-pub fn reset(users: &Users) -> PasswordReset {
-    builder(users).on_reset_token_created(async |_| {}).build().unwrap()
+pub async fn reset(users: &Users) -> PasswordReset {
+    builder(users).on_reset_token_created(async |_| {}).build().await.unwrap()
 }
 
 /// One with the usual quota of mails: whoever asks again and again for one address gets it three an hour.
-pub fn over_quota(users: &Users) -> PasswordReset {
-    builder(users).quotas(generous_to_clients()).on_reset_token_created(async |_| {}).build().unwrap()
+pub async fn over_quota(users: &Users) -> PasswordReset {
+    builder(users).quotas(generous_to_clients()).on_reset_token_created(async |_| {}).build().await.unwrap()
 }

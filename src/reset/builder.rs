@@ -135,8 +135,8 @@ impl PasswordResetBuilder {
     /// #       .linked_handlers(false)
     ///     )
     /// };
-    /// assert!(builder("http://192.168.1.5:3000/reset#token={token}")?.build().is_ok());
-    /// assert!(builder("http://app.example.com/reset#token={token}")?.build().is_err());
+    /// assert!(builder("http://192.168.1.5:3000/reset#token={token}")?.build().await.is_ok());
+    /// assert!(builder("http://app.example.com/reset#token={token}")?.build().await.is_err());
     /// # Ok(())
     /// # }
     /// ```
@@ -268,7 +268,8 @@ impl PasswordResetBuilder {
     ///
     /// ```
     /// # use poem_password_reset::{PasswordReset, SigningKey, store::MemoryUsers};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let (users, key) = (MemoryUsers::default(), SigningKey::generate()?);
     /// let reset = PasswordReset::builder(users, key)
     ///     .link("https://app.example.com/reset-password#token={token}")
@@ -276,7 +277,8 @@ impl PasswordResetBuilder {
     /// #   .linked_handlers(false)
     ///     .trusted_proxies(["173.245.48.0/20", "2400:cb00::/32"])
     ///     .client_address_header("CF-Connecting-IP")
-    ///     .build()?;
+    ///     .build()
+    ///     .await?;
     ///
     /// let mut headers = poem::http::HeaderMap::new();
     /// headers.insert("CF-Connecting-IP", "192.0.2.7".parse()?);
@@ -307,14 +309,16 @@ impl PasswordResetBuilder {
     ///
     /// ```
     /// # use poem_password_reset::{PasswordReset, SigningKey, store::MemoryUsers};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let (users, key) = (MemoryUsers::default(), SigningKey::generate()?);
     /// let reset = PasswordReset::builder(users, key)
     ///     .link("https://app.example.com/reset-password#token={token}")
     ///     .on_reset_token_created(async |_| {})
     /// #   .linked_handlers(false)
     ///     .usable_hash(|hash| hash.starts_with("$argon2id$"))
-    ///     .build()?;
+    ///     .build()
+    ///     .await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -369,10 +373,10 @@ impl PasswordResetBuilder {
     /// #       .linked_handlers(false)
     ///     )
     /// };
-    /// let lenient = builder()?.lenient_addresses(true).build()?;
+    /// let lenient = builder()?.lenient_addresses(true).build().await?;
     /// assert!(lenient.request("root@intranet", Client::none()).await.is_ok());
     ///
-    /// let strict = builder()?.build()?;
+    /// let strict = builder()?.build().await?;
     /// let refused = strict.request("root@intranet", Client::none()).await;
     /// assert!(matches!(refused, Err(ResetError::InvalidEmail)));
     /// # Ok(())
@@ -419,7 +423,8 @@ impl PasswordResetBuilder {
     ///     .on_reset_token_created(async |_| {})
     /// #   .linked_handlers(false)
     ///     .clock(move || OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(clock.load(Ordering::SeqCst)))
-    ///     .build()?;
+    ///     .build()
+    ///     .await?;
     /// let event = reset.issue(&ann, None)?;
     ///
     /// seconds.fetch_add(3599, Ordering::SeqCst);
@@ -435,14 +440,14 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// Checks everything, and starts.
+    /// Checks every setting and starts the password reset. Await it on the runtime of the server.
     ///
     /// Hashes one word twice, which takes as long as two sign-ins.
     ///
     /// # Errors
     ///
     /// [`BuildError`] with every [`Problem`] at once, so that one start is enough to find them all.
-    pub fn build(self) -> Result<PasswordReset, BuildError> {
+    pub async fn build(self) -> Result<PasswordReset, BuildError> {
         let mut problems = Vec::new();
         let link = Link::parse(self.link, self.insecure_link).map_err(|problem| problems.push(problem)).ok();
         if !is_lifetime(self.lifetime) {

@@ -29,7 +29,8 @@ impl PasswordReset {
     ///     .link("https://app.example.com/reset-password#token={token}")
     ///     .on_reset_token_created(async |_| {})
     /// #   .linked_handlers(false)
-    ///     .build()?;
+    ///     .build()
+    ///     .await?;
     ///
     /// let diagnosis = reset.diagnose("ann@example.com").await;
     /// assert!(!diagnosis.would_send());

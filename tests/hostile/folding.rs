@@ -50,7 +50,7 @@ impl UserStore for Loose {
 type Mails = Arc<Mutex<Vec<(String, String, String)>>>;
 
 /// A service over such a store, and its mails: to whose id, to which address, with which token.
-fn service(lenient: bool, addresses: &[&str]) -> (PasswordReset, Loose, Mails) {
+async fn service(lenient: bool, addresses: &[&str]) -> (PasswordReset, Loose, Mails) {
     let user = |(id, email): (usize, &&str)| StoredUser::new(id, *email, Some("a hash".to_owned()));
     let store = Loose(Arc::new(addresses.iter().enumerate().map(user).collect()));
     let mails = Mails::default();
@@ -62,7 +62,7 @@ fn service(lenient: bool, addresses: &[&str]) -> (PasswordReset, Loose, Mails) {
     };
     let builder =
         builder(store.clone()).international_addresses(true).lenient_addresses(lenient).on_reset_token_created(handler);
-    (builder.build().unwrap(), store, mails)
+    (builder.build().await.unwrap(), store, mails)
 }
 
 async fn mails_for(reset: &PasswordReset, mails: &Mails, asked: &str) -> Option<Vec<(String, String, String)>> {
@@ -95,7 +95,7 @@ async fn no_code_point_that_folds_into_ascii_reaches_an_ascii_address() {
     for (ascii, lenient) in (b'!'..=b'~').map(char::from).flat_map(|ascii| modes.clone().map(move |mode| (ascii, mode)))
     {
         let (local, domain) = (format!("an{ascii}n@example.com"), format!("ann@ex{ascii}mple.com"));
-        let (reset, store, mails) = service(lenient, &[&local.to_lowercase(), &domain.to_lowercase()]);
+        let (reset, store, mails) = service(lenient, &[&local.to_lowercase(), &domain.to_lowercase()]).await;
         for (letter, _) in look_alikes.iter().filter(|(_, folded)| *folded == ascii) {
             for asked in [format!("an{letter}n@example.com"), format!("ann@ex{letter}mple.com")] {
                 found += usize::from(!store.find_by_email(&asked).await.unwrap().is_empty());
@@ -133,7 +133,7 @@ async fn users_whose_addresses_collide_get_their_own_mail_alone() {
             })
             .collect();
         let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        let (reset, store, mails) = service(random.once_in(2), &addresses);
+        let (reset, store, mails) = service(random.once_in(2), &addresses).await;
         for asked in &addresses {
             let mails = mails_for(&reset, &mails, asked).await.expect("an address");
             mailed += mails.len();

@@ -61,7 +61,7 @@ fn check_answer(reply: &Reply, shown: &str) {
 #[tokio::test]
 async fn mail_goes_to_who_is_named_exactly_and_to_nobody_else() {
     for (lenient, mode) in [false, true].into_iter().zip(ADDRESS_MODES) {
-        mail_goes_to_the_named_user_only(lenient, World::in_process(mode)).await;
+        mail_goes_to_the_named_user_only(lenient, World::in_process(mode).await).await;
     }
 }
 
@@ -102,7 +102,7 @@ async fn no_mode_passes_header_syntax_to_a_store_or_a_mail() {
     for mode in ADDRESS_MODES {
         let asked = Asked::default();
         let builder = mode(builder(asked.clone())).international_addresses(true).on_reset_token_created(no_mail);
-        let reset = builder.build().unwrap();
+        let reset = builder.build().await.unwrap();
         let (mut accepted, mut mailable) = (0, 0);
         for address in LENIENT.iter().chain(&["ann@example.com"]) {
             let at = address.find('@').unwrap();
@@ -172,7 +172,7 @@ async fn a_token_is_good_as_it_was_issued_and_in_no_other_way() {
     let mut random = Random::seeded();
     let log = Log::default();
     let _guard = log.of_thread();
-    let world = World::in_process(defaults);
+    let world = World::in_process(defaults).await;
     let token = world.token("1");
     let mut good = 0;
     for _ in 0..CASES {
@@ -215,7 +215,7 @@ async fn a_password_is_stored_exactly_or_not_at_all() {
     let mut random = Random::seeded();
     let log = Log::default();
     let _guard = log.of_thread();
-    let world = World::in_process(defaults);
+    let world = World::in_process(defaults).await;
     let mut password = "ann's old password".to_owned();
     let mut stored = 0;
     for _ in 0..CASES {
@@ -250,7 +250,8 @@ async fn every_text_of_legal_length_is_a_password() {
     use poem_password_reset::{PasswordPolicy, Strength};
     let world = World::in_process(|builder| {
         builder.policy(PasswordPolicy::default().strength(Strength::Any).allow_similar(true))
-    });
+    })
+    .await;
     for piece in PIECES {
         for sent in [
             format!("{piece}purple tractor{piece}"),

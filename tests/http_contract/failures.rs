@@ -86,7 +86,7 @@ async fn the_store_is_down() {
 /// A store that does not answer is given up after ten seconds.
 #[tokio::test(start_paused = true)]
 async fn the_store_hangs() {
-    let world = World::in_process(defaults);
+    let world = World::in_process(defaults).await;
     let token = world.token("1");
     world.store(Store::Hangs);
     world.ask(&request("ann@example.com")).await.is_ok();

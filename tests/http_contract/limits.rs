@@ -68,7 +68,7 @@ async fn an_announced_gigabyte_is_refused_unread() {
 /// An endless body is read no further than the limit, give or take a buffer.
 #[tokio::test]
 async fn no_more_is_read_than_fits() {
-    let world = World::in_process(defaults);
+    let world = World::in_process(defaults).await;
     for (content_type, status, most) in [(JSON, 413, LIMIT), ("text/plain", 415, 1)] {
         let read = Arc::new(AtomicUsize::new(0));
         let endless = Body::from_async_read(Endless { read: Arc::clone(&read) });
@@ -111,7 +111,7 @@ impl AsyncRead for Endless {
 /// Ten seconds, not a moment longer, whether nothing comes, or too little, or something each second.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_end_is_given_up() {
-    let world = World::in_process(defaults);
+    let world = World::in_process(defaults).await;
     for operation in Operation::ALL {
         for content_type in
             [JSON, Encoding::UrlEncoded.content_type(), Encoding::Multipart.content_type(), "text/plain"]
@@ -143,7 +143,7 @@ async fn a_body_that_does_not_end_is_given_up() {
 /// A body that just makes it is a body.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_slow_but_in_time_is_taken() {
-    let world = World::in_process(defaults);
+    let world = World::in_process(defaults).await;
     let (reader, mut writer) = tokio::io::duplex(64);
     tokio::spawn(async move {
         for byte in br#"{"email":"ann@example.com"}"# {

@@ -10,8 +10,8 @@ use poem_password_reset::{HttpContract, PasswordReset, ResetApi};
 use crate::http::doubles::{builder, no_mail, people};
 use crate::http::{Reply, reply_of};
 
-fn reset() -> PasswordReset {
-    builder(people()).on_reset_token_created(no_mail).build().unwrap()
+async fn reset() -> PasswordReset {
+    builder(people()).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
 async fn ask(client: &TestClient<Route>, method: &str, url: &str, body: &str) -> Reply {
@@ -23,8 +23,8 @@ async fn ask(client: &TestClient<Route>, method: &str, url: &str, body: &str) ->
 /// Customers and staff, say: a token of the one is none of the other's, as long as their keys differ.
 #[tokio::test]
 async fn two_services_side_by_side() {
-    let service = |path: &str| OpenApiService::new(ResetApi::new(reset()), path, "1.0").server(path);
-    let (customers, staff) = (service("/customers/reset"), service("/staff/reset"));
+    let service = async |path: &str| OpenApiService::new(ResetApi::new(reset().await), path, "1.0").server(path);
+    let (customers, staff) = (service("/customers/reset").await, service("/staff/reset").await);
     let app = Route::new()
         .nest("/customers/docs", customers.swagger_ui())
         .nest("/staff/docs", staff.swagger_ui())
@@ -76,7 +76,7 @@ impl Profile {
 /// The contract is the endpoints', and leaves their neighbours' answers to the neighbours: their errors, their methods.
 #[tokio::test]
 async fn another_api_in_the_same_service() {
-    let service = OpenApiService::new((ResetApi::new(reset()), Profile), "Accounts", "1.0").server("/api");
+    let service = OpenApiService::new((ResetApi::new(reset().await), Profile), "Accounts", "1.0").server("/api");
     let document: serde_json::Value = serde_json::from_str(&service.spec()).unwrap();
     assert_eq!(document["paths"].as_object().unwrap().len(), 4);
     let plain = TestClient::new(Route::new().nest("/api", OpenApiService::new(Profile, "Accounts", "1.0")));

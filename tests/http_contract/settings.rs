@@ -46,7 +46,7 @@ async fn reveal_unknown_users() {
 /// Where existence is told, a store that does not answer is told as well.
 #[tokio::test(start_paused = true)]
 async fn reveal_unknown_users_with_a_store_that_is_down() {
-    let world = crate::http::World::in_process(|builder| builder.reveal_unknown_users(true));
+    let world = crate::http::World::in_process(|builder| builder.reveal_unknown_users(true)).await;
     world.store(Store::Errs);
     for email in ["ann@example.com", "nobody@example.com"] {
         world.post(Request, &[("email", email)]).await.is_unavailable();

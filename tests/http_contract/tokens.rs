@@ -90,7 +90,7 @@ async fn a_confirm_that_loses_a_race_has_the_answer_of_a_bad_token() {
         })
     };
     // Not `on_both_wires`: which of the two wins is up to chance.
-    for world in [World::in_process(&settings), World::over_a_socket(&settings).await] {
+    for world in [World::in_process(&settings).await, World::over_a_socket(&settings).await] {
         for encoding in Encoding::ALL {
             let token = world.token("1");
             let confirm =

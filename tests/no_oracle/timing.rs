@@ -45,7 +45,7 @@ impl Setting {
         Self { store_delay: ms(store_ms), handler_delay: ms(handler_ms), threads }
     }
 
-    fn reset(self) -> PasswordReset {
+    async fn reset(self) -> PasswordReset {
         let store = Watched {
             users: people(),
             calls: Arc::default(),
@@ -55,7 +55,7 @@ impl Setting {
             },
         };
         let mail = move |_| tokio::time::sleep(self.handler_delay);
-        builder(store).queue(1_000_000).handled_at_once(1_000_000).on_reset_token_created(mail).build().unwrap()
+        builder(store).queue(1_000_000).handled_at_once(1_000_000).on_reset_token_created(mail).build().await.unwrap()
     }
 }
 
@@ -66,18 +66,18 @@ struct Service {
 }
 
 impl Service {
-    fn start(threads: usize, app: impl FnOnce() -> Route) -> Self {
+    fn start(threads: usize, app: impl AsyncFnOnce() -> Route) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
         let acceptor = runtime.block_on(TcpListener::bind("127.0.0.1:0").into_acceptor()).unwrap();
         let address = *acceptor.local_addr()[0].as_socket_addr().unwrap();
-        let app = runtime.block_on(async { app() });
+        let app = runtime.block_on(app());
         runtime.spawn(Server::new_with_acceptor(acceptor).run(app));
         Self { address, _runtime: runtime }
     }
 
     fn of(setting: Setting) -> Self {
-        Self::start(setting.threads, || {
-            let api = OpenApiService::new(ResetApi::new(setting.reset()), "Accounts", "1.0");
+        Self::start(setting.threads, async || {
+            let api = OpenApiService::new(ResetApi::new(setting.reset().await), "Accounts", "1.0");
             Route::new().nest(MOUNT, api.with(HttpContract))
         })
     }
@@ -192,7 +192,7 @@ fn slightly_slower(body: Json<Body>) -> &'static str {
     "{}"
 }
 
-fn leak_of(app: impl FnOnce() -> Route, samples: usize) -> f64 {
+fn leak_of(app: impl AsyncFnOnce() -> Route, samples: usize) -> f64 {
     let service = Service::start(2, app);
     let [answer, _] = least_leak(|| measure(service.address, [KNOWN, UNKNOWN], samples), |_| true);
     println!("a leak: t {:.1}", answer.t);
@@ -204,6 +204,6 @@ fn leak_of(app: impl FnOnce() -> Route, samples: usize) -> f64 {
 fn leaks_are_found() {
     let route = |endpoint| Route::new().at(MOUNT.to_owned() + "/*path", endpoint);
     let reset = || Setting::new(0, 0, 2).reset();
-    assert!(leak_of(|| route(poem::post(naive).data(reset()).boxed()), 1_000) > MOST);
-    assert!(leak_of(|| route(poem::post(slightly_slower).boxed()), 1_500) > MOST);
+    assert!(leak_of(async || route(poem::post(naive).data(reset().await).boxed()), 1_000) > MOST);
+    assert!(leak_of(async || route(poem::post(slightly_slower).boxed()), 1_500) > MOST);
 }

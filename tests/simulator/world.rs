@@ -217,7 +217,7 @@ impl World {
 
     /// From a start to a crash or to the end.
     async fn live<'h>(&mut self, steps: &mut impl Iterator<Item = (usize, &'h Step)>) -> Checked<Ended> {
-        let mut instances = [self.instance(0), self.instance(1)];
+        let mut instances = [self.instance(0).await, self.instance(1).await];
         for (number, step) in steps {
             let ended = self.step(&mut instances, step).await;
             let ended = ended.and_then(|ended| self.look_around(&mut instances).map(|()| ended));
@@ -231,7 +231,7 @@ impl World {
         Ok(Ended::Done)
     }
 
-    fn instance(&mut self, number: usize) -> Instance {
+    async fn instance(&mut self, number: usize) -> Instance {
         self.lives += 1;
         let life = self.lives;
         let ring = ring(self.stages[number]);
@@ -272,7 +272,7 @@ impl World {
             });
         // `build()` tries the hasher, which may be having a bad day.
         let bad = std::mem::take(&mut *self.behaviour.lock().unwrap());
-        let reset = reset.build().unwrap();
+        let reset = reset.build().await.unwrap();
         *self.behaviour.lock().unwrap() = bad;
         Instance { reset, ring, life, since: Instant::now(), mails: BTreeMap::new() }
     }
@@ -391,7 +391,7 @@ impl World {
         self.look_around(instances)?;
         self.close(&instances[instance]);
         self.stages[instance] += 1;
-        instances[instance] = self.instance(instance);
+        instances[instance] = self.instance(instance).await;
         Ok(())
     }
 

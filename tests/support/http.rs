@@ -74,7 +74,7 @@ pub async fn on_both_wires(
     settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder,
     check: impl AsyncFn(&World),
 ) {
-    let in_process = World::in_process(&settings);
+    let in_process = World::in_process(&settings).await;
     check(&in_process).await;
     let over_a_socket = World::over_a_socket(&settings).await;
     check(&over_a_socket).await;
@@ -100,8 +100,8 @@ pub fn defaults(builder: PasswordResetBuilder) -> PasswordResetBuilder {
 }
 
 impl World {
-    pub fn in_process(settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder) -> Self {
-        Self::new(settings, |app| Wire::InProcess(Box::new(TestClient::new(app))))
+    pub async fn in_process(settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder) -> Self {
+        Self::new(settings, |app| Wire::InProcess(Box::new(TestClient::new(app)))).await
     }
 
     pub async fn over_a_socket(settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder) -> Self {
@@ -111,9 +111,10 @@ impl World {
             tokio::spawn(Server::new_with_acceptor(acceptor).run(app));
             Wire::Socket(address)
         })
+        .await
     }
 
-    fn new(
+    async fn new(
         settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder,
         connect: impl FnOnce(Route) -> Wire,
     ) -> Self {
@@ -132,7 +133,7 @@ impl World {
             outbox.lock().unwrap().push((event.user().email().to_owned(), link));
             async {}
         };
-        let reset = settings(builder(watched)).on_reset_token_created(mail).build().unwrap();
+        let reset = settings(builder(watched)).on_reset_token_created(mail).build().await.unwrap();
         let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server(MOUNT);
         let document = Document::read(api.spec());
         let wire = connect(Route::new().nest(MOUNT, api.with(HttpContract)));

@@ -273,7 +273,8 @@ mod tests {
             .link("https://example.com/#{token}")
             .linked_handlers(false)
             .on_reset_token_created(async |_| {})
-            .build();
+            .build()
+            .await;
         Login::new(users, Argon2id::default(), reset.unwrap(), Some(QUOTA), Arc::new(Attempts::new(true))).unwrap()
     }
 

@@ -116,7 +116,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     if let Some(header) = &options.client_address_header {
         builder = builder.client_address_header(header);
     }
-    let reset = builder.build()?;
+    let reset = builder.build().await?;
     let quota = if options.no_throttle { None } else { Some(login::QUOTA) };
     let login = Login::new(users, argon2id, reset.clone(), quota, attempts).map_err(DatabaseError::Hash)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");

@@ -31,7 +31,7 @@ use self::chromium::{Browser, Driver};
 const NEW_PASSWORD: &str = "seven lazy otters paint the barn";
 
 /// Ann's password reset, which allows three requests an hour.
-fn reset() -> (PasswordReset, MemoryUsers) {
+async fn reset() -> (PasswordReset, MemoryUsers) {
     let ann = StoredUser::new(1, "ann@example.com", Some("the hash of her password".to_owned()));
     let users = MemoryUsers::new([ann]);
     let reset = PasswordReset::builder(users.clone(), SigningKey::generate().unwrap())
@@ -40,6 +40,7 @@ fn reset() -> (PasswordReset, MemoryUsers) {
         .on_reset_token_created(async |_| {})
         .quotas(Quotas::off().request_per_client(Quota::per_hour(3).unwrap()))
         .build()
+        .await
         .unwrap();
     (reset, users)
 }
@@ -113,7 +114,7 @@ async fn fetch(browser: &Browser, url: &str, method: &str, body: &Value) -> Valu
 fn a_page_on_another_origin_resets_a_password_after_a_preflight() {
     in_browser(|browser| async move {
         let ((page, page_origin), (api, api_origin)) = (listen().await, listen().await);
-        let (reset, users) = reset();
+        let (reset, users) = reset().await;
         let seen = serve(api, example::api(reset.clone(), &page_origin));
         serve(page, example::front_end(&api_origin));
 
@@ -171,8 +172,8 @@ fn a_page_on_an_origin_that_is_not_named_is_blocked_before_it_sends() {
         let (page, page_origin) = listen().await;
         let (other_page, other_origin) = listen().await;
         let ((with, with_origin), (without, without_origin)) = (listen().await, listen().await);
-        let seen_with = serve(with, example::api(reset().0, &page_origin));
-        let service = OpenApiService::new(ResetApi::new(reset().0), "Accounts", "1.0").with(HttpContract);
+        let seen_with = serve(with, example::api(reset().await.0, &page_origin));
+        let service = OpenApiService::new(ResetApi::new(reset().await.0), "Accounts", "1.0").with(HttpContract);
         let seen_without = serve(without, Route::new().nest("/api/password_reset", service));
         serve(page, example::front_end(&with_origin));
         serve(other_page, example::front_end(&with_origin));
@@ -192,7 +193,7 @@ fn a_page_on_an_origin_that_is_not_named_is_blocked_before_it_sends() {
 #[tokio::test]
 async fn errors_have_the_cors_headers_and_stay_json() {
     let origin = "https://app.example.com";
-    let app = TestClient::new(example::api(reset().0, origin));
+    let app = TestClient::new(example::api(reset().await.0, origin));
     for (method, path, body, status) in [
         ("POST", "/", r#"{"email":"ann@example.com"}"#, 200),
         ("POST", "/", "{", 400),

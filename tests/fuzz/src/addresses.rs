@@ -180,7 +180,8 @@ impl Service {
             .international_addresses(rules.international)
             .lenient_addresses(rules.lenient)
             .on_reset_token_created(mail);
-        Self { rules, runtime, reset: builder.build().expect("nothing is missing"), store, mailed }
+        let reset = runtime.block_on(builder.build()).expect("nothing is missing");
+        Self { rules, runtime, reset, store, mailed }
     }
 
     /// Asks for a reset for `typed` while `stored` is on record. `None` if it is no address.

@@ -65,10 +65,10 @@ struct Service {
 impl Service {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let world = World::in_process(|builder| {
+        let world = runtime.block_on(World::in_process(|builder| {
             // How strong a password is takes as long as all the rest, and has a target of its own.
             builder.clock(|| at(NOW)).policy(PasswordPolicy::default().strength(Strength::Any))
-        });
+        }));
         let people: Vec<StoredUser> = IDS.iter().filter_map(|id| world.users.get(id)).collect();
         let token = world.token_at("1", at(NOW) - Duration::MINUTE);
         let mut service = Self { runtime, world, people, token, words: BTreeSet::new() };

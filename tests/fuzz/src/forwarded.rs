@@ -26,7 +26,8 @@ static READS_ONE_HEADER: LazyLock<PasswordReset> = LazyLock::new(|| {
 
 fn trusting(proxies: &[&str]) -> PasswordReset {
     let builder = builder(people()).trusted_proxies(proxies.iter().copied());
-    builder.on_reset_token_created(no_mail).build().expect("nothing is missing")
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(builder.on_reset_token_created(no_mail).build()).expect("nothing is missing")
 }
 
 /// The same list as [`PROXIES`], read otherwise.

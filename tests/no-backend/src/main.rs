@@ -83,7 +83,8 @@ async fn reset() -> Result<(), Box<dyn Error>> {
     let reset = PasswordReset::builder(users.clone(), SigningKey::generate()?)
         .link("https://app.example.com/reset-password#token={token}")
         .data(mails)
-        .build()?;
+        .build()
+        .await?;
     reset.request("ann@example.com", Client::none()).await?;
     let token = timeout(Duration::from_secs(30), inbox.recv()).await?.ok_or("no mail")?;
     let password = || NewPassword::new("correct horse battery staple");

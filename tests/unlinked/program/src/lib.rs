@@ -7,8 +7,9 @@ use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{PasswordReset, SigningKey};
 
 /// Starts, or says why not.
-pub fn run() -> ExitCode {
-    match start() {
+#[tokio::main(flavor = "current_thread")]
+pub async fn run() -> ExitCode {
+    match start().await {
         Ok(_) => {
             println!("started");
             ExitCode::SUCCESS
@@ -20,8 +21,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn start() -> Result<PasswordReset, Box<dyn Error>> {
+async fn start() -> Result<PasswordReset, Box<dyn Error>> {
     let key = SigningKey::from_bytes(b"the signing key of the tests, 32+")?;
     let users = MemoryUsers::new([]);
-    Ok(PasswordReset::builder(users, key).link("https://app.example.com/#{token}").build()?)
+    Ok(PasswordReset::builder(users, key).link("https://app.example.com/#{token}").build().await?)
 }
