@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use poem::http::header::FORWARDED;
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
-use poem_password_reset::PasswordReset;
+use poem_password_reset::{PasswordReset, PasswordResetBuilder};
 
 use crate::http::doubles::{builder, no_mail, people};
 use crate::input::Input;
@@ -17,15 +17,12 @@ const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip")
 /// The proxies that are trusted.
 const PROXIES: [&str; 3] = ["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"];
 
-static TRUSTS_NOBODY: LazyLock<PasswordReset> = LazyLock::new(|| trusting(&[]));
-static TRUSTS_PROXIES: LazyLock<PasswordReset> = LazyLock::new(|| trusting(&PROXIES));
-static READS_ONE_HEADER: LazyLock<PasswordReset> = LazyLock::new(|| {
-    let builder = builder(people()).trusted_proxies(PROXIES).client_address_header("CF-Connecting-IP");
-    builder.on_reset_token_created(no_mail).build().expect("nothing is missing")
-});
+static TRUSTS_NOBODY: LazyLock<PasswordReset> = LazyLock::new(|| built(builder(people())));
+static TRUSTS_PROXIES: LazyLock<PasswordReset> = LazyLock::new(|| built(builder(people()).trusted_proxies(PROXIES)));
+static READS_ONE_HEADER: LazyLock<PasswordReset> =
+    LazyLock::new(|| built(builder(people()).trusted_proxies(PROXIES).client_address_header("CF-Connecting-IP")));
 
-fn trusting(proxies: &[&str]) -> PasswordReset {
-    let builder = builder(people()).trusted_proxies(proxies.iter().copied());
+fn built(builder: PasswordResetBuilder) -> PasswordReset {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(builder.on_reset_token_created(no_mail).build()).expect("nothing is missing")
 }
