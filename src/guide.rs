@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`links`] | Where does the link lead, what does the page behind it do, and what if an answer is lost? |
 //! | [`no_mail`] | A user asked, and no mail came. Why? |
+//! | [`mounting`] | Where do the endpoints go: a service of their own, one document with mine, a front end on another origin? |
 //! | [`passwords`] | Which passwords are accepted, how are they hashed, and why does a password from a Mac not sign in? |
 //! | [`rate_limits`] | How often may a client ask, how often does an address get mail, and who is locked out? |
 //! | [`moving_from_django`] | What changes for an application that used `django-rest-passwordreset`? |
@@ -13,6 +14,9 @@ pub mod links {}
 
 #[doc = include_str!("guide/no_mail.md")]
 pub mod no_mail {}
+
+#[doc = include_str!("guide/mounting.md")]
+pub mod mounting {}
 
 #[doc = include_str!("guide/passwords.md")]
 pub mod passwords {}

@@ -16,7 +16,18 @@
 /// ```
 pub trait MountPath: Send + Sync + 'static {
     /// The path: a slash in front of each segment, none at the end. Segments have ASCII letters, digits, `-`, `.`, `_` and `~`.
-    /// Another path does not compile where it is used.
+    /// Another path does not compile where it is used:
+    ///
+    /// ```compile_fail
+    /// # use poem_password_reset::{HttpContract, MountPath};
+    /// struct AuthReset;
+    ///
+    /// impl MountPath for AuthReset {
+    ///     const PATH: &'static str = "/auth/reset/";
+    /// }
+    ///
+    /// let contract = HttpContract::at::<AuthReset>();
+    /// ```
     const PATH: &'static str;
 }
 

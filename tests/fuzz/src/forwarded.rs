@@ -6,21 +6,23 @@ use std::sync::LazyLock;
 
 use poem::http::header::FORWARDED;
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
-use poem_password_reset::PasswordReset;
+use poem_password_reset::{PasswordReset, PasswordResetBuilder};
 
 use crate::http::doubles::{builder, no_mail, people};
 use crate::input::Input;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
 /// The proxies that are trusted.
 const PROXIES: [&str; 3] = ["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"];
 
-static TRUSTS_NOBODY: LazyLock<PasswordReset> = LazyLock::new(|| trusting(&[]));
-static TRUSTS_PROXIES: LazyLock<PasswordReset> = LazyLock::new(|| trusting(&PROXIES));
+static TRUSTS_NOBODY: LazyLock<PasswordReset> = LazyLock::new(|| built(builder(people())));
+static TRUSTS_PROXIES: LazyLock<PasswordReset> = LazyLock::new(|| built(builder(people()).trusted_proxies(PROXIES)));
+static READS_ONE_HEADER: LazyLock<PasswordReset> =
+    LazyLock::new(|| built(builder(people()).trusted_proxies(PROXIES).client_address_header("CF-Connecting-IP")));
 
-fn trusting(proxies: &[&str]) -> PasswordReset {
-    let builder = builder(people()).trusted_proxies(proxies.iter().copied());
+fn built(builder: PasswordResetBuilder) -> PasswordReset {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(builder.on_reset_token_created(no_mail).build()).expect("nothing is missing")
 }
@@ -60,6 +62,8 @@ fn whatever_is_sent(input: &mut Input<'_>) {
     let headers = headers_of(&lines);
     assert_eq!(TRUSTS_PROXIES.client(None, &headers).address(), None);
     assert_eq!(client(&TRUSTS_NOBODY, peer, &headers), peer.to_canonical());
+    assert_eq!(client(&READS_ONE_HEADER, peer, &headers), peer.to_canonical(), "lists are not read");
+    one_address_in_a_header(believed, peer, &lines);
     let found = client(&TRUSTS_PROXIES, peer, &headers);
     if !believed {
         return assert_eq!(found, peer.to_canonical());
@@ -83,6 +87,22 @@ fn whatever_is_sent(input: &mut Input<'_>) {
             assert_eq!(with(&[before, b","].concat(), b""), found, "{:?} before it", String::from_utf8_lossy(before));
         }
     }
+}
+
+/// The same lines in the configured header: only one line with one address, from a trusted proxy, names the client.
+fn one_address_in_a_header(believed: bool, peer: IpAddr, lines: &[(HeaderName, &[u8])]) {
+    let lines: Vec<_> = lines.iter().map(|(_, value)| (CF_CONNECTING_IP, *value)).collect();
+    let headers = headers_of(&lines);
+    let found = client(&READS_ONE_HEADER, peer, &headers);
+    let values: Vec<_> = headers.values().collect();
+    let value = match values[..] {
+        [value] if !value.as_bytes().contains(&b',') => value,
+        _ => return assert_eq!(found, peer.to_canonical(), "{values:?}"),
+    };
+    let addresses: Vec<IpAddr> = addresses_in(value.as_bytes()).collect();
+    assert!(found == peer.to_canonical() || believed && addresses.contains(&found), "{found} is not in {value:?}");
+    let named = value.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok()).filter(|_| believed);
+    assert!(named.is_none_or(|named| found == named.to_canonical()), "{found} is not {value:?}");
 }
 
 fn headers_of(lines: &[(HeaderName, &[u8])]) -> HeaderMap {
