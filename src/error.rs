@@ -315,6 +315,9 @@ mod operations {
 
     impl std::error::Error for BuildError {}
 
+    /// The setting for programs that start before their servers do.
+    const WITHOUT_CHECK: &str = "Mend this, or start without the check: .check_at_start(false)";
+
     /// One thing that keeps a [`PasswordReset`](crate::PasswordReset) from starting.
     #[derive(Clone, Debug, Error, PartialEq, Eq)]
     #[non_exhaustive]
@@ -393,6 +396,24 @@ mod operations {
         Network {
             /// What was given.
             network: String,
+        },
+        /// The hasher ignores the end of passwords that the policy accepts.
+        #[error(
+            "the password hasher makes bcrypt hashes, and bcrypt looks at 72 bytes only: two long passwords that differ \
+             behind them are the same to it. Limit the length: .policy(PasswordPolicy::default().max_bytes(72))"
+        )]
+        HasherCuts,
+        /// The user store fails its check at start, or does not finish it in time.
+        #[error("the user store fails its check at start: {reason}. {}", WITHOUT_CHECK)]
+        StoreFails {
+            /// The text of the error.
+            reason: String,
+        },
+        /// The throttle fails its check at start, or does not finish it in time.
+        #[error("the throttle fails its check at start: {reason}. {}", WITHOUT_CHECK)]
+        ThrottleFails {
+            /// The text of the error.
+            reason: String,
         },
         /// The password policy accepts nothing.
         #[error("the password policy wants at least {min} and at most {max} characters")]

@@ -8,6 +8,7 @@ mod link;
 mod mailing;
 mod no_mail;
 mod request;
+mod start_check;
 
 use std::fmt;
 use std::sync::Arc;

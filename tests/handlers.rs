@@ -392,7 +392,10 @@ async fn the_log_names_the_handlers_at_start() {
     let names = ["z_first", "a_plain_one", "b_optional", "a_late_one", "ask", "tell"];
     let places: Vec<_> = names.iter().map(|name| text.find(&format!("handlers::annotated::{name} ("))).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
-    assert!(text.contains("the_log_names_the_handlers_at_start::{{closure}}::{{closure}} (tests/handlers.rs:"), "{text}");
+    assert!(
+        text.contains("the_log_names_the_handlers_at_start::{{closure}}::{{closure}} (tests/handlers.rs:"),
+        "{text}"
+    );
 }
 
 /// Confirms a new password for Ann.
