@@ -341,6 +341,11 @@ impl UserStore for Down {
         self.checks.fetch_add(1, Ordering::SeqCst);
         self.answers().await
     }
+
+    /// The store fails after the start.
+    async fn check_at_start(&self) -> Result<(), BoxError> {
+        Ok(())
+    }
 }
 
 /// An outage is noticed by its first failed call, told to everybody, and over a second after the store is back.

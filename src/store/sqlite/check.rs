@@ -1,6 +1,6 @@
 //! The check at start: the table and each column exist, and the three statements compile.
 
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _};
 
 use super::{SqliteUsers, column, table};
 use crate::error::BoxError;
@@ -30,9 +30,8 @@ impl SqliteUsers {
             return Err(format!("the table `{table}` has {missing}; its columns are {columns}").into());
         }
         self.known_id_type().await?;
-        for AssertSqlSafe(sql) in [self.select_by_email(), self.select_by_id(), self.update()] {
-            // Compiles the statement with its triggers and runs nothing.
-            sqlx::query(AssertSqlSafe(format!("EXPLAIN {sql}"))).fetch_all(&self.pool).await?;
+        for sql in [self.select_by_email(), self.select_by_id(), self.update()] {
+            self.compile(sql).await?;
         }
         Ok(())
     }
@@ -71,12 +70,19 @@ impl SqliteUsers {
 
     /// Whether a statement can use this column. It asks SQLite, because `rowid` is a column that no list has.
     async fn has_column(&self, name: &str) -> Result<bool, BoxError> {
-        let sql = format!("EXPLAIN SELECT {} FROM {}", column(name), table(&self.table));
-        match sqlx::query(AssertSqlSafe(sql)).fetch_all(&self.pool).await {
+        let sql = format!("SELECT {} FROM {} LIMIT 0", column(name), table(&self.table));
+        match self.compile(AssertSqlSafe(sql)).await {
             Ok(_) => Ok(true),
             Err(sqlx::Error::Database(error)) if error.message().starts_with("no such column") => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Compiles a statement with its triggers, and runs nothing. Running `EXPLAIN` instead crashes SQLite if a table of a
+    /// trigger was dropped meanwhile.
+    async fn compile(&self, sql: AssertSqlSafe<String>) -> Result<(), sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        connection.prepare(sql.into_sql_str()).await.map(drop)
     }
 
     async fn no_table(&self) -> Result<String, BoxError> {
