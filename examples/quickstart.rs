@@ -1,19 +1,40 @@
-//! The quickstart of the README: a whole program, but for the mail.
+//! The quickstart of the README: a whole program, except for the mail library.
 
 use poem::{EndpointExt, Route, Server, listener::TcpListener, web::Data};
 use poem_openapi::OpenApiService;
 use poem_password_reset::{HttpContract, PasswordReset, ResetApi, ResetTokenCreated, SigningKey};
 use poem_password_reset::{on_reset_token_created, store::SqliteUsers};
+use sqlx::sqlite::SqlitePoolOptions;
 
 #[on_reset_token_created]
 async fn mail_reset_link(event: &ResetTokenCreated, mailer: Data<&Mailer>) -> Result<(), MailError> {
     mailer.send(event.user().email(), "Reset your password", event.link()).await
 }
 
+/// The columns that `SqliteUsers` expects. A table of yours may name them differently.
+const TABLE: &str = "
+    CREATE TABLE users (
+        id            INTEGER PRIMARY KEY,
+        email         TEXT NOT NULL,
+        username      TEXT,
+        active        BOOLEAN NOT NULL DEFAULT 1,
+        password_hash TEXT
+    );
+    CREATE INDEX users_email ON users (lower(email));
+    INSERT INTO users (email, password_hash) VALUES ('ann@example.com', 'the hash of her old password');";
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let users = SqliteUsers::new(sqlx::SqlitePool::connect("sqlite://app.db").await?);
-    let reset = PasswordReset::builder(users, SigningKey::from_env("PASSWORD_RESET_KEY")?)
+    // Lost requests and failed handlers are reported in the log, and only there.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+
+    // A database in memory lasts as long as its one connection.
+    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.connect("sqlite::memory:").await?;
+    sqlx::raw_sql(TABLE).execute(&pool).await?;
+
+    // In production: SigningKey::from_env("PASSWORD_RESET_KEY")?, so that links outlive a restart.
+    let reset = PasswordReset::builder(SqliteUsers::new(pool), SigningKey::generate()?)
         .link("https://app.example.com/reset-password#token={token}")
         .data(Mailer)
         .build()
@@ -23,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(Server::new(TcpListener::bind("127.0.0.1:3000")).run(app).await?)
 }
 
-/// Whatever sends your mail.
+/// Replace this with your mail library. Here, each mail is printed.
 struct Mailer;
 type MailError = std::io::Error;
 

@@ -16,11 +16,13 @@ use thiserror::Error;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a signing key or a key ring could not be made.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+///
+/// `Debug` is `Display`: a `main` that returns this error prints a sentence with the cure.
+#[derive(Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyError {
     /// There is no key.
-    #[error("it is not set")]
+    #[error("there is no signing key; `head -c 32 /dev/urandom | base64` makes one")]
     Missing,
     /// The text is not base64.
     #[error("the signing key is not base64; `head -c 32 /dev/urandom | base64` makes one")]
@@ -37,7 +39,7 @@ pub enum KeyError {
     #[error("the signing key is one byte repeated; `head -c 32 /dev/urandom | base64` makes one")]
     Repeated,
     /// The operating system's random source failed.
-    #[error("the operating system gave no random bytes")]
+    #[error("the operating system gave no random bytes for a signing key; start again")]
     NoRandomness,
     /// The key ring holds this key already.
     #[error("the key with id {id:?} is in the ring already: was the old key replaced by itself?")]
@@ -46,13 +48,29 @@ pub enum KeyError {
         id: String,
     },
     /// The key in an environment variable is not usable.
-    #[error("the environment variable {variable} does not give a signing key: {reason}")]
+    #[error("{}", describe_variable(variable, reason))]
     Variable {
         /// The name of the variable.
         variable: String,
         /// What is wrong with it.
         reason: Box<KeyError>,
     },
+}
+
+impl fmt::Debug for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn describe_variable(variable: &str, reason: &KeyError) -> String {
+    match reason {
+        KeyError::Missing => format!(
+            "the environment variable {variable} is not set. It holds the signing key; this makes one: \
+             export {variable}=$(head -c 32 /dev/urandom | base64)"
+        ),
+        reason => format!("the environment variable {variable} does not give a signing key: {reason}"),
+    }
 }
 
 /// Why a token could not be issued.
@@ -315,6 +333,9 @@ mod operations {
 
     impl std::error::Error for BuildError {}
 
+    /// The setting for programs that start before their servers do.
+    const WITHOUT_CHECK: &str = "Mend this, or start without the check: .check_at_start(false)";
+
     /// One thing that keeps a [`PasswordReset`](crate::PasswordReset) from starting.
     #[derive(Clone, Debug, Error, PartialEq, Eq)]
     #[non_exhaustive]
@@ -402,6 +423,24 @@ mod operations {
         ClientAddressHeader {
             /// The header that was given.
             header: String,
+        },
+        /// The hasher ignores the end of passwords that the policy accepts.
+        #[error(
+            "the password hasher makes bcrypt hashes, and bcrypt looks at 72 bytes only: two long passwords that differ \
+             behind them are the same to it. Limit the length: .policy(PasswordPolicy::default().max_bytes(72))"
+        )]
+        HasherCuts,
+        /// The user store fails its check at start, or does not finish it in time.
+        #[error("the user store fails its check at start: {reason}. {}", WITHOUT_CHECK)]
+        StoreFails {
+            /// The text of the error.
+            reason: String,
+        },
+        /// The throttle fails its check at start, or does not finish it in time.
+        #[error("the throttle fails its check at start: {reason}. {}", WITHOUT_CHECK)]
+        ThrottleFails {
+            /// The text of the error.
+            reason: String,
         },
         /// The password policy accepts nothing.
         #[error("the password policy wants at least {min} and at most {max} characters")]

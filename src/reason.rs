@@ -10,6 +10,9 @@ use crate::error::BoxError;
 /// The longest text that is logged, in characters.
 const MAX_CHARS: usize = 500;
 
+/// The longest text of a check at start, in characters: it may name each column that is missing, with its cure.
+const MAX_CHARS_AT_START: usize = 4_000;
+
 /// The replacement of a secret.
 const REDACTED: &str = "[..]";
 
@@ -29,12 +32,7 @@ const MAX_NESTING: usize = 3;
 /// encoding (percent, quoted-printable, `\u` escapes, HTML entities, hexadecimal, base64, a list of bytes), or with other
 /// punctuation, the whole text is withheld.
 pub(crate) fn reason<'s>(error: &BoxError, secrets: impl IntoIterator<Item = &'s str>) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
+    let mut text = with_sources(error);
     let secrets: Vec<&str> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
     for secret in &secrets {
         text = without(&text, secret);
@@ -46,7 +44,26 @@ pub(crate) fn reason<'s>(error: &BoxError, secrets: impl IntoIterator<Item = &'s
         return WITHHELD.to_owned();
     }
     // Cut last: the search would not find half a secret.
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(MAX_CHARS).collect()
+    one_line(&text, MAX_CHARS)
+}
+
+/// Returns an error and its sources in one line, for the developer who starts the program: no user is involved yet.
+pub(crate) fn reason_in_full(error: &BoxError) -> String {
+    one_line(&with_sources(error), MAX_CHARS_AT_START)
+}
+
+fn with_sources(error: &BoxError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn one_line(text: &str, most: usize) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(most).collect()
 }
 
 /// Replaces a secret in any ASCII case.

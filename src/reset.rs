@@ -10,6 +10,7 @@ mod link;
 mod mailing;
 mod no_mail;
 mod request;
+mod start_check;
 
 use std::fmt;
 use std::sync::Arc;

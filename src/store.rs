@@ -152,6 +152,16 @@ pub trait UserStore: Send + Sync + 'static {
     fn check(&self) -> impl Future<Output = Result<(), Self::Error>> + Send {
         async { self.find_by_email(NOBODY).await.map(drop) }
     }
+
+    /// Checks at start that the store can do its work: the database answers, and the table and the columns exist.
+    ///
+    /// [`build()`](crate::PasswordResetBuilder::build) calls this method once and refuses to start if it fails or takes
+    /// more than five seconds. The text of the error is shown to the developer, so it should name the cure. The default
+    /// is [`check`](UserStore::check). A store over SQL also prepares its other statements here, because a misspelled
+    /// column would otherwise fail only when a user confirms.
+    fn check_at_start(&self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.check()
+    }
 }
 
 /// An address that no user has: `.invalid` is reserved (RFC 6761, section 6.4).
@@ -195,5 +205,9 @@ impl<S: UserStore> UserStore for Arc<S> {
 
     fn check(&self) -> impl Future<Output = Result<(), S::Error>> + Send {
         S::check(self)
+    }
+
+    fn check_at_start(&self) -> impl Future<Output = Result<(), S::Error>> + Send {
+        S::check_at_start(self)
     }
 }

@@ -60,6 +60,15 @@ pub trait Throttle: Send + Sync + 'static {
         let _ = key;
         async { Ok(()) }
     }
+
+    /// Checks at start that the throttle can count, for example that its server answers.
+    ///
+    /// [`build()`](crate::PasswordResetBuilder::build) calls this method once and refuses to start if it fails or takes
+    /// more than five seconds. The text of the error is shown to the developer, so it should name the cure. The default
+    /// does nothing.
+    fn check(&self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// Whether a use is within its quota.
@@ -203,7 +212,7 @@ impl Throttles {
         key: &ThrottleKey,
         quota: Quota,
     ) -> (Verdict, Option<Counter>) {
-        match call(custom.count(key, quota)).await {
+        match call(CALL_TIMEOUT, custom.count(key, quota)).await {
             // No client is kept out for longer than the window, whatever a throttle answers.
             Ok(Verdict::Over { retry_after }) => {
                 (Verdict::Over { retry_after: retry_after.min(quota.window()) }, Some(Counter::Custom))
@@ -231,7 +240,7 @@ impl Throttles {
         }
         // A throttle that fails keeps the use. It is not marked as away here: the next count finds that out.
         if let Some(custom) = &self.custom
-            && let Err(error) = Box::pin(call(custom.give_back(key))).await
+            && let Err(error) = Box::pin(call(CALL_TIMEOUT, custom.give_back(key))).await
         {
             tracing::warn!(reason = reason(&error, []), "the throttle failed to give a use back");
             counters::failed_throttle();
@@ -247,7 +256,7 @@ impl Throttles {
         self.memory.clear_now(&key);
         if let Some(custom) = &self.custom
             && self.away.left().is_none()
-            && let Err(error) = Box::pin(call(custom.clear(&key))).await
+            && let Err(error) = Box::pin(call(CALL_TIMEOUT, custom.clear(&key))).await
         {
             tracing::warn!(reason = reason(&error, []), "the throttle failed to clear a counter");
             counters::failed_throttle();
@@ -258,13 +267,23 @@ impl Throttles {
     pub(crate) async fn standing(&self, scope: Scope, key: &ThrottleKey) -> Standing {
         let Some(quota) = self.quotas.of(scope) else { return Standing::Off };
         let verdict = match &self.custom {
-            Some(custom) if self.away.left().is_none() => call(custom.peek(key, quota)).await.unwrap_or_default(),
+            Some(custom) if self.away.left().is_none() => {
+                call(CALL_TIMEOUT, custom.peek(key, quota)).await.unwrap_or_default()
+            }
             _ => Some(self.memory.peek_now(key, quota)),
         };
         match verdict {
             None => Standing::Unknown,
             Some(Verdict::Within) => Standing::Open,
             Some(Verdict::Over { retry_after }) => Standing::UsedUp { retry_after: retry_after.min(quota.window()) },
+        }
+    }
+
+    /// Runs the check of the application's throttle, if there is one.
+    pub(crate) async fn check(&self, limit: Duration) -> Result<(), BoxError> {
+        match &self.custom {
+            Some(custom) => call(limit, custom.check()).await,
+            None => Ok(()),
         }
     }
 
@@ -276,8 +295,8 @@ impl Throttles {
 }
 
 /// Calls the application's throttle with a timeout. A panic is an error: it would answer every request with 500.
-async fn call<T>(call: Boxed<'_, T>) -> Result<T, BoxError> {
-    let answer = within(CALL_TIMEOUT, pin!(contained_future(call))).await;
+async fn call<T>(limit: Duration, call: Boxed<'_, T>) -> Result<T, BoxError> {
+    let answer = within(limit, pin!(contained_future(call))).await;
     answer.map_err(|_| "it did not answer in time")?.map_err(|_| "it panicked")?
 }
 
@@ -317,6 +336,7 @@ trait DynThrottle: Send + Sync {
     fn give_back<'a>(&'a self, key: &'a ThrottleKey) -> Boxed<'a, ()>;
     fn clear<'a>(&'a self, key: &'a ThrottleKey) -> Boxed<'a, ()>;
     fn peek<'a>(&'a self, key: &'a ThrottleKey, quota: Quota) -> Boxed<'a, Option<Verdict>>;
+    fn check(&self) -> Boxed<'_, ()>;
 }
 
 impl<T: Throttle> DynThrottle for T {
@@ -334,6 +354,10 @@ impl<T: Throttle> DynThrottle for T {
 
     fn peek<'a>(&'a self, key: &'a ThrottleKey, quota: Quota) -> Boxed<'a, Option<Verdict>> {
         Box::pin(async move { Throttle::peek(self, key, quota).await.map_err(Into::into) })
+    }
+
+    fn check(&self) -> Boxed<'_, ()> {
+        Box::pin(async move { Throttle::check(self).await.map_err(Into::into) })
     }
 }
 

@@ -64,7 +64,8 @@ async fn sqlite_with_integer_ids_and_other_names() {
     .await;
     let users = SqliteUsers::new(pool.clone())
         .table("the accounts")
-        .id_column("nr", IdType::Integer)
+        .id_column("nr")
+        .id_type(IdType::Integer)
         .email_column("mail")
         .username_column(None)
         .active_column("may sign in")
@@ -86,7 +87,7 @@ async fn sqlite_with_uuid_ids_as_bytes() {
              (x'ffffffffffffffffffffffffffffffff', 'bob@example.com', 'b');",
     )
     .await;
-    let users = SqliteUsers::new(pool.clone()).id_column("id", IdType::UuidBlob);
+    let users = SqliteUsers::new(pool.clone()).id_column("id").id_type(IdType::UuidBlob);
     let ann = "01234567-89ab-cdef-0123-456789abcdef";
     assert_eq!(users.find_by_id(ann).await.unwrap().unwrap().id(), ann);
     for other_spelling in [ann.to_uppercase(), ann.replace('-', ""), format!("{{{ann}}}"), format!("urn:uuid:{ann}")] {

@@ -154,7 +154,7 @@ async fn an_unreadable_id_of_any_type_is_skipped() {
             run(&pool, format!("DELETE FROM users; INSERT INTO users VALUES ({bad}, '{SHARED}', NULL, 1, 'a', 1)"))
                 .await;
             run(&pool, format!("INSERT INTO users VALUES ({good}, '{SHARED}', NULL, 1, 'a', 1)")).await;
-            let users = SqliteUsers::new(pool).id_column("id", id_type);
+            let users = SqliteUsers::new(pool).id_column("id").id_type(id_type);
             let found = users.find_by_email(SHARED).await.unwrap();
             assert_eq!(found.len(), 1, "{id_type:?} {bad}");
             assert!(users.find_by_id(found[0].id()).await.unwrap().is_some());
@@ -340,6 +340,11 @@ impl UserStore for Down {
     async fn check(&self) -> Result<(), BoxError> {
         self.checks.fetch_add(1, Ordering::SeqCst);
         self.answers().await
+    }
+
+    /// The store fails after the start.
+    async fn check_at_start(&self) -> Result<(), BoxError> {
+        Ok(())
     }
 }
 

@@ -345,6 +345,11 @@ impl PasswordPolicy {
         ))
     }
 
+    /// Whether no password that the policy accepts is longer than so many bytes. A character has at most four.
+    pub(crate) fn is_within(&self, bytes: usize) -> bool {
+        self.max_bytes.unwrap_or(usize::MAX).min(self.max_chars.saturating_mul(4)) <= bytes
+    }
+
     /// Settings with which the policy could accept no password.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let (min, max) = (self.min_chars, self.max_chars.min(self.max_bytes.unwrap_or(usize::MAX)));

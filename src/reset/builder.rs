@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::failures::Failures;
 use super::link::Link;
-use super::{Clock, Inner, PasswordReset, UsableHash, is_usable, system_clock};
+use super::{Clock, Inner, PasswordReset, UsableHash, is_usable, start_check, system_clock};
 use crate::client::{TrustedProxies, X_FORWARDED_FOR};
 use crate::counters;
 use crate::delivery::Delivery;
@@ -50,6 +50,7 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | [`users_per_address`](Self::users_per_address) | 5 |
 /// | [`international_addresses`](Self::international_addresses) | `false` |
 /// | [`lenient_addresses`](Self::lenient_addresses) | `false` |
+/// | [`check_at_start`](Self::check_at_start) | `true` |
 /// | [`user_details_on_validation`](Self::user_details_on_validation) | `false` |
 /// | [`reveal_unknown_users`](Self::reveal_unknown_users) | `false` |
 #[must_use]
@@ -74,6 +75,7 @@ pub struct PasswordResetBuilder {
     addresses: AddressRules,
     reveal_unknown_users: bool,
     user_details_on_validation: bool,
+    check_at_start: bool,
 }
 
 impl PasswordResetBuilder {
@@ -99,6 +101,7 @@ impl PasswordResetBuilder {
             addresses: AddressRules::default(),
             reveal_unknown_users: false,
             user_details_on_validation: false,
+            check_at_start: true,
         }
     }
 
@@ -402,6 +405,55 @@ impl PasswordResetBuilder {
         self
     }
 
+    /// Sets whether [`build()`](Self::build) waits for the checks of [store](UserStore::check_at_start) and
+    /// [throttle](Throttle::check), and refuses to start if one fails. Default: `true`.
+    ///
+    /// With `false` the program starts before its database. The same checks then run in the background, at once and
+    /// again after 1, 2, 4 .. 60 seconds until they succeed. A failure is logged as an error when it begins, not at
+    /// each try.
+    ///
+    /// ```
+    /// use poem_password_reset::store::{Swap, UserStore};
+    /// use poem_password_reset::{BoxError, PasswordHash, PasswordReset, SigningKey, StoredUser};
+    ///
+    /// #[derive(Clone)]
+    /// struct Unreachable;
+    ///
+    /// impl UserStore for Unreachable {
+    ///     type Error = BoxError;
+    ///
+    ///     async fn find_by_email(&self, _: &str) -> Result<Vec<StoredUser>, BoxError> {
+    ///         Err("connection refused".into())
+    ///     }
+    /// #   async fn find_by_id(&self, _: &str) -> Result<Option<StoredUser>, BoxError> {
+    /// #       Err("connection refused".into())
+    /// #   }
+    /// #   async fn replace_password(&self, _: &StoredUser, _: &PasswordHash) -> Result<Swap, BoxError> {
+    /// #       Err("connection refused".into())
+    /// #   }
+    ///     // ..
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = || -> Result<_, Box<dyn std::error::Error>> {
+    ///     Ok(PasswordReset::builder(Unreachable, SigningKey::generate()?)
+    ///         .link("https://app.example.com/reset-password#token={token}")
+    ///         .on_reset_token_created(async |_| {})
+    /// #       .linked_handlers(false)
+    ///     )
+    /// };
+    /// let error = builder()?.build().await.unwrap_err();
+    /// assert!(error.to_string().contains("connection refused"));
+    /// assert!(builder()?.check_at_start(false).build().await.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn check_at_start(mut self, check: bool) -> Self {
+        self.check_at_start = check;
+        self
+    }
+
     /// What says what time it is, for tests of what happens when a token expires (feature `testing`). Quotas and time-outs
     /// go by the clock of tokio, which a test can move too.
     ///
@@ -440,9 +492,10 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// Checks every setting and starts the password reset. Await it on the runtime of the server.
+    /// Checks every setting, the store and the throttle, and starts the password reset.
     ///
-    /// Hashes one word twice, which takes as long as two sign-ins.
+    /// Hashes one word twice, which takes as long as two sign-ins, and waits up to five seconds each for store and
+    /// throttle. Await it on the tokio runtime of the server.
     ///
     /// # Errors
     ///
@@ -466,8 +519,11 @@ impl PasswordResetBuilder {
         }
         let trusted_proxies = TrustedProxies::new(networks, header);
         problems.extend(self.policy.problems());
-        problems.extend(hasher_problem(&*self.hasher));
+        problems.extend(hasher_problem(&*self.hasher, &self.policy));
         let handlers = self.handlers.build(&mut problems);
+        if self.check_at_start {
+            problems.extend(start_check::problems(&self.users, &self.throttles).await);
+        }
         let Some(link) = link.filter(|_| problems.is_empty()) else {
             return Err(BuildError::new(problems));
         };
@@ -504,9 +560,16 @@ impl PasswordResetBuilder {
             reveal_unknown_users: self.reveal_unknown_users,
             user_details_on_validation: self.user_details_on_validation,
         };
-        Ok(PasswordReset { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        if !self.check_at_start {
+            start_check::in_background(&inner);
+        }
+        Ok(PasswordReset { inner })
     }
 }
+
+/// The number of bytes of a password that bcrypt looks at.
+const BCRYPT_BYTES: usize = 72;
 
 fn read_networks(networks: &[String], problems: &mut Vec<Problem>) -> Vec<IpNet> {
     let mut read = Vec::new();
@@ -527,11 +590,13 @@ fn read_header(name: String, problems: &mut Vec<Problem>) -> Option<HeaderName> 
     header
 }
 
-/// One word, hashed twice: a hasher that gives the same hash both times uses no salt.
-fn hasher_problem(hasher: &dyn PasswordHasher) -> Option<Problem> {
+/// Hashes one word twice: a hasher that gives the same hash both times uses no salt. A hash that begins with `$2` is one of
+/// bcrypt, which ignores all but the first 72 bytes of a password.
+fn hasher_problem(hasher: &dyn PasswordHasher, policy: &PasswordPolicy) -> Option<Problem> {
     let hash = || hasher.hash("a word to try the hasher with");
     match (hash(), hash()) {
-        (Ok(one), Ok(other)) => (one == other).then_some(Problem::UnsaltedHasher),
+        (Ok(one), Ok(other)) if one == other => Some(Problem::UnsaltedHasher),
+        (Ok(hash), Ok(_)) => (hash.starts_with("$2") && !policy.is_within(BCRYPT_BYTES)).then_some(Problem::HasherCuts),
         (Err(error), _) | (_, Err(error)) => Some(Problem::HasherFails { reason: error.to_string() }),
     }
 }

@@ -216,7 +216,11 @@ impl Inner {
         }
         found.map_err(|error| {
             let reason = reason(&error, [address.as_str(), spelling]);
-            tracing::error!(reason = &*reason, "the user store failed to look up an address");
+            tracing::error!(
+                reason = &*reason,
+                "the user store failed to look up an address, so the request is lost and the user must ask again: check \
+                 that the database answers and that the store names its table and columns"
+            );
             format!("the user store failed: {reason}")
         })
     }

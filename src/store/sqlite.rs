@@ -1,9 +1,16 @@
 //! [`SqliteUsers`]: users in a table of an SQLite database.
 
+mod check;
+mod id;
+
+use std::sync::Arc;
+
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqlitePool};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+pub use self::id::IdType;
 use super::{Swap, UserStore};
 use crate::error::BoxError;
 use crate::secret::PasswordHash;
@@ -13,14 +20,31 @@ use crate::user::StoredUser;
 ///
 /// # Defaults
 ///
-/// The table is `users`; its columns are `id` (text, UUIDs among it), `email`, `username`, `active` and
-/// `password_hash`. Each name can be another; `username` and `active` need not exist.
+/// The table is `users`; its columns are `id`, `email`, `username`, `active` and `password_hash`. Each name can be
+/// another; [`username_column(None)`](Self::username_column) and [`active_column(None)`](Self::active_column) are for
+/// tables without these two. This table fits:
+///
+/// ```sql
+/// CREATE TABLE users (
+///     id            INTEGER PRIMARY KEY,
+///     email         TEXT NOT NULL,
+///     username      TEXT,
+///     active        BOOLEAN NOT NULL DEFAULT 1,
+///     password_hash TEXT
+/// );
+/// CREATE INDEX users_email ON users (lower(email));
+/// ```
+///
+/// The type of the id is read from the table: integers, texts, or UUIDs as 16 bytes. [`id_type`](Self::id_type) sets it.
+///
+/// [`build()`](crate::PasswordResetBuilder::build) checks the table and refuses to start if the table or a column does not
+/// exist. The error names each of them and the setter that mends it.
 ///
 /// A row that cannot be read, because a value has the wrong type for instance, is logged with its id and skipped; other
 /// users with the same address still get their mail.
 ///
 /// SQLite's own `lower()` folds ASCII only, so addresses beyond ASCII are found in the case they are stored in.
-/// For look-ups by address to be fast, index the expression: `CREATE INDEX users_email ON users (lower(email))`.
+/// The index on `lower(email)` makes look-ups by address fast.
 ///
 /// ```no_run
 /// use poem_password_reset::store::{IdType, SqliteUsers};
@@ -28,7 +52,8 @@ use crate::user::StoredUser;
 /// let pool = sqlx::SqlitePool::connect("sqlite://app.db").await?;
 /// let users = SqliteUsers::new(pool)
 ///     .table("accounts")
-///     .id_column("account_id", IdType::Integer)
+///     .id_column("account_id")
+///     .id_type(IdType::Integer)
 ///     .email_column("mail")
 ///     .active_column(None);
 /// # Ok(()) }
@@ -38,25 +63,14 @@ pub struct SqliteUsers {
     pool: SqlitePool,
     table: String,
     id: String,
-    id_type: IdType,
+    set_id_type: Option<IdType>,
+    /// The type that was found out, shared by the clones. A setter of another table or column makes a new one.
+    id_type: Arc<OnceCell<IdType>>,
     email: String,
     username: Option<String>,
     active: Option<String>,
     password_hash: String,
     bound: Vec<String>,
-}
-
-/// How an id is stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IdType {
-    /// As text; UUIDs in their text form too. The default.
-    #[default]
-    Text,
-    /// As an integer.
-    Integer,
-    /// As the 16 bytes of a UUID; in tokens it has the usual text form, in lower case.
-    UuidBlob,
 }
 
 impl SqliteUsers {
@@ -66,7 +80,8 @@ impl SqliteUsers {
             pool,
             table: "users".to_owned(),
             id: "id".to_owned(),
-            id_type: IdType::Text,
+            set_id_type: None,
+            id_type: Arc::default(),
             email: "email".to_owned(),
             username: Some("username".to_owned()),
             active: Some("active".to_owned()),
@@ -75,18 +90,27 @@ impl SqliteUsers {
         }
     }
 
-    /// The name of the table.
+    /// The name of the table. `main.users` is the table `users` of the attached database `main`.
     #[must_use]
     pub fn table(mut self, name: impl Into<String>) -> Self {
         self.table = name.into();
+        self.id_type = Arc::default();
         self
     }
 
-    /// The name and the type of the id column.
+    /// The name of the id column.
     #[must_use]
-    pub fn id_column(mut self, name: impl Into<String>, id_type: IdType) -> Self {
+    pub fn id_column(mut self, name: impl Into<String>) -> Self {
         self.id = name.into();
-        self.id_type = id_type;
+        self.id_type = Arc::default();
+        self
+    }
+
+    /// Sets how ids are stored. Default: found out from the first rows of the table, or from the declared type of the
+    /// column while the table is empty.
+    #[must_use]
+    pub fn id_type(mut self, id_type: IdType) -> Self {
+        self.set_id_type = Some(id_type);
         self
     }
 
@@ -133,19 +157,47 @@ impl SqliteUsers {
     fn select(&self, condition: &str) -> AssertSqlSafe<String> {
         AssertSqlSafe(format!(
             "SELECT {id}, {email}, {password_hash}, {username}, {active}{bound} FROM {table} WHERE {condition}",
-            id = quoted(&self.id),
-            email = quoted(&self.email),
-            password_hash = quoted(&self.password_hash),
-            username = self.username.as_deref().map_or_else(|| "NULL".to_owned(), quoted),
-            active = self.active.as_deref().map_or_else(|| "1".to_owned(), quoted),
+            id = column(&self.id),
+            email = column(&self.email),
+            password_hash = column(&self.password_hash),
+            username = self.username.as_deref().map_or_else(|| "NULL".to_owned(), column),
+            active = self.active_condition(),
             bound = self.bound.iter().map(|name| format!(", {}", as_blob(name))).collect::<String>(),
-            table = quoted(&self.table),
+            table = table(&self.table),
         ))
     }
 
+    fn select_by_email(&self) -> AssertSqlSafe<String> {
+        self.select(&format!("lower({}) = lower(?)", column(&self.email)))
+    }
+
+    fn select_by_id(&self) -> AssertSqlSafe<String> {
+        self.select(&format!("{} = ?", column(&self.id)))
+    }
+
+    /// One statement, so that it compares and writes in one step. `IS`, not `=`: NULL equals nothing.
+    fn update(&self) -> AssertSqlSafe<String> {
+        AssertSqlSafe(format!(
+            "UPDATE {table} SET {new_hash} = ? \
+             WHERE {id} = ? AND {email} = ? AND {password_hash} IS ? AND {active}{bound}",
+            table = table(&self.table),
+            // The column that is set cannot be qualified, and cannot be read as a text either.
+            new_hash = quoted(&self.password_hash),
+            password_hash = column(&self.password_hash),
+            id = column(&self.id),
+            email = column(&self.email),
+            active = self.active_condition(),
+            bound = self.bound.iter().map(|name| format!(" AND {} IS ?", as_blob(name))).collect::<String>(),
+        ))
+    }
+
+    fn active_condition(&self) -> String {
+        self.active.as_deref().map_or_else(|| "1".to_owned(), column)
+    }
+
     /// The user in a row. A row that cannot be read is logged and skipped: it must not keep others from their mail.
-    fn readable_user(&self, row: &SqliteRow) -> Option<StoredUser> {
-        let id = self.id(row);
+    fn readable_user(&self, id_type: IdType, row: &SqliteRow) -> Option<StoredUser> {
+        let id = read_id(id_type, row);
         match id.as_ref().map_err(ToString::to_string).and_then(|id| self.user(id, row).map_err(|e| e.to_string())) {
             Ok(user) => Some(user),
             Err(reason) => {
@@ -154,14 +206,6 @@ impl SqliteUsers {
                 None
             }
         }
-    }
-
-    fn id(&self, row: &SqliteRow) -> Result<String, BoxError> {
-        Ok(match self.id_type {
-            IdType::Text => value::<String>(row, 0)?,
-            IdType::Integer => value::<i64>(row, 0)?.to_string(),
-            IdType::UuidBlob => Uuid::from_slice(&value::<Vec<u8>>(row, 0)?)?.to_string(),
-        })
     }
 
     fn user(&self, id: &str, row: &SqliteRow) -> Result<StoredUser, BoxError> {
@@ -178,18 +222,26 @@ impl SqliteUsers {
         let bound = user.bound_state().get(..self.bound.len())?;
         bound.iter().map(|value| untagged(value)).collect()
     }
+}
 
-    /// The id in the form that the column has; `None` if it cannot be an id of this column.
-    fn id_value(&self, id: &str) -> Option<IdValue> {
-        match self.id_type {
-            IdType::Text => Some(IdValue::Text(id.to_owned())),
-            // "+7" and "007" are the number 7 and not the id "7".
-            IdType::Integer => id.parse().ok().filter(|number: &i64| number.to_string() == id).map(IdValue::Integer),
-            // A UUID has more spellings than one; only that which tokens carry is the id.
-            IdType::UuidBlob => {
-                let uuid = Uuid::try_parse(id).ok().filter(|uuid| uuid.to_string() == id)?;
-                Some(IdValue::Blob(uuid.into_bytes().to_vec()))
-            }
+fn read_id(id_type: IdType, row: &SqliteRow) -> Result<String, BoxError> {
+    Ok(match id_type {
+        IdType::Text => value::<String>(row, 0)?,
+        IdType::Integer => value::<i64>(row, 0)?.to_string(),
+        IdType::UuidBlob => Uuid::from_slice(&value::<Vec<u8>>(row, 0)?)?.to_string(),
+    })
+}
+
+/// The id in the form that the column has; `None` if it cannot be an id of this column.
+fn id_value(id_type: IdType, id: &str) -> Option<IdValue> {
+    match id_type {
+        IdType::Text => Some(IdValue::Text(id.to_owned())),
+        // "+7" and "007" are the number 7 and not the id "7".
+        IdType::Integer => id.parse().ok().filter(|number: &i64| number.to_string() == id).map(IdValue::Integer),
+        // A UUID has more spellings than one; only that which tokens carry is the id.
+        IdType::UuidBlob => {
+            let uuid = Uuid::try_parse(id).ok().filter(|uuid| uuid.to_string() == id)?;
+            Some(IdValue::Blob(uuid.into_bytes().to_vec()))
         }
     }
 }
@@ -198,38 +250,31 @@ impl UserStore for SqliteUsers {
     type Error = BoxError;
 
     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
-        let sql = self.select(&format!("lower({}) = lower(?)", quoted(&self.email)));
-        let rows = sqlx::query(sql).bind(email).fetch_all(&self.pool).await?;
-        Ok(rows.iter().filter_map(|row| self.readable_user(row)).collect())
+        let id_type = self.known_id_type().await?;
+        let rows = sqlx::query(self.select_by_email()).bind(email).fetch_all(&self.pool).await?;
+        Ok(rows.iter().filter_map(|row| self.readable_user(id_type, row)).collect())
     }
 
     async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
-        let Some(id) = self.id_value(id) else { return Ok(None) };
-        let sql = self.select(&format!("{} = ?", quoted(&self.id)));
-        let row = id.bind_to(sqlx::query(sql)).fetch_optional(&self.pool).await?;
-        Ok(row.and_then(|row| self.readable_user(&row)))
+        let id_type = self.known_id_type().await?;
+        let Some(id) = id_value(id_type, id) else { return Ok(None) };
+        let row = id.bind_to(sqlx::query(self.select_by_id())).fetch_optional(&self.pool).await?;
+        Ok(row.and_then(|row| self.readable_user(id_type, &row)))
     }
 
     async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
-        let Some(id) = self.id_value(user.id()) else { return Ok(Swap::Stale) };
+        let Some(id) = id_value(self.known_id_type().await?, user.id()) else { return Ok(Swap::Stale) };
         let Some(bound) = self.bound_values(user) else { return Ok(Swap::Stale) };
-        // One statement, so that it compares and writes in one step. IS, not =: NULL equals nothing.
-        let sql = format!(
-            "UPDATE {table} SET {password_hash} = ? \
-             WHERE {id} = ? AND {email} = ? AND {password_hash} IS ? AND {active}{bound}",
-            table = quoted(&self.table),
-            password_hash = quoted(&self.password_hash),
-            id = quoted(&self.id),
-            email = quoted(&self.email),
-            active = self.active.as_deref().map_or_else(|| "1".to_owned(), quoted),
-            bound = self.bound.iter().map(|name| format!(" AND {} IS ?", as_blob(name))).collect::<String>(),
-        );
         let update = id
-            .bind_to(sqlx::query(AssertSqlSafe(sql)).bind(new_hash.expose().to_owned()))
+            .bind_to(sqlx::query(self.update()).bind(new_hash.expose().to_owned()))
             .bind(user.email())
             .bind(user.password_hash().map(PasswordHash::expose));
         let done = bound.into_iter().fold(update, Query::bind).execute(&self.pool).await?;
         Ok(Swap::of_rows(done.rows_affected()))
+    }
+
+    async fn check_at_start(&self) -> Result<(), BoxError> {
+        self.check_table().await
     }
 }
 
@@ -251,6 +296,20 @@ impl IdValue {
     }
 }
 
+/// The name that statements give to the table.
+const ALIAS: &str = "u";
+
+/// The table under the name [`ALIAS`].
+fn table(name: &str) -> String {
+    format!("{} AS {ALIAS}", quoted(name))
+}
+
+/// A column, qualified by the table. SQLite takes a double-quoted name that is no column for a text, `"email"` for
+/// `'email'`, and the statement works on the text. A qualified name that is no column is an error.
+fn column(name: &str) -> String {
+    format!("{ALIAS}.\"{}\"", name.replace('"', "\"\""))
+}
+
 /// A name as SQL wants it, whatever it holds. `main.users` is the table `users` of the database `main`.
 fn quoted(name: &str) -> String {
     let parts: Vec<String> = name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
@@ -267,7 +326,7 @@ where
 
 /// A column's value as bytes, whatever its type: two values that differ have different bytes.
 fn as_blob(name: &str) -> String {
-    format!("CAST({} AS BLOB)", quoted(name))
+    format!("CAST({} AS BLOB)", column(name))
 }
 
 /// The bytes that a token is bound to. The first byte tells NULL from an empty value.

@@ -48,6 +48,11 @@ impl Users {
         self.0.health.is_down()
     }
 
+    /// Runs the store's check at start. The health of the store is not touched.
+    pub(crate) async fn check_at_start(&self, limit: Duration) -> Result<(), BoxError> {
+        in_time(limit, self.0.calls.check_at_start()).await
+    }
+
     /// Waits for a call. If it fails, the store is probed; this call alone has failed so far.
     async fn answer_of<T>(&self, call: Boxed<'_, T>) -> Result<T, BoxError> {
         let answer = in_time(CALL_TIMEOUT, call).await;
@@ -83,6 +88,7 @@ trait DynUserStore: Send + Sync {
     fn find_by_id<'a>(&'a self, id: &'a str) -> Boxed<'a, Option<StoredUser>>;
     fn replace_password<'a>(&'a self, user: &'a StoredUser, new_hash: &'a PasswordHash) -> Boxed<'a, Swap>;
     fn check(&self) -> Boxed<'_, ()>;
+    fn check_at_start(&self) -> Boxed<'_, ()>;
 }
 
 impl<S: UserStore> DynUserStore for S {
@@ -100,5 +106,9 @@ impl<S: UserStore> DynUserStore for S {
 
     fn check(&self) -> Boxed<'_, ()> {
         Box::pin(async move { UserStore::check(self).await.map_err(Into::into) })
+    }
+
+    fn check_at_start(&self) -> Boxed<'_, ()> {
+        Box::pin(async move { UserStore::check_at_start(self).await.map_err(Into::into) })
     }
 }

@@ -1,5 +1,6 @@
 //! [`Quota`] and [`Quotas`]: how many uses in which window.
 
+use std::fmt;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ pub struct Quota {
 }
 
 /// The reason why a [`Quota`] was refused.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+///
+/// `Debug` is `Display`: a `main` that returns this error prints a sentence with the cure.
+#[derive(Clone, Copy, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuotaError {
     /// A limit of zero. It would refuse everybody; to switch a quota off, use the `without_` methods of [`Quotas`].
@@ -35,6 +38,12 @@ pub enum QuotaError {
     /// A window shorter than a second or longer than 365 days.
     #[error("a quota's window is out of range: 1 second to 365 days")]
     Window,
+}
+
+impl fmt::Debug for QuotaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Quota {

@@ -117,4 +117,9 @@ where
     async fn check(&self) -> Result<(), BoxError> {
         (self.before)(Call::Check).await
     }
+
+    /// Succeeds: `before` is about the calls after the start.
+    async fn check_at_start(&self) -> Result<(), BoxError> {
+        Ok(())
+    }
 }

@@ -105,7 +105,7 @@ fn a_key_from_the_environment_is_as_strict() {
     let repeated = encode([b'k'; 32]);
     let short = encode(&bytes[..31]);
     for (value, because) in [
-        (None, "it is not set"),
+        (None, "is not set"),
         (Some(""), "0 bytes"),
         (Some("   "), "0 bytes"),
         (Some(&*short), "31 bytes"),

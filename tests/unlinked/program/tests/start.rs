@@ -24,3 +24,28 @@ fn with_the_one_line_it_starts() {
         assert_eq!((code, started.as_str(), error.as_str()), (Some(0), "started\n", ""));
     }
 }
+
+#[test]
+fn main_that_returns_an_error_prints_a_sentence_with_the_cure() {
+    let error_with_key = |key: Option<&str>| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_returns_error"));
+        program.env_remove("PASSWORD_RESET_KEY");
+        program.envs(key.map(|key| ("PASSWORD_RESET_KEY", key)));
+        let output = program.output().expect("cargo has built the program");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).expect("the error is text")
+    };
+    assert_eq!(
+        error_with_key(None),
+        "Error: the environment variable PASSWORD_RESET_KEY is not set. It holds the signing key; this makes one: \
+         export PASSWORD_RESET_KEY=$(head -c 32 /dev/urandom | base64)\n"
+    );
+    assert_eq!(
+        error_with_key(Some("c2hvcnQ=")),
+        "Error: the environment variable PASSWORD_RESET_KEY does not give a signing key: the signing key has 5 bytes; it \
+         needs at least 32, and `head -c 32 /dev/urandom | base64` makes one\n"
+    );
+    let built = error_with_key(Some("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="));
+    assert!(built.starts_with("Error: the password reset cannot start:\n  - no link: say where"), "{built}");
+    assert!(built.contains("\n  - no handler for ResetTokenCreated: annotate an async fn"), "{built}");
+}

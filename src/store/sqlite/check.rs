@@ -1,0 +1,116 @@
+//! The check at start: the table and each column exist, and the three statements compile.
+
+use sqlx::{AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _};
+
+use super::{SqliteUsers, column, table};
+use crate::error::BoxError;
+
+/// How many names an error lists.
+const MAX_NAMES: usize = 40;
+
+impl SqliteUsers {
+    /// Checks table, columns, the type of the id and the three statements. Changes nothing and reads 16 rows at most.
+    ///
+    /// # Errors
+    ///
+    /// The database fails, or something is missing: then the text names each missing column and the setter for it.
+    pub(super) async fn check_table(&self) -> Result<(), BoxError> {
+        let columns = self.columns().await?;
+        if columns.is_empty() {
+            return Err(self.no_table().await?.into());
+        }
+        let mut missing = Vec::new();
+        for (name, cure) in self.wanted(&columns) {
+            if !self.has_column(name).await? {
+                missing.push(format!("no column `{name}` ({cure})"));
+            }
+        }
+        if !missing.is_empty() {
+            let (table, missing, columns) = (&self.table, missing.join(", "), listed(&columns));
+            return Err(format!("the table `{table}` has {missing}; its columns are {columns}").into());
+        }
+        self.known_id_type().await?;
+        for sql in [self.select_by_email(), self.select_by_id(), self.update()] {
+            self.compile(sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Each configured column, and what to write if it does not exist.
+    fn wanted<'s>(&'s self, columns: &[String]) -> Vec<(&'s str, String)> {
+        let setter = |setter: &str, parts: &[&str]| {
+            let is_like = |name: &&String| parts.iter().any(|part| name.to_ascii_lowercase().contains(part));
+            format!("name it with `.{setter}(\"{}\")`", columns.iter().find(is_like).map_or("..", String::as_str))
+        };
+        let mut wanted = vec![
+            (&*self.id, setter("id_column", &["id", "nr"])),
+            (&*self.email, setter("email_column", &["mail"])),
+            (&*self.password_hash, setter("password_hash_column", &["hash", "pass", "pwd"])),
+        ];
+        if let Some(name) = &self.username {
+            let cure = setter("username_column", &["user", "login", "nick"]);
+            wanted.push((name, format!("{cure}, or say that there is none with `.username_column(None)`")));
+        }
+        if let Some(name) = &self.active {
+            let cure = setter("active_column", &["active", "enabled"]);
+            wanted.push((name, format!("{cure}, or say that every user is active with `.active_column(None)`")));
+        }
+        let bound = self.bound.iter().map(|name| (&**name, "it is given to `.bind_column(..)`".to_owned()));
+        wanted.extend(bound);
+        wanted
+    }
+
+    /// The names of the table's columns; none if there is no such table.
+    async fn columns(&self) -> Result<Vec<String>, BoxError> {
+        let (schema, name) = split(&self.table);
+        let sql = "SELECT name FROM pragma_table_xinfo(?, ?)";
+        let rows = sqlx::query(sql).bind(name).bind(schema).fetch_all(&self.pool).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
+    /// Whether a statement can use this column. It asks SQLite, because `rowid` is a column that no list has.
+    async fn has_column(&self, name: &str) -> Result<bool, BoxError> {
+        let sql = format!("SELECT {} FROM {} LIMIT 0", column(name), table(&self.table));
+        match self.compile(AssertSqlSafe(sql)).await {
+            Ok(_) => Ok(true),
+            Err(sqlx::Error::Database(error)) if error.message().starts_with("no such column") => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Compiles a statement with its triggers, and runs nothing. Running `EXPLAIN` instead crashes SQLite if a table of a
+    /// trigger was dropped meanwhile.
+    async fn compile(&self, sql: AssertSqlSafe<String>) -> Result<(), sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        connection.prepare(sql.into_sql_str()).await.map(drop)
+    }
+
+    async fn no_table(&self) -> Result<String, BoxError> {
+        let sql = "SELECT name FROM pragma_table_list WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' \
+                   ESCAPE '\\' ORDER BY name";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await?;
+        let tables: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let table = &self.table;
+        Ok(match tables.is_empty() {
+            true => format!(
+                "there is no table `{table}`, and no other: is this the right database file, and was it set up?"
+            ),
+            false => format!(
+                "there is no table `{table}` (name it with `.table(\"{}\")`); the tables are {}",
+                if let [only] = &*tables { only } else { ".." },
+                listed(&tables)
+            ),
+        })
+    }
+}
+
+/// The schema and the table in a name like `main.users`.
+pub(super) fn split(table: &str) -> (Option<&str>, &str) {
+    table.split_once('.').map_or((None, table), |(schema, name)| (Some(schema), name))
+}
+
+fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
+    let more = if names.len() > MAX_NAMES { ", .." } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
