@@ -199,7 +199,11 @@ async fn a_request_without_mail_says_why_and_for_whom() {
             .quotas(Quotas::off().mails_per_address(Quota::per_hour(1).unwrap()))
             .on_reset_token_created(|event: Arc<ResetTokenCreated>| async move {
                 let fails = event.user().id() == "2";
-                if fails { Err(BoxError::from("no mail for Bob")) } else { Ok(tracing::info!("a mail")) }
+                if fails {
+                    return Err(BoxError::from("no mail for Bob"));
+                }
+                tracing::info!("a mail");
+                Ok(())
             })
             .build()
             .await

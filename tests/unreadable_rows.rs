@@ -195,7 +195,8 @@ const LETTERS: &[char] = &[
 
 #[tokio::test(start_paused = true)]
 async fn an_address_that_the_database_cannot_represent_is_no_outage() {
-    let charsets: [(&str, fn(char) -> bool); 3] = [
+    type Has = fn(char) -> bool;
+    let charsets: [(&str, Has); 3] = [
         ("ASCII", |letter| letter.is_ascii()),
         ("latin1", |letter| u32::from(letter) < 0x100),
         ("utf8mb3", |letter| u32::from(letter) < 0x10000),
