@@ -176,6 +176,7 @@ impl UserStore for Quotes {
 
 #[tokio::test(start_paused = true)]
 async fn errors_of_the_application_are_logged_in_one_line_without_what_they_quote() {
+    Log::of_process();
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
@@ -209,6 +210,7 @@ async fn errors_of_the_application_are_logged_in_one_line_without_what_they_quot
 
 #[tokio::test]
 async fn nothing_that_can_be_shown_shows_a_secret() {
+    Log::of_process();
     let hash = cheap_hash("the password").unwrap();
     let user = StoredUser::new(7, "ann@example.com", Some(hash.clone())).with_username("annie-canary".to_owned());
     let codec = TokenCodec::new(key());
@@ -243,6 +245,7 @@ async fn nothing_that_can_be_shown_shows_a_secret() {
 /// `Debug`, `Display` and the sources of an error, at any depth, show nothing of what the application's code said.
 #[tokio::test]
 async fn an_error_of_the_application_is_reached_only_by_its_name() {
+    Log::of_process();
     let users = people();
     let quoted = || format!("cannot hash {GOOD_PASSWORD} of ann@example.com");
     let settings = || builder(users.clone()).on_reset_token_created(doubles::no_mail);

@@ -1,7 +1,7 @@
 //! What is logged, kept to be looked at.
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock};
 
 use tracing::Level;
 use tracing::subscriber::{DefaultGuard, set_default, set_global_default};
@@ -26,6 +26,10 @@ impl Log {
 
     /// What this thread logs from now on, while the guard lives. A test's runtime has but one thread.
     pub fn of_thread(&self) -> DefaultGuard {
+        // A log line that another test reaches while nothing listens may stay switched off for this thread. So something
+        // listens from now on, in every thread. A test that wants the log of the whole process has asked for it before.
+        static LISTENS: Once = Once::new();
+        LISTENS.call_once(|| drop(set_global_default(tracing_subscriber::registry())));
         set_default(fmt().with_writer(self.clone()).with_ansi(false).with_target(false).finish())
     }
 
