@@ -64,7 +64,7 @@ impl Gate {
 /// The users of every test. Sets the subscriber of the process first: a log line that is first reached where nothing listens
 /// can stay switched off for the tests that read the log of their thread.
 fn people() -> MemoryUsers {
-    Log::of_process();
+    Log::listen();
     doubles::people()
 }
 

@@ -24,12 +24,17 @@ impl Log {
         })
     }
 
-    /// What this thread logs from now on, while the guard lives. A test's runtime has but one thread.
-    pub fn of_thread(&self) -> DefaultGuard {
-        // A log line that another test reaches while nothing listens may stay switched off for this thread. So something
-        // listens from now on, in every thread. A test that wants the log of the whole process has asked for it before.
+    /// Sets a subscriber of the process that keeps nothing. A log line that a test reaches while nothing listens may stay
+    /// switched off for the tests that read the log of their thread. A test that wants the log of the whole process calls
+    /// [`of_process`](Self::of_process) first.
+    pub fn listen() {
         static LISTENS: Once = Once::new();
         LISTENS.call_once(|| drop(set_global_default(tracing_subscriber::registry())));
+    }
+
+    /// What this thread logs from now on, while the guard lives. A test's runtime has but one thread.
+    pub fn of_thread(&self) -> DefaultGuard {
+        Self::listen();
         set_default(fmt().with_writer(self.clone()).with_ansi(false).with_target(false).finish())
     }
 
