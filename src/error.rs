@@ -334,7 +334,7 @@ mod operations {
     impl std::error::Error for BuildError {}
 
     /// The setting for programs that start before their servers do.
-    const WITHOUT_CHECK: &str = "Mend this, or start without the check: .check_at_start(false)";
+    const WITHOUT_CHECK: &str = "Fix this, or start without the check: .check_at_start(false)";
 
     /// One thing that keeps a [`PasswordReset`](crate::PasswordReset) from starting.
     #[derive(Clone, Debug, Error, PartialEq, Eq)]

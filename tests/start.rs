@@ -295,6 +295,7 @@ async fn other_column_names_are_found_and_their_setters_named() {
         "no column `email` (name it with `.email_column(\"mail\")`)",
         "no column `password_hash` (name it with `.password_hash_column(\"password\")`)",
         "no column `active` (name it with `.active_column(\"is_active\")`",
+        "no column `username` (name it with `.username_column(\"login\")`",
         "no column `epoch` (it is given to `.bind_column(..)`)",
         "its columns are `user_id`, `mail`, `login`, `is_active`, `password`",
     ] {

@@ -18,8 +18,8 @@ use crate::error::BoxError;
 /// a new random salt each time; [`build()`](crate::PasswordResetBuilder::build) refuses one that does not.
 ///
 /// bcrypt hashes the first 72 bytes and ignores the rest without an error. Refuse longer passwords with
-/// [`max_bytes(72)`](crate::PasswordPolicy::max_bytes), and use `non_truncating_hash` of the `bcrypt` crate. The
-/// [guide](crate::guide::passwords) has more, and a hasher that normalizes Unicode.
+/// [`max_bytes(72)`](crate::PasswordPolicy::max_bytes), and use `non_truncating_hash` of the `bcrypt` crate. `build()` refuses
+/// a hasher whose hashes begin with `$2` if the policy accepts longer passwords. The [guide](crate::guide::passwords) has more, and a hasher that normalizes Unicode.
 pub trait PasswordHasher: Send + Sync + 'static {
     /// The hash of `password`, in the form that the application's sign-in reads.
     ///

@@ -48,11 +48,11 @@ async fn repeat(inner: Weak<Inner>) {
             match problem {
                 Problem::StoreFails { reason } => tracing::error!(
                     reason,
-                    "the user store fails its check at start, so requests are lost: mend the store, or its settings"
+                    "the user store fails its check at start, so requests are lost: fix the store or its settings"
                 ),
                 Problem::ThrottleFails { reason } => tracing::error!(
                     reason,
-                    "the throttle fails its check at start, so each process counts alone: mend it, or its settings"
+                    "the throttle fails its check at start, so each process counts alone: fix it or its settings"
                 ),
                 _ => {}
             }

@@ -38,21 +38,21 @@ impl SqliteUsers {
 
     /// Each configured column, and what to write if it does not exist.
     fn wanted<'s>(&'s self, columns: &[String]) -> Vec<(&'s str, String)> {
-        let setter = |setter: &str, parts: &[&str]| {
-            let is_like = |name: &&String| parts.iter().any(|part| name.to_ascii_lowercase().contains(part));
-            format!("name it with `.{setter}(\"{}\")`", columns.iter().find(is_like).map_or("..", String::as_str))
+        let named = |setter: &str, parts: &[&str]| {
+            let likely = parts.iter().find_map(|part| shortest_with(columns, part));
+            format!("name it with `.{setter}(\"{}\")`", likely.unwrap_or(".."))
         };
         let mut wanted = vec![
-            (&*self.id, setter("id_column", &["id", "nr"])),
-            (&*self.email, setter("email_column", &["mail"])),
-            (&*self.password_hash, setter("password_hash_column", &["hash", "pass", "pwd"])),
+            (&*self.id, named("id_column", &["uuid", "_id", "id"])),
+            (&*self.email, named("email_column", &["mail"])),
+            (&*self.password_hash, named("password_hash_column", &["password", "pwd", "hash", "pass"])),
         ];
         if let Some(name) = &self.username {
-            let cure = setter("username_column", &["user", "login", "nick"]);
+            let cure = named("username_column", &["username", "login", "nick", "name"]);
             wanted.push((name, format!("{cure}, or say that there is none with `.username_column(None)`")));
         }
         if let Some(name) = &self.active {
-            let cure = setter("active_column", &["active", "enabled"]);
+            let cure = named("active_column", &["active", "enabled"]);
             wanted.push((name, format!("{cure}, or say that every user is active with `.active_column(None)`")));
         }
         let bound = self.bound.iter().map(|name| (&**name, "it is given to `.bind_column(..)`".to_owned()));
@@ -72,7 +72,7 @@ impl SqliteUsers {
     async fn has_column(&self, name: &str) -> Result<bool, BoxError> {
         let sql = format!("SELECT {} FROM {} LIMIT 0", column(name), table(&self.table));
         match self.compile(AssertSqlSafe(sql)).await {
-            Ok(_) => Ok(true),
+            Ok(()) => Ok(true),
             Err(sqlx::Error::Database(error)) if error.message().starts_with("no such column") => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -107,6 +107,12 @@ impl SqliteUsers {
 /// The schema and the table in a name like `main.users`.
 pub(super) fn split(table: &str) -> (Option<&str>, &str) {
     table.split_once('.').map_or((None, table), |(schema, name)| (Some(schema), name))
+}
+
+/// The shortest name with this part, as a suggestion: `email` rather than `email_verified_at`.
+fn shortest_with<'n>(names: &'n [String], part: &str) -> Option<&'n str> {
+    let names = names.iter().map(String::as_str).filter(|name| name.to_ascii_lowercase().contains(part));
+    names.min_by_key(|name| name.len())
 }
 
 fn listed(names: &[String]) -> String {

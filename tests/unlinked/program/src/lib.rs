@@ -7,13 +7,9 @@ use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{PasswordReset, SigningKey};
 
 /// Starts, or says why not.
-///
-/// # Panics
-///
-/// If the runtime cannot be started.
-#[tokio::main(flavor = "current_thread")]
-pub async fn run() -> ExitCode {
-    match start().await {
+pub fn run() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(start())) {
         Ok(_) => {
             println!("started");
             ExitCode::SUCCESS
