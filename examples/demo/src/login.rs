@@ -244,7 +244,7 @@ impl IntoResponse for Refused {
             Self::Credentials => answer(StatusCode::UNAUTHORIZED, &detail),
             Self::Throttled(after) => {
                 // Rounded up, but never to more than the window.
-                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+                let seconds = (after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1);
                 answer(StatusCode::TOO_MANY_REQUESTS, &detail).with_header(RETRY_AFTER, seconds).into_response()
             }
             Self::Busy => {
