@@ -27,13 +27,14 @@ fn in_browser<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Browser
 fn in_browser_with<F: Future<Output = ()> + Send + 'static>(flags: &[&str], test: impl FnOnce(Browser, Demo) -> F) {
     let Some(driver) = Driver::start() else { return };
     let demo = Demo::start(flags.iter().copied());
+    let link = flags.contains(&"query").then(|| format!("{}/reset-password?token=", demo.site));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let browser = driver.browser().await;
         let site = demo.site.clone();
         let outcome = tokio::spawn(test(browser.clone(), demo)).await;
         if outcome.is_ok() {
-            browser.assert_clean(&site);
+            browser.assert_clean(&site, link.as_deref());
         }
         let closed = browser.client.close().await;
         if let Err(error) = outcome {
