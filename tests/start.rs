@@ -201,7 +201,8 @@ async fn works(users: SqliteUsers) -> String {
     };
     let reset = builder(users).on_reset_token_created(mail).build().await.unwrap();
     reset.request(ANN, Client::none()).await.unwrap();
-    let (id, token) = mails.recv().await.unwrap();
+    let mail = tokio::time::timeout(Duration::from_secs(10), mails.recv()).await;
+    let (id, token) = mail.expect("a mail within ten seconds").unwrap();
     reset.confirm(&token, NewPassword::new(GOOD_PASSWORD), Client::none()).await.unwrap();
     assert!(reset.confirm(&token, NewPassword::new(GOOD_PASSWORD), Client::none()).await.is_err());
     id

@@ -106,8 +106,7 @@ impl SqliteUsers {
         self
     }
 
-    /// Sets how ids are stored. Default: found out from the first rows of the table, or from the declared type of the
-    /// column while the table is empty.
+    /// Sets how ids are stored. By default the first 16 rows show it, and ids of several types among them are an error.
     #[must_use]
     pub fn id_type(mut self, id_type: IdType) -> Self {
         self.set_id_type = Some(id_type);

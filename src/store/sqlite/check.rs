@@ -105,7 +105,7 @@ impl SqliteUsers {
 }
 
 /// The schema and the table in a name like `main.users`.
-pub(super) fn split(table: &str) -> (Option<&str>, &str) {
+fn split(table: &str) -> (Option<&str>, &str) {
     table.split_once('.').map_or((None, table), |(schema, name)| (Some(schema), name))
 }
 

@@ -2,7 +2,6 @@
 
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::check::split;
 use super::{SqliteUsers, column, table};
 use crate::error::BoxError;
 
@@ -19,8 +18,8 @@ pub enum IdType {
 }
 
 impl SqliteUsers {
-    /// Returns the type that was set, or finds it out from the table. The rows decide: SQLite stores values of any type
-    /// in a column of any type.
+    /// Returns the type that was set, or finds it out from the first rows. The declared type of the column does not matter:
+    /// SQLite stores values of any type in a column of any type.
     pub(super) async fn known_id_type(&self) -> Result<IdType, BoxError> {
         if let Some(id_type) = self.set_id_type.or_else(|| self.id_type.get().copied()) {
             return Ok(id_type);
@@ -31,8 +30,8 @@ impl SqliteUsers {
                 let _ = self.id_type.set(id_type);
                 Ok(id_type)
             }
-            // Not kept: the first row may show another type.
-            None => self.declared_id_type().await,
+            // Any type will do for a table without users. Not kept: the first row shows the type.
+            None => Ok(IdType::Text),
         }
     }
 
@@ -61,18 +60,5 @@ impl SqliteUsers {
             found = Some(id_type);
         }
         Ok(found)
-    }
-
-    /// The type by the rules of SQLite for declared types (<https://www.sqlite.org/datatype3.html>, section 3.1).
-    async fn declared_id_type(&self) -> Result<IdType, BoxError> {
-        let (schema, name) = split(&self.table);
-        let sql = "SELECT type FROM pragma_table_xinfo(?, ?) WHERE lower(name) = lower(?)";
-        let row = sqlx::query(sql).bind(name).bind(schema).bind(&self.id).fetch_optional(&self.pool).await?;
-        let declared = row.map_or(Ok(String::new()), |row| row.try_get::<String, _>(0))?.to_ascii_uppercase();
-        Ok(match declared {
-            declared if declared.contains("INT") => IdType::Integer,
-            declared if declared.contains("BLOB") => IdType::UuidBlob,
-            _ => IdType::Text,
-        })
     }
 }
