@@ -106,7 +106,8 @@ impl SqliteUsers {
         self
     }
 
-    /// Sets how ids are stored. By default the first 16 rows show it, and ids of several types among them are an error.
+    /// Sets how ids are stored. By default it is the type that most ids in the first 16 rows have. A row whose id has
+    /// another type is logged and skipped.
     #[must_use]
     pub fn id_type(mut self, id_type: IdType) -> Self {
         self.set_id_type = Some(id_type);

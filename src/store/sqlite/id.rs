@@ -35,30 +35,23 @@ impl SqliteUsers {
         }
     }
 
-    /// The type of the first ids; `None` if there are none.
+    /// The type that most of the first ids have; `None` if there are none. One odd id must not keep the others from
+    /// being read: its row is skipped by look-ups.
     async fn id_type_of_rows(&self) -> Result<Option<IdType>, BoxError> {
         let id = column(&self.id);
         let sql = format!("SELECT typeof({id}), length({id}) FROM {} LIMIT 16", table(&self.table));
-        let mut found = None;
+        let (mut texts, mut integers, mut uuids) = (0, 0, 0);
         for row in sqlx::query(AssertSqlSafe(sql)).fetch_all(&self.pool).await? {
             let (stored, length) = (row.try_get::<String, _>(0)?, row.try_get::<Option<i64>, _>(1)?);
-            let id_type = match (stored.as_str(), length) {
-                ("text", _) => IdType::Text,
-                ("integer", _) => IdType::Integer,
-                ("blob", Some(16)) => IdType::UuidBlob,
-                // A row without a usable id is skipped by look-ups.
-                _ => continue,
-            };
-            if found.is_some_and(|found| found != id_type) {
-                let reason = format!(
-                    "the column `{}` of the table `{}` holds ids of several types: say which are ids with \
-                     `.id_type(IdType::..)`",
-                    self.id, self.table
-                );
-                return Err(reason.into());
+            match (stored.as_str(), length) {
+                ("text", _) => texts += 1,
+                ("integer", _) => integers += 1,
+                ("blob", Some(16)) => uuids += 1,
+                _ => {}
             }
-            found = Some(id_type);
         }
-        Ok(found)
+        let counts = [(texts, IdType::Text), (integers, IdType::Integer), (uuids, IdType::UuidBlob)];
+        let most = counts.into_iter().rev().max_by_key(|(count, _)| *count);
+        Ok(most.filter(|(count, _)| *count > 0).map(|(_, id_type)| id_type))
     }
 }
