@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use doubles::{Call, Watched, builder, no_mail, people};
+use doubles::{Call, Finds, Watched, builder, no_mail, people};
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::throttle::{MemoryThrottle, Quota, Quotas, Throttle, ThrottleKey, Verdict};
 use poem_password_reset::{
-    BoxError, Client, Diagnosis, MailQuota, Obstacle, PasswordReset, ResetTokenCreated, StoredUser, UserStore,
+    BoxError, Client, Diagnosis, MailQuota, Obstacle, PasswordReset, ResetTokenCreated, StoredUser,
 };
 
 fn obstacles(diagnosis: &Diagnosis) -> Vec<(&str, Option<Obstacle>)> {
@@ -22,29 +22,6 @@ fn obstacles(diagnosis: &Diagnosis) -> Vec<(&str, Option<Obstacle>)> {
 async fn settled(reset: &PasswordReset) {
     while reset.ledger().waiting > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-/// A store that finds the same users for every address.
-struct Finds(Vec<StoredUser>);
-
-impl UserStore for Finds {
-    type Error = BoxError;
-
-    async fn find_by_email(&self, _: &str) -> Result<Vec<StoredUser>, BoxError> {
-        Ok(self.0.clone())
-    }
-
-    async fn find_by_id(&self, _: &str) -> Result<Option<StoredUser>, BoxError> {
-        Ok(None)
-    }
-
-    async fn replace_password(
-        &self,
-        _: &StoredUser,
-        _: &poem_password_reset::PasswordHash,
-    ) -> Result<poem_password_reset::Swap, BoxError> {
-        Err("a diagnosis wrote".into())
     }
 }
 

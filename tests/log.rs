@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doubles::{GOOD_PASSWORD, Watched, builder, people};
+use doubles::{Finds, GOOD_PASSWORD, Watched, builder, people};
 use log::Log;
 use poem::test::TestClient;
 use poem_openapi::OpenApiService;
 use poem_password_reset::throttle::{Quota, Quotas};
 use poem_password_reset::{
-    BoxError, Client, NewPassword, PasswordHash, PrePasswordReset, ResetApi, ResetTokenCreated, StoredUser, Swap,
-    UserStore, Veto,
+    BoxError, Client, NewPassword, PrePasswordReset, ResetApi, ResetTokenCreated, StoredUser, Veto,
 };
 use tracing::{Instrument as _, info_span};
 
@@ -95,25 +94,6 @@ async fn each_thing_that_happens_is_told_once() {
         assert_eq!(text.matches(line).count(), times, "{line}\n{text}");
     }
     assert_eq!(text.lines().count(), told.iter().map(|(_, times)| times).sum::<usize>(), "{text}");
-}
-
-/// Whoever is asked for, it finds these.
-struct Finds(Vec<StoredUser>);
-
-impl UserStore for Finds {
-    type Error = BoxError;
-
-    async fn find_by_email(&self, _: &str) -> Result<Vec<StoredUser>, BoxError> {
-        Ok(self.0.clone())
-    }
-
-    async fn find_by_id(&self, _: &str) -> Result<Option<StoredUser>, BoxError> {
-        Ok(None)
-    }
-
-    async fn replace_password(&self, _: &StoredUser, _: &PasswordHash) -> Result<Swap, BoxError> {
-        Ok(Swap::Stale)
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use doubles::{Call, Calls, Watched, builder, no_mail, people};
+use doubles::{Call, Calls, Finds, Watched, builder, no_mail, people};
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{
-    BoxError, Client, IssueError, Ledger, PasswordHash, PasswordReset, PasswordResetBuilder, ResetError,
-    ResetTokenCreated, SendError, StoredUser, Swap, Unavailable, UserStore,
+    BoxError, Client, IssueError, Ledger, PasswordReset, PasswordResetBuilder, ResetError, ResetTokenCreated,
+    SendError, StoredUser, Unavailable, UserStore,
 };
 use time::{Duration as TimeDuration, OffsetDateTime};
 
@@ -152,25 +152,6 @@ async fn what_is_no_address_is_refused_without_a_look_up() {
     assert_eq!(calls.all(), 0);
 }
 
-/// A store that finds whatever it likes.
-struct Loose(Vec<StoredUser>);
-
-impl UserStore for Loose {
-    type Error = std::convert::Infallible;
-
-    async fn find_by_email(&self, _: &str) -> Result<Vec<StoredUser>, Self::Error> {
-        Ok(self.0.clone())
-    }
-
-    async fn find_by_id(&self, _: &str) -> Result<Option<StoredUser>, Self::Error> {
-        Ok(self.0.first().cloned())
-    }
-
-    async fn replace_password(&self, _: &StoredUser, _: &PasswordHash) -> Result<Swap, Self::Error> {
-        Ok(Swap::Stale)
-    }
-}
-
 #[tokio::test]
 async fn a_store_that_finds_somebody_else_sends_no_mail() {
     let user = |email: &str| StoredUser::new(email.len(), email, Some("a hash".to_owned()));
@@ -186,7 +167,7 @@ async fn a_store_that_finds_somebody_else_sends_no_mail() {
         " ann@example.com",
         "",
     ];
-    let (builder, outbox) = with_outbox(Loose(users.map(user).to_vec()));
+    let (builder, outbox) = with_outbox(Finds(users.map(user).to_vec()));
     let reset = builder.build().await.unwrap();
     reset.request("ann@example.com", Client::none()).await.unwrap();
     settled(&reset).await;
@@ -391,7 +372,7 @@ async fn one_domain_in_unicode_and_in_punycode_is_one_address() {
     // Each spelling on record once: one request, a mail for each. A store that finds both at once is asked twice.
     let users = [user(1, unicode), user(2, punycode), user(3, "ann@b\u{430}cher.example")];
     let (memory, memory_outbox) = with_outbox(MemoryUsers::new(users.clone()));
-    let (loose, loose_outbox) = with_outbox(Loose(users.to_vec()));
+    let (loose, loose_outbox) = with_outbox(Finds(users.to_vec()));
     for (builder, outbox) in [(memory, memory_outbox), (loose, loose_outbox)] {
         let reset = builder.build().await.unwrap();
         reset.request(punycode, Client::none()).await.unwrap();

@@ -123,3 +123,22 @@ where
         Ok(())
     }
 }
+
+/// A store that finds the same users for every address.
+pub struct Finds(pub Vec<StoredUser>);
+
+impl UserStore for Finds {
+    type Error = std::convert::Infallible;
+
+    async fn find_by_email(&self, _: &str) -> Result<Vec<StoredUser>, Self::Error> {
+        Ok(self.0.clone())
+    }
+
+    async fn find_by_id(&self, _: &str) -> Result<Option<StoredUser>, Self::Error> {
+        Ok(self.0.first().cloned())
+    }
+
+    async fn replace_password(&self, _: &StoredUser, _: &PasswordHash) -> Result<Swap, Self::Error> {
+        Ok(Swap::Stale)
+    }
+}
