@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use doubles::{GOOD_PASSWORD, builder, no_mail, people};
+use doubles::{Call, GOOD_PASSWORD, Watched, builder, no_mail, people};
 use log::Log;
 use poem_password_reset::store::{IdType, MemoryUsers, SqliteUsers};
 use poem_password_reset::throttle::{Quota, Throttle, ThrottleKey, Verdict};
@@ -371,4 +371,24 @@ async fn the_check_changes_nothing_and_finds_a_broken_trigger() {
     pool.acquire().await.unwrap().clear_cached_statements().await.unwrap();
     let reason = refused(users).await;
     assert!(reason.contains("no such table: main.changes"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_of_a_request_that_the_store_fails_says_what_to_check() {
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let before = async |call| match call {
+        Call::FindByEmail => Err(BoxError::from("no such table: users")),
+        _ => Ok(()),
+    };
+    let store = Watched { users: people(), calls: Arc::default(), before };
+    let reset = builder(store).on_reset_token_created(no_mail).build().await.unwrap();
+    reset.request(ANN, Client::none()).await.unwrap();
+    reset.shutdown(Duration::from_secs(60)).await;
+    assert_eq!(reset.ledger().lost, 1);
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains("ERROR the user store failed to look up an address")).unwrap();
+    for expected in ["the request is lost", "check that the database answers", "no such table: users"] {
+        assert!(line.contains(expected), "{expected}: {line}");
+    }
 }
