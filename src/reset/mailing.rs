@@ -97,7 +97,7 @@ impl Request {
         };
         users.retain(|user| match self.inner.ineligible_because(user) {
             Some(because) => {
-                because.log(Some(user));
+                because.log(Some(user.id()));
                 false
             }
             None => true,
@@ -106,7 +106,7 @@ impl Request {
             return without_mail(Outcome::Ineligible);
         }
         if self.is_over_quota {
-            users.iter().for_each(|user| NoMail::OverQuota.log(Some(user)));
+            users.iter().for_each(|user| NoMail::OverQuota.log(Some(user.id())));
             return without_mail(Outcome::Suppressed);
         }
         let limit = self.inner.users_per_address;
@@ -123,12 +123,14 @@ impl Request {
     async fn mail(&self, users: Vec<StoredUser>) -> Delivered {
         let mut delivered = Delivered { outcome: Outcome::Delivered, is_mailed: false, failure: None };
         for user in users {
+            // The id alone: a copy of the user would have to be wiped as well.
+            let id = user.id().to_owned();
             // In an `Arc` before anything is awaited: an event is large.
-            let event = self.inner.issue(user.clone(), self.inner.lifetime, self.client.clone()).map(Arc::new);
+            let event = self.inner.issue(user, self.inner.lifetime, self.client.clone()).map(Arc::new);
             let announced = match event {
                 Ok(event) => self.inner.handlers.announce(event).await,
                 Err(error) => {
-                    tracing::error!(user = user.id(), reason = %error, "no token could be issued");
+                    tracing::error!(user = id, reason = %error, "no token could be issued");
                     Announced { done: 0, failed: 1, failure: Some(error.to_string()) }
                 }
             };
@@ -137,7 +139,7 @@ impl Request {
                 delivered.failure = announced.failure;
             }
             match announced.done {
-                0 => NoMail::Failed.log(Some(&user)),
+                0 => NoMail::Failed.log(Some(&id)),
                 _ => delivered.is_mailed = true,
             }
         }
@@ -193,7 +195,7 @@ impl Inner {
         users.retain(|user| {
             let is_same = address.is_same(user.email());
             if !is_same {
-                NoMail::AnotherAddress.log(Some(user));
+                NoMail::AnotherAddress.log(Some(user.id()));
             }
             is_same
         });

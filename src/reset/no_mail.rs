@@ -1,7 +1,5 @@
 //! [`NoMail`]: why an accepted request ends without mail, for the log.
 
-use crate::user::StoredUser;
-
 /// The reason why an accepted request, or one user with its address, gets no mail. The client cannot see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoMail {
@@ -33,7 +31,7 @@ impl NoMail {
     }
 
     /// Writes the log line, with the id of the user if there is one. The address never appears.
-    pub(super) fn log(self, user: Option<&StoredUser>) {
-        tracing::info!(reason = self.as_str(), user = user.map(StoredUser::id), "no mail for a reset request");
+    pub(super) fn log(self, user: Option<&str>) {
+        tracing::info!(reason = self.as_str(), user, "no mail for a reset request");
     }
 }
