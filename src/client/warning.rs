@@ -28,7 +28,11 @@ impl ProxyWarning {
 
     /// Warns if a peer that is not trusted sent a forwarding header and is on a private network, as proxies are.
     pub(super) fn untrusted(&self, peer: IpAddr, headers: &HeaderMap, configured: Option<&HeaderName>) {
-        let Some(header) = forwarding_header(headers, configured).filter(|_| is_private(peer)) else { return };
+        // First: the peers of a service without a proxy are public, and their headers need no look.
+        if !is_private(peer) {
+            return;
+        }
+        let Some(header) = forwarding_header(headers, configured) else { return };
         if self.silent.try_begin(COOL_DOWN) {
             tracing::warn!(
                 %peer,
