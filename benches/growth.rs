@@ -148,7 +148,7 @@ fn same_address(runtime: &Runtime) -> Curve {
         let (sender, mut mails) = unbounded_channel();
         let sender = Arc::new(sender);
         let store = Users::with_addresses((0..users).map(|_| address(0)));
-        let reset = builder(&store).quotas(Quotas::off()).on_reset_token_created(move |_| {
+        let reset = builder(&store).quotas(Quotas::off()).users_per_address(users).on_reset_token_created(move |_| {
             let sender = Arc::clone(&sender);
             async move { sender.send(()).unwrap() }
         });
