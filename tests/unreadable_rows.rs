@@ -231,6 +231,24 @@ async fn an_address_that_the_database_cannot_represent_is_no_outage() {
     }
 }
 
+/// A domain has two spellings, and the database represents one of them. Its user gets the mail.
+#[tokio::test(start_paused = true)]
+async fn a_spelling_that_the_database_cannot_represent_keeps_no_mail_from_the_other() {
+    let users = MemoryUsers::new([StoredUser::new("ann", "ann@xn--r8jz45g.example", Some("a hash".to_owned()))]);
+    let mails = Arc::default();
+    let reset = builder(Charset { users, has: |letter| letter.is_ascii() })
+        .on_reset_token_created(collect(&mails))
+        .build()
+        .await
+        .unwrap();
+    reset.request("ann@xn--r8jz45g.example", Client::none()).await.unwrap();
+    reset.request("nobody@xn--r8jz45g.example", Client::none()).await.unwrap();
+    settled(&reset).await;
+    assert_eq!(*mails.lock().unwrap(), ["ann"]);
+    // Whether nobody has the other address is not known.
+    assert_eq!((reset.ledger().delivered, reset.ledger().lost), (1, 1));
+}
+
 /// A store that fails, panics or hangs for one user alone.
 struct FailsFor {
     users: MemoryUsers,

@@ -11,6 +11,8 @@ mod chromium;
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod process;
 
+use std::sync::Arc;
+
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 
@@ -20,19 +22,23 @@ use self::process::{Demo, PASSWORD};
 const NEW_PASSWORD: &str = "seven lazy otters paint the barn";
 
 /// Runs a test in a browser of its own, which is closed also if the test panics.
-fn in_browser<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Browser, Demo) -> F) {
+fn in_browser<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Browser, Arc<Demo>) -> F) {
     in_browser_with(&["--no-throttle"], test);
 }
 
-fn in_browser_with<F: Future<Output = ()> + Send + 'static>(flags: &[&str], test: impl FnOnce(Browser, Demo) -> F) {
+fn in_browser_with<F: Future<Output = ()> + Send + 'static>(
+    flags: &[&str],
+    test: impl FnOnce(Browser, Arc<Demo>) -> F,
+) {
     let Some(driver) = Driver::start() else { return };
-    let demo = Demo::start(flags.iter().copied());
+    // Kept until the log of the browser is read: the last page may still load its icon.
+    let demo = Arc::new(Demo::start(flags.iter().copied()));
     let link = flags.contains(&"query").then(|| format!("{}/reset-password?token=", demo.site));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let browser = driver.browser().await;
         let site = demo.site.clone();
-        let outcome = tokio::spawn(test(browser.clone(), demo)).await;
+        let outcome = tokio::spawn(test(browser.clone(), Arc::clone(&demo))).await;
         if outcome.is_ok() {
             browser.assert_clean(&site, link.as_deref());
         }
