@@ -249,6 +249,16 @@ async fn the_type_of_the_id_is_read_from_the_table() {
     let users = SqliteUsers::new(pool.clone());
     assert_eq!(works(users.clone()).await, "41");
     assert!(users.find_by_email("odd@example.com").await.unwrap().is_empty());
+    let names = pool.clone();
+    sqlx::raw_sql("UPDATE users SET id = CASE id WHEN 'odd' THEN 7 WHEN 41 THEN 'ann' ELSE 'bob' END")
+        .execute(&names)
+        .await
+        .unwrap();
+    assert_eq!(works(SqliteUsers::new(names)).await, "ann", "the most frequent type, whichever it is");
+    sqlx::raw_sql("UPDATE users SET id = CASE id WHEN 7 THEN 'odd' WHEN 'ann' THEN 41 ELSE 42 END")
+        .execute(&pool)
+        .await
+        .unwrap();
     let users = SqliteUsers::new(pool).id_type(IdType::Text);
     assert_eq!(users.find_by_email("odd@example.com").await.unwrap()[0].id(), "odd");
     assert!(users.find_by_email(ANN).await.unwrap().is_empty());
