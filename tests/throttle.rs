@@ -200,7 +200,7 @@ async fn every_address_is_counted_and_none_can_be_read_from_its_key() {
     assert!(keys.iter().all(|key| !key.contains('@') && !key.contains("ann")), "{keys:?}");
 }
 
-/// Whoever reads the counters cannot try addresses: the key of an address follows from the signing key as well.
+/// The key of an address depends on the signing key, so a reader of the counters cannot test addresses against them.
 #[tokio::test]
 async fn the_key_of_an_address_depends_on_the_signing_key() {
     let key_with = async |signing_key: &[u8]| {

@@ -151,7 +151,7 @@ impl Browser {
         self.command("goog/cdp/execute", &json!({ "cmd": command, "params": params }))
     }
 
-    /// What was logged since the last time: `browser` is the console, `performance` has what went over the network.
+    /// Returns the log entries since the last call: `browser` is the console, `performance` lists the network requests.
     pub(crate) fn log(&self, kind: &str) -> Vec<Map<String, Value>> {
         let entries = self.command("se/log", &json!({ "type": kind }));
         entries.as_array().expect("a list").iter().map(|entry| entry.as_object().expect("an entry").clone()).collect()
