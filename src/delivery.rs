@@ -15,31 +15,31 @@ use tracing::Span;
 pub use self::ledger::Ledger;
 pub(crate) use self::ledger::Outcome;
 use self::queue::{Queue, Stopped, Waiting, start};
-use crate::counters;
+use crate::metrics;
 
 /// What can be accepted.
 ///
 /// What waits is small, and lies in the queue itself. What does the work is several times as large, and made when its turn
 /// has come, in a room that a task has for one after the other.
-pub(crate) trait Work: Send + 'static {
+pub(crate) trait Job: Send + 'static {
     /// Does the work.
-    fn begin(self) -> impl Future<Output = Outcome> + Send;
+    fn run(self) -> impl Future<Output = Outcome> + Send;
 }
 
 /// The queue.
 #[derive(Debug)]
 pub(crate) struct Delivery<W>(Arc<Queue<W>>);
 
-impl<W: Work> Delivery<W> {
+impl<W: Job> Delivery<W> {
     /// Up to `waiting` pieces of work wait while up to `at_once` are done.
     pub(crate) fn new(waiting: usize, at_once: usize) -> Self {
         Self(Arc::new(Queue::new(waiting, at_once)))
     }
 
     /// Reserves a place in the queue; `None` if it is full. Nothing is accepted yet, and dropping the place is no loss.
-    pub(crate) fn reserve(&self) -> Option<Place<W>> {
+    pub(crate) fn reserve(&self) -> Option<Permit<W>> {
         self.0.reserve().ok()?;
-        Some(Place { queue: Arc::clone(&self.0), is_reserved: true })
+        Some(Permit { queue: Arc::clone(&self.0), is_reserved: true })
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
@@ -63,17 +63,17 @@ impl<W: Work> Delivery<W> {
 
 /// A place in the queue.
 #[derive(Debug)]
-pub(crate) struct Place<W: Work> {
+pub(crate) struct Permit<W: Job> {
     queue: Arc<Queue<W>>,
     is_reserved: bool,
 }
 
-impl<W: Work> Place<W> {
+impl<W: Job> Permit<W> {
     /// Accepts `work` and returns at once; it is done when it is its turn, whatever becomes of the caller.
     pub(crate) fn accept(mut self, work: W) {
         self.is_reserved = false;
         let accepted = self.queue.accept(Waiting { work, span: Span::current() });
-        counters::accepted_request();
+        metrics::accepted_request();
         match accepted {
             Ok(task) => start(task),
             Err(Stopped) => Outcome::Lost.tell(),
@@ -81,7 +81,7 @@ impl<W: Work> Place<W> {
     }
 }
 
-impl<W: Work> Drop for Place<W> {
+impl<W: Job> Drop for Permit<W> {
     fn drop(&mut self) {
         if self.is_reserved {
             self.queue.give_back();
@@ -101,16 +101,16 @@ mod tests {
 
     type Delivery = super::Delivery<Closure>;
 
-    /// Work that a test makes up.
+    /// Job that a test makes up.
     type Closure = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send>;
 
-    impl Work for Closure {
-        async fn begin(self) -> Outcome {
+    impl Job for Closure {
+        async fn run(self) -> Outcome {
             self().await
         }
     }
 
-    impl Place<Closure> {
+    impl Permit<Closure> {
         pub(super) fn accept_fn<F>(self, work: impl FnOnce() -> F + Send + 'static)
         where
             F: Future<Output = Outcome> + Send + 'static,

@@ -1,4 +1,4 @@
-//! E-mail addresses: which text is one, and when two are the same.
+//! Email addresses: which text is one, and when two are the same.
 //!
 //! Deliberately stricter than RFC 5321: no quoted local parts, no domain literals, nothing that means something in a
 //! mail header. An address that passes here reaches a store and a handler.
@@ -28,7 +28,7 @@ pub(crate) struct AddressRules {
     pub(crate) lenient: bool,
 }
 
-/// Text that is an e-mail address. `Debug` does not show it.
+/// Text that is an email address. `Debug` does not show it.
 #[derive(Clone)]
 pub(crate) struct EmailAddress(Box<str>);
 

@@ -4,7 +4,7 @@
 //! * The calling code's: [`IssueError`].
 //! * The client's, or nobody's: [`InvalidToken`], and [`ResetError`], what the three operations can answer.
 //!
-//! No error shows a token, a password, a key or an e-mail address: not in `Display`, not in `Debug`, not in a source. The
+//! No error shows a token, a password, a key or an email address: not in `Display`, not in `Debug`, not in a source. The
 //! one error that is not ours, the application's, is reached only by [`ApplicationError::expose`]. What becomes of an error over HTTP is decided in one
 //! place, `api/answer.rs`.
 
@@ -80,9 +80,9 @@ pub enum IssueError {
     /// The user's id is empty, over 128 bytes, or has control characters.
     #[error("the user's id cannot stand in a token: it must have 1 to 128 bytes and no control characters")]
     Id,
-    /// The user's e-mail address is none that mail could be sent to safely: it has a control character, a quote or an
+    /// The user's email address is none that mail could be sent to safely: it has a control character, a quote or an
     /// angle bracket, or is no address at all. `PasswordResetBuilder::lenient_addresses` accepts a few more.
-    #[error("the user's e-mail address is not fit to stand in a mail")]
+    #[error("the user's email address is not fit to stand in a mail")]
     Address,
     /// The lifetime is under a second or over 24 hours.
     #[error("a reset token lives for at least a second and at most 24 hours")]
@@ -133,7 +133,7 @@ pub enum Refusal {
     Expired,
     /// Nobody has this id (any more).
     UnknownUser,
-    /// The user's id, e-mail address, password or other bound state changed since the token was issued: it was used, or
+    /// The user's id, email address, password or other bound state changed since the token was issued: it was used, or
     /// is stale.
     Stale,
     /// The user is deactivated, or has no password to reset.
@@ -183,12 +183,12 @@ mod operations {
     #[derive(Debug, Error)]
     #[non_exhaustive]
     pub enum ResetError {
-        /// The client's: what it gave is not an e-mail address.
-        #[error("not an e-mail address")]
+        /// The client's: what it gave is not an email address.
+        #[error("not an email address")]
         InvalidEmail,
         /// The client's: nobody has this address. Only with
         /// [`reveal_unknown_users(true)`](crate::PasswordResetBuilder::reveal_unknown_users).
-        #[error("no user has this e-mail address")]
+        #[error("no user has this email address")]
         UnknownUser,
         /// The client's: the token was refused.
         #[error(transparent)]

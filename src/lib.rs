@@ -16,11 +16,9 @@ pub mod token;
 #[cfg(feature = "poem")]
 mod api;
 #[cfg(feature = "poem")]
+mod catch_panic;
+#[cfg(feature = "poem")]
 mod client;
-#[cfg(feature = "poem")]
-mod contain;
-#[cfg(feature = "poem")]
-mod counters;
 #[cfg(feature = "poem")]
 mod delivery;
 #[cfg(feature = "poem")]
@@ -32,9 +30,11 @@ pub mod guide;
 #[cfg(feature = "poem")]
 mod handler;
 #[cfg(feature = "poem")]
+mod metrics;
+#[cfg(feature = "poem")]
 mod password;
 #[cfg(feature = "poem")]
-mod reason;
+mod redact;
 #[cfg(feature = "poem")]
 mod reset;
 #[cfg(feature = "poem")]
@@ -44,7 +44,7 @@ pub mod testing;
 #[cfg(feature = "poem")]
 pub mod throttle;
 #[cfg(feature = "poem")]
-mod wait;
+mod timeout;
 #[cfg(feature = "poem")]
 mod white_space;
 
@@ -101,7 +101,7 @@ pub use {
 /// other, each in a task of its own. One that fails, panics or takes longer than
 /// [`handler_timeout`](PasswordResetBuilder::handler_timeout) is logged by its name and counted, and the others still
 /// run. Of an error the log has the text, without the user's address and the token; of a panic nothing. Work that blocks
-/// belongs in `tokio::task::spawn_blocking`: no time-out can end it elsewhere.
+/// belongs in `tokio::task::spawn_blocking`: no timeout can end it elsewhere.
 ///
 /// # Arguments
 ///
@@ -126,7 +126,7 @@ pub use poem_password_reset_macros::on_reset_token_created;
 
 /// Makes a function a handler of [`PrePasswordReset`]: it is asked before a password is replaced.
 ///
-/// Returning [`Veto`] refuses, with a text for the user; any other error, a panic or a time-out fails the reset with a
+/// Returning [`Veto`] refuses, with a text for the user; any other error, a panic or a timeout fails the reset with a
 /// 500. Either way nothing was written, the token stays good, and no further handler is asked. Parameters and arguments
 /// are those of [`on_reset_token_created`](macro@on_reset_token_created).
 ///

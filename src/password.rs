@@ -14,4 +14,4 @@ mod workers;
 pub use self::argon2id::Argon2id;
 pub use self::hasher::PasswordHasher;
 pub use self::policy::{PasswordPolicy, Strength};
-pub(crate) use self::workers::{Place, Workers};
+pub(crate) use self::workers::{Permit, Workers};

@@ -31,14 +31,14 @@ use self::mailing::Mailing;
 use self::no_mail::NoMail;
 pub use self::request::SendError;
 use crate::client::{Client, TrustedProxies};
-use crate::counters;
 use crate::delivery::{Delivery, Ledger};
 use crate::email::{AddressRules, EmailAddress};
 use crate::error::{InvalidToken, IssueError, Refusal, ResetError, Unavailable};
 use crate::event::ResetTokenCreated;
 use crate::handler::Handlers;
+use crate::metrics;
 use crate::password::{PasswordHasher, PasswordPolicy, Workers};
-use crate::reason::reason;
+use crate::redact::redacted_error;
 use crate::secret::{FieldMac, KeyRing};
 use crate::store::{UserStore, Users};
 use crate::throttle::{Scope, ThrottleKey, Throttles, Verdict};
@@ -63,7 +63,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// * client that was throttled, token that was refused (with the [`Refusal`]), password that was replaced or refused,
 /// * handler that failed, call of the store or the throttle that failed, and outage of the store, with its end.
 ///
-/// No event holds a token, a password, a key or an e-mail address.
+/// No event holds a token, a password, a key or an email address.
 ///
 /// With the feature `metrics` there are counters, through the facade of that name. Install the program's recorder before
 /// `build()`.
@@ -203,7 +203,7 @@ impl PasswordReset {
         Client::of_request(peer, headers, &self.inner.trusted_proxies)
     }
 
-    /// Whether a validation tells username and e-mail address.
+    /// Whether a validation tells username and email address.
     pub(crate) fn user_details_on_validation(&self) -> bool {
         self.inner.user_details_on_validation
     }
@@ -257,7 +257,7 @@ impl Inner {
     async fn bind(&self, claims: SignedClaims) -> Result<BoundUser, ResetError> {
         let found = self.users.find_by_id(claims.user_id()).await;
         let user = found.map_err(|error| {
-            tracing::error!(reason = reason(&error, []), "the user store failed to look a user up");
+            tracing::error!(reason = redacted_error(&error, []), "the user store failed to look a user up");
             unavailable(Unavailable::StoreDown)
         })?;
         let user = user.ok_or_else(|| refused(InvalidToken::because(Refusal::UnknownUser)))?;
@@ -324,9 +324,9 @@ pub struct ShutdownReport {
 fn answered<T>(operation: Scope, answer: Result<T, ResetError>) -> Result<T, ResetError> {
     let operation = operation.name();
     match &answer {
-        Ok(_) => counters::answered(operation, "ok"),
+        Ok(_) => metrics::answered(operation, "ok"),
         Err(error) => {
-            counters::answered(operation, error.as_str());
+            metrics::answered(operation, error.as_str());
             match error {
                 ResetError::Unavailable { because, .. } => tracing::warn!(operation, %because, "not available now"),
                 ResetError::PasswordRefused(_) => tracing::info!(operation, "a new password was refused"),
@@ -340,7 +340,7 @@ fn answered<T>(operation: Scope, answer: Result<T, ResetError>) -> Result<T, Res
 /// Writes a refusal to the log, the one place where it may be told.
 fn refused(error: InvalidToken) -> InvalidToken {
     tracing::info!(refusal = %error.refusal(), "a reset token was refused");
-    counters::refused_token(error.refusal().as_str());
+    metrics::refused_token(error.refusal().as_str());
     error
 }
 

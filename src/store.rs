@@ -115,7 +115,7 @@ pub trait UserStore: Send + Sync + 'static {
     /// What the store says when it cannot answer. It is logged, and never shown to a client.
     type Error: Into<BoxError> + Send;
 
-    /// Every user whose e-mail address equals `email` without regard to case. Empty: nobody.
+    /// Every user whose email address equals `email` without regard to case. Empty: nobody.
     ///
     /// A request for an address whose domain is international (`bücher.example`, `xn--bcher-kva.example`) asks for each
     /// spelling of the domain, one after the other.
@@ -128,7 +128,7 @@ pub trait UserStore: Send + Sync + 'static {
     /// not even look like an id, there is no such user.
     fn find_by_id(&self, id: &str) -> impl Future<Output = Result<Option<StoredUser>, Self::Error>> + Send;
 
-    /// One atomic write: stores `new_hash`, but only while the row still has `user`'s password hash and e-mail address
+    /// One atomic write: stores `new_hash`, but only while the row still has `user`'s password hash and email address
     /// and is active. Reports [`Swap::Done`] if it did, [`Swap::Stale`] if the row has changed or is gone.
     ///
     /// If the look-ups of the store add to the user with [`bind_also`](StoredUser::bind_also), the write compares that

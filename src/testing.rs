@@ -18,7 +18,7 @@ const ROUNDS: usize = 8;
 /// Checks that a store keeps the contract of [`UserStore`]: case folding, what a swap compares, and that of 64 swaps
 /// that race one wins.
 ///
-/// `store` must hold at least two active users with a password; `ann` and `bob` are their e-mail addresses as stored,
+/// `store` must hold at least two active users with a password; `ann` and `bob` are their email addresses as stored,
 /// all ASCII and with a letter in them. `edit` changes Ann's row behind the store's back, as another part of the
 /// application would. Ann's row is changed for good, so give it a database of its own.
 ///
@@ -76,7 +76,7 @@ where
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Edit {
-    /// Another e-mail address.
+    /// Another email address.
     Email(String),
     /// Whether she may sign in.
     Active(bool),
@@ -132,7 +132,7 @@ where
 {
     let other = format!("other.{ann}");
     for (change, back, what) in [
-        (Edit::Email(other.clone()), Edit::Email(ann.to_owned()), "the e-mail address"),
+        (Edit::Email(other.clone()), Edit::Email(ann.to_owned()), "the email address"),
         (Edit::Active(false), Edit::Active(true), "that the user is active"),
         (Edit::PasswordHash(None), Edit::PasswordHash(Some("first".to_owned())), "that there is a password hash"),
     ] {

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 pub use self::memory::MemoryThrottle;
 pub use self::quota::{Quota, QuotaError, Quotas};
-use crate::contain::contained_future;
-use crate::counters;
+use crate::catch_panic::catch_panic_future;
 use crate::error::BoxError;
-use crate::reason::reason;
-use crate::wait::{Until, within};
+use crate::metrics;
+use crate::redact::redacted_error;
+use crate::timeout::{CoolDown, with_timeout};
 
 /// Counts uses, and says which are within their quota.
 ///
@@ -84,7 +84,7 @@ pub enum Verdict {
     },
 }
 
-/// What is counted: a purpose and a client, or a purpose and the MAC of an address. Holds no e-mail address.
+/// What is counted: a purpose and a client, or a purpose and the MAC of an address. Holds no email address.
 ///
 /// A store that wants text takes what [`to_string`](ToString::to_string) gives: `login/192.0.2.7`,
 /// `validate/2001:db8:1:2::/64`, `confirm/unknown`, `mail/` and 32 hexadecimal digits.
@@ -116,7 +116,7 @@ impl ThrottleKey {
         Self { purpose, who }
     }
 
-    /// A key for an e-mail address, from which nobody can read it back.
+    /// A key for an email address, from which nobody can read it back.
     pub(crate) fn of_address(mac: &[u8; 32]) -> Self {
         let half: [u8; 16] = std::array::from_fn(|place| mac[place]);
         Self { purpose: Scope::Mail.name(), who: Who::Address(u128::from_be_bytes(half)) }
@@ -169,12 +169,12 @@ pub(crate) struct Throttles {
     quotas: Quotas,
     custom: Option<Box<dyn DynThrottle>>,
     memory: MemoryThrottle,
-    away: Until,
+    away: CoolDown,
 }
 
 impl Throttles {
     pub(crate) fn new(quotas: Quotas) -> Self {
-        Self { quotas, custom: None, memory: MemoryThrottle::new(), away: Until::never() }
+        Self { quotas, custom: None, memory: MemoryThrottle::new(), away: CoolDown::inactive() }
     }
 
     pub(crate) fn set_quotas(&mut self, quotas: Quotas) {
@@ -201,7 +201,7 @@ impl Throttles {
         let key = key();
         match &self.custom {
             // Boxed: the future is large, and most services have no throttle of their own.
-            Some(custom) if self.away.left().is_none() => Box::pin(self.count_with(&**custom, &key, quota)).await,
+            Some(custom) if self.away.remaining().is_none() => Box::pin(self.count_with(&**custom, &key, quota)).await,
             _ => (self.memory.count_now(&key, quota), Some(Counter::Memory)),
         }
     }
@@ -242,8 +242,8 @@ impl Throttles {
         if let Some(custom) = &self.custom
             && let Err(error) = Box::pin(call(CALL_TIMEOUT, custom.give_back(key))).await
         {
-            tracing::warn!(reason = reason(&error, []), "the throttle failed to give a use back");
-            counters::failed_throttle();
+            tracing::warn!(reason = redacted_error(&error, []), "the throttle failed to give a use back");
+            metrics::failed_throttle();
         }
     }
 
@@ -255,11 +255,11 @@ impl Throttles {
         let key = key();
         self.memory.clear_now(&key);
         if let Some(custom) = &self.custom
-            && self.away.left().is_none()
+            && self.away.remaining().is_none()
             && let Err(error) = Box::pin(call(CALL_TIMEOUT, custom.clear(&key))).await
         {
-            tracing::warn!(reason = reason(&error, []), "the throttle failed to clear a counter");
-            counters::failed_throttle();
+            tracing::warn!(reason = redacted_error(&error, []), "the throttle failed to clear a counter");
+            metrics::failed_throttle();
         }
     }
 
@@ -267,7 +267,7 @@ impl Throttles {
     pub(crate) async fn standing(&self, scope: Scope, key: &ThrottleKey) -> Standing {
         let Some(quota) = self.quotas.of(scope) else { return Standing::Off };
         let verdict = match &self.custom {
-            Some(custom) if self.away.left().is_none() => {
+            Some(custom) if self.away.remaining().is_none() => {
                 call(CALL_TIMEOUT, custom.peek(key, quota)).await.unwrap_or_default()
             }
             _ => Some(self.memory.peek_now(key, quota)),
@@ -288,15 +288,15 @@ impl Throttles {
     }
 
     fn failed(&self, error: &BoxError) {
-        tracing::error!(reason = reason(error, []), "the throttle failed; counting in memory for a while");
-        counters::failed_throttle();
-        self.away.begin(AWAY_FOR);
+        tracing::error!(reason = redacted_error(error, []), "the throttle failed; counting in memory for a while");
+        metrics::failed_throttle();
+        self.away.start(AWAY_FOR);
     }
 }
 
 /// Calls the application's throttle with a timeout. A panic is an error: it would answer every request with 500.
 async fn call<T>(limit: Duration, call: Boxed<'_, T>) -> Result<T, BoxError> {
-    let answer = within(limit, pin!(contained_future(call))).await;
+    let answer = with_timeout(limit, pin!(catch_panic_future(call))).await;
     answer.map_err(|_| "it did not answer in time")?.map_err(|_| "it panicked")?
 }
 

@@ -1,7 +1,7 @@
 //! The reset token: issue it, verify it, bind it to a user. Good on its own, without a store or a server.
 //!
 //! A reset token is a JWT (RFC 7519) signed with HMAC-SHA256 and bound to what the user's row says at the moment of
-//! issue: id, e-mail address, password hash, and whatever the application adds with
+//! issue: id, email address, password hash, and whatever the application adds with
 //! [`bind_also`](StoredUser::bind_also). Nothing is stored. When the password changes, every outstanding token is dead.
 //!
 //! ```

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::secret::PasswordHash;
 
-/// A user as the application's store holds it: id, e-mail address, username, whether active, password hash.
+/// A user as the application's store holds it: id, email address, username, whether active, password hash.
 ///
 /// `Debug` shows the id and whether the user is active; neither address nor hash appears.
 ///
@@ -58,7 +58,7 @@ impl StoredUser {
 
     /// Binds tokens to something more: when it changes, every outstanding token of this user is dead.
     ///
-    /// Id, e-mail address and password hash are bound already. A last-login stamp ends a link when its user remembers
+    /// Id, email address and password hash are bound already. A last-login stamp ends a link when its user remembers
     /// the password after all; a session epoch ends it whenever all login sessions are ended. May be called repeatedly;
     /// the order counts.
     ///
@@ -75,7 +75,7 @@ impl StoredUser {
         &self.id
     }
 
-    /// The e-mail address on record, the only one that mail may go to.
+    /// The email address on record, the only one that mail may go to.
     pub fn email(&self) -> &str {
         &self.email
     }

@@ -44,7 +44,7 @@ fn noted(users: &MemoryUsers, steps: &Steps) -> PasswordResetBuilder {
         calls: Arc::default(),
         before: move |call| {
             stored.note(match call {
-                Call::FindByEmail => "find by e-mail",
+                Call::FindByEmail => "find by email",
                 Call::FindById => "look up",
                 Call::ReplacePassword => "swap",
                 Call::Check => "check",

@@ -1,5 +1,5 @@
 //! Nothing that is logged at TRACE, by any crate, during whole flows with every kind of failure holds a token, a
-//! password, a hash, a key or a full e-mail address; nor does any `Debug`, `Display` or error.
+//! password, a hash, a key or a full email address; nor does any `Debug`, `Display` or error.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]

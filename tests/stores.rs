@@ -22,7 +22,7 @@ async fn database(schema: &'static str) -> SqlitePool {
     pool
 }
 
-/// Checks a store over `pool`; `names` are table, e-mail, active and hash column.
+/// Checks a store over `pool`; `names` are table, email, active and hash column.
 async fn check_sqlite(users: SqliteUsers, pool: SqlitePool, [table, email, active, hash]: [&'static str; 4]) {
     check_user_store(users, ANN, BOB, async |edit| {
         let (set, value) = match edit {
@@ -198,7 +198,7 @@ fn the_contract_test_finds_each_fault() {
         ("returns the address that was asked for", "as it is stored"),
         ("trims ids", "must find nobody"),
         ("does not compare the hash", "must compare the password hash"),
-        ("does not compare the address", "must compare the e-mail address"),
+        ("does not compare the address", "must compare the email address"),
         ("does not compare whether active", "must compare that the user is active"),
         ("takes NULL for unequal to NULL", "use IS"),
         ("compares, then writes", "exactly one must win"),

@@ -55,7 +55,7 @@ pub(super) struct Validated {
     /// The user's name, where the service is set up to tell it.
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
-    /// The user's e-mail address, where the service is set up to tell it.
+    /// The user's email address, where the service is set up to tell it.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
 }
@@ -143,8 +143,8 @@ impl From<ResetError> for Answer {
     fn from(error: ResetError) -> Self {
         let email = |reason: &str| FieldErrors { email: Some(vec![reason.to_owned()]), ..FieldErrors::default() };
         match error {
-            ResetError::InvalidEmail => Self::FaultyFields(email("This is not an e-mail address.")),
-            ResetError::UnknownUser => Self::FaultyFields(email("There is no active user with this e-mail address.")),
+            ResetError::InvalidEmail => Self::FaultyFields(email("This is not an email address.")),
+            ResetError::UnknownUser => Self::FaultyFields(email("There is no active user with this email address.")),
             ResetError::InvalidToken(_) => Self::InvalidToken,
             ResetError::PasswordRefused(reasons) => {
                 Self::FaultyFields(FieldErrors { password: Some(reasons), ..FieldErrors::default() })

@@ -22,7 +22,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 pub(super) use self::fields::{Fields, Value, has_byte};
 use super::answer::{Answer, FieldErrors};
-use crate::wait::within;
+use crate::timeout::with_timeout;
 
 /// The largest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -126,7 +126,7 @@ async fn fields(request: &Request, body: Body) -> Result<Fields, Answer> {
             None => read_nothing(announced, body).await,
         }
     });
-    let bytes = within(BODY_DEADLINE, read).await.unwrap_or(Err(Answer::BodyTimeout))?;
+    let bytes = with_timeout(BODY_DEADLINE, read).await.unwrap_or(Err(Answer::BodyTimeout))?;
     match media_type {
         _ if bytes.is_empty() => Ok(Fields::default()),
         None => Err(Answer::UnsupportedMediaType),

@@ -8,7 +8,7 @@ use poem::{Endpoint, IntoResponse as _, Middleware, Request, Response};
 
 use super::answer::{ALLOW, Answer};
 use super::mount::{MountPath, is_mountable};
-use crate::contain::{Panicked, contained_future};
+use crate::catch_panic::{Panicked, catch_panic_future};
 
 /// Headers of every answer: nothing of it may be kept, guessed at or passed on.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -107,7 +107,7 @@ impl<E: Endpoint> Endpoint for HttpContractEndpoint<E> {
             if !is_covered {
                 return call.await.map(poem::IntoResponse::into_response);
             }
-            let mut response = match contained_future(call).await {
+            let mut response = match catch_panic_future(call).await {
                 Ok(Ok(output)) => output.into_response(),
                 Ok(Err(error)) => answer(error, is_ours, is_options),
                 Err(Panicked) => Answer::Failed.into_response(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::HeaderName;
 
-use crate::wait::Until;
+use crate::timeout::CoolDown;
 
 /// Headers in which proxies pass on the address of a client, in the case that `HeaderName` uses.
 const FORWARDING_HEADERS: [&str; 7] =
@@ -18,12 +18,12 @@ const COOL_DOWN: Duration = Duration::from_secs(3600);
 /// Logs that a proxy is not known, at most once an hour.
 #[derive(Debug)]
 pub(super) struct ProxyWarning {
-    silent: Until,
+    silent: CoolDown,
 }
 
 impl ProxyWarning {
     pub(super) fn new() -> Self {
-        Self { silent: Until::never() }
+        Self { silent: CoolDown::inactive() }
     }
 
     /// Warns if a peer that is not trusted sent a forwarding header and is on a private network, as proxies are.
@@ -33,7 +33,7 @@ impl ProxyWarning {
             return;
         }
         let Some(header) = forwarding_header(headers, configured) else { return };
-        if self.silent.try_begin(COOL_DOWN) {
+        if self.silent.try_start(COOL_DOWN) {
             tracing::warn!(
                 %peer,
                 %header,
@@ -46,7 +46,7 @@ impl ProxyWarning {
     /// Warns if a trusted proxy sent a forwarding header, but no usable address in a header that is read.
     pub(super) fn unnamed(&self, peer: IpAddr, headers: &HeaderMap, configured: Option<&HeaderName>) {
         let Some(header) = forwarding_header(headers, configured) else { return };
-        if self.silent.try_begin(COOL_DOWN) {
+        if self.silent.try_start(COOL_DOWN) {
             let read = configured.map_or("x-forwarded-for, forwarded", HeaderName::as_str);
             tracing::warn!(
                 %peer,

@@ -1,6 +1,6 @@
 //! [`Ledger`]: the account of what became of each piece of work, its [`Outcome`].
 
-use crate::counters;
+use crate::metrics;
 
 /// What became of all requests so far. True at any moment:
 /// accepted = delivered + failed + ineligible + suppressed + lost + waiting.
@@ -66,7 +66,7 @@ impl Outcome {
 
     /// Tells operators. Never while the state is locked: what they listen with may ask for the ledger.
     pub(super) fn tell(self) {
-        counters::finished_request(self.name());
+        metrics::finished_request(self.name());
         if self == Self::Lost {
             tracing::warn!(reason = "lost", "no mail for a reset request");
         }

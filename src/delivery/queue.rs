@@ -10,10 +10,10 @@ use std::task::Poll;
 use tokio::sync::{Notify, oneshot};
 use tracing::{Instrument as _, Span};
 
-use super::Work;
+use super::Job;
 use super::ledger::{Ledger, Outcome};
-use crate::contain::contained_future;
-use crate::wait::{next_turn, once};
+use crate::catch_panic::catch_panic_future;
+use crate::timeout::{poll_once, yield_to_ready};
 
 /// What waits, who works, and how much there may be of both.
 #[derive(Debug)]
@@ -40,13 +40,13 @@ struct State<W> {
     is_stopped: bool,
 }
 
-/// Work, and the span of who gave it.
+/// Job, and the span of who gave it.
 pub(super) struct Waiting<W> {
     pub(super) work: W,
     pub(super) span: Span,
 }
 
-impl<W: Work> Queue<W> {
+impl<W: Job> Queue<W> {
     /// Up to `waiting` pieces of work wait while up to `at_once` are done.
     pub(super) fn new(waiting: usize, at_once: usize) -> Self {
         let state = State {
@@ -191,7 +191,7 @@ pub(super) struct Full;
 pub(super) struct Stopped;
 
 /// A task that works until nothing waits. Whatever becomes of it, each piece of work is counted exactly once.
-pub(super) struct Task<W: Work> {
+pub(super) struct Task<W: Job> {
     queue: Arc<Queue<W>>,
     number: u64,
     stopped: oneshot::Receiver<()>,
@@ -205,7 +205,7 @@ pub(super) struct Task<W: Work> {
 /// is done in one go.
 ///
 /// Never while the state is locked: a runtime that shuts down drops the task here and now.
-pub(super) fn start<W: Work>(task: Option<Task<W>>) {
+pub(super) fn start<W: Job>(task: Option<Task<W>>) {
     if let Some(task) = task {
         tokio::spawn(async {
             tokio::task::yield_now().await;
@@ -216,22 +216,22 @@ pub(super) fn start<W: Work>(task: Option<Task<W>>) {
 }
 
 /// The same for work that has waited long enough.
-fn start_now<W: Work>(task: Option<Task<W>>) {
+fn start_now<W: Job>(task: Option<Task<W>>) {
     if let Some(task) = task {
         tokio::spawn(Box::pin(task.run()));
     }
 }
 
-impl<W: Work> Task<W> {
+impl<W: Job> Task<W> {
     async fn run(mut self) {
         while let Some(Waiting { work, span }) = self.next() {
-            let work = pin!(async { work.begin().await }.instrument(span));
-            let mut work = pin!(contained_future(work));
-            let mut begun = once(&mut work).await;
+            let work = pin!(async { work.run().await }.instrument(span));
+            let mut work = pin!(catch_panic_future(work));
+            let mut begun = poll_once(&mut work).await;
             if begun.is_pending() {
                 // A handler that need not wait has run by then.
-                next_turn().await;
-                begun = once(&mut work).await;
+                yield_to_ready().await;
+                begun = poll_once(&mut work).await;
             }
             let outcome = match begun {
                 Poll::Ready(outcome) => outcome,
@@ -247,7 +247,7 @@ impl<W: Work> Task<W> {
                 }
             };
             self.open = Some(outcome.unwrap_or(Outcome::Lost));
-            // Work that never waits must not keep this thread from the connections.
+            // Job that never waits must not keep this thread from the connections.
             tokio::task::consume_budget().await;
         }
     }
@@ -268,7 +268,7 @@ impl<W: Work> Task<W> {
     }
 }
 
-impl<W: Work> Drop for Task<W> {
+impl<W: Job> Drop for Task<W> {
     /// At its end, or when it was stopped, or the runtime was.
     fn drop(&mut self) {
         let mut state = self.queue.state();

@@ -8,12 +8,12 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::{Entry, Event, Lists};
-use crate::contain::contained;
-use crate::counters;
+use crate::catch_panic::catch_panic;
 use crate::error::BoxError;
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto};
-use crate::reason::reason;
-use crate::wait::{next_turn, within};
+use crate::metrics;
+use crate::redact::redacted_error;
+use crate::timeout::{with_timeout, yield_to_ready};
 
 /// Why a handler came to no end of its own.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Handlers {
                 Ok(()) => announced.done += 1,
                 Err(error) => {
                     let reason = log_failure(entry, &*event, &error);
-                    let _ = contained(|| drop(error));
+                    let _ = catch_panic(|| drop(error));
                     announced.failed += 1;
                     announced.failure = Some(format!("{}: {reason}", entry.name));
                 }
@@ -112,12 +112,12 @@ impl Handlers {
         let task = tokio::spawn(async move { call(event).await }.in_current_span());
         let mut task = AbortOnDropHandle::new(task);
         // A handler that need not wait has run when this task's turn comes again, and costs no timer.
-        next_turn().await;
-        match within(self.0.timeout, &mut task).await {
+        yield_to_ready().await;
+        match with_timeout(self.0.timeout, &mut task).await {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => {
                 let failure = if error.is_panic() { HandlerFailure::Panicked } else { HandlerFailure::Dropped };
-                let _ = contained(|| drop(error));
+                let _ = catch_panic(|| drop(error));
                 Err(failure.into())
             }
             Err(_) => Err(HandlerFailure::TimedOut(self.0.timeout).into()),
@@ -132,7 +132,7 @@ fn names_of<E: Event>(lists: &Lists) -> Vec<String> {
 
 /// Logs a failure, and returns the reason without the secrets of the event.
 fn log_failure<E: Event>(entry: &Entry<E>, event: &E, error: &BoxError) -> String {
-    let reason = contained(|| reason(error, event.secrets()))
+    let reason = catch_panic(|| redacted_error(error, event.secrets()))
         .unwrap_or_else(|_| "an error that panics when it is shown".to_owned());
     tracing::error!(
         event = E::NAME,
@@ -141,7 +141,7 @@ fn log_failure<E: Event>(entry: &Entry<E>, event: &E, error: &BoxError) -> Strin
         reason = &*reason,
         "a handler failed"
     );
-    counters::failed_handler(E::NAME, entry.name);
+    metrics::failed_handler(E::NAME, entry.name);
     reason
 }
 

@@ -141,7 +141,7 @@ impl Folded {
         }
     }
 
-    /// Every run of neighbours in the row.
+    /// Every run of neighbors in the row.
     fn cover_row(&mut self, row: &[char]) {
         let (mut start, mut last) = (0, None);
         for at in 0..=self.letters.len() {

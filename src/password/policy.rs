@@ -11,7 +11,7 @@ use zxcvbn::{Score, zxcvbn};
 
 use super::known_words::KnownWords;
 use super::rule::Rules;
-use crate::contain::contained;
+use crate::catch_panic::catch_panic;
 use crate::error::{ApplicationError, BoxError, Problem, ResetError};
 use crate::secret::NewPassword;
 use crate::user::StoredUser;
@@ -150,7 +150,7 @@ impl PasswordPolicy {
         self
     }
 
-    /// Allows passwords that are like the e-mail address or the username.
+    /// Allows passwords that are like the email address or the username.
     #[must_use]
     pub fn allow_similar(mut self, allow: bool) -> Self {
         self.allow_similar = allow;
@@ -188,13 +188,13 @@ impl PasswordPolicy {
     /// Adds a synchronous rule of the application: `Err` refuses the password with a sentence for the user.
     ///
     /// Each call runs on a thread of its own, never on a hashing thread, so it may block. At most 64 calls run at once, over
-    /// all clones of the policy. A call that panics, exceeds the [time-out](Self::rule_timeout) or finds no free thread
+    /// all clones of the policy. A call that panics, exceeds the [timeout](Self::rule_timeout) or finds no free thread
     /// fails its own confirmation with [`ResetError::Failed`]; the token stays good. Nothing can stop a call that hangs: it
     /// keeps its thread. The log names a rule by the line of code that added it.
     ///
     /// Rules run after the built-in checks, all at the same time, also for a password that these refused. A password over
     /// the [most characters](Self::max_chars) or [bytes](Self::max_bytes) reaches no rule. Tests with tokio's paused clock:
-    /// tokio does not know of these threads, so it may advance to the time-out while a rule works.
+    /// tokio does not know of these threads, so it may advance to the timeout while a rule works.
     ///
     /// ```
     /// use poem_password_reset::PasswordPolicy;
@@ -216,9 +216,9 @@ impl PasswordPolicy {
     ///
     /// [`Veto`](crate::Veto) refuses the password with its text. **Any other error means that the rule failed**: it fails
     /// its own confirmation with [`ResetError::Failed`], and so do a panic and a call that exceeds the
-    /// [time-out](Self::rule_timeout). The token stays good.
+    /// [timeout](Self::rule_timeout). The token stays good.
     ///
-    /// Each call is a task of its own, which is aborted at its next `.await` after the time-out. Code that blocks belongs in
+    /// Each call is a task of its own, which is aborted at its next `.await` after the timeout. Code that blocks belongs in
     /// a [`rule`](Self::rule). See there when rules run.
     ///
     /// ```
@@ -267,14 +267,14 @@ impl PasswordPolicy {
     ///
     /// * [`ResetError::PasswordRefused`]: a sentence for each rule that the password breaks. None of the built-in ones
     ///   quotes it. Takes precedence over a rule that failed.
-    /// * [`ResetError::Failed`]: a rule failed, panicked or exceeded the time-out.
+    /// * [`ResetError::Failed`]: a rule failed, panicked or exceeded the timeout.
     pub async fn check(&self, password: &NewPassword, user: &StoredUser) -> Result<(), ResetError> {
         if let Some(reason) = self.too_long(password.expose()) {
             return Err(ResetError::PasswordRefused(vec![reason]));
         }
         let built_in = {
             let (policy, password, user) = (self.clone(), password.clone(), user.clone());
-            spawn_blocking(move || contained(|| policy.check_built_in(password.expose(), &user))).await
+            spawn_blocking(move || catch_panic(|| policy.check_built_in(password.expose(), &user))).await
         };
         match built_in {
             Ok(Ok(checked)) => self.check_rules(checked.err().unwrap_or_default(), password, user).await,
@@ -319,7 +319,7 @@ impl PasswordPolicy {
         }
         if !self.allow_similar {
             if is_similar(password, user.email()) {
-                reasons.push("The password is too similar to the e-mail address.".to_owned());
+                reasons.push("The password is too similar to the email address.".to_owned());
             }
             if user.username().is_some_and(|username| is_similar(password, username)) {
                 reasons.push("The password is too similar to the username.".to_owned());
@@ -481,7 +481,7 @@ mod tests {
             [
                 "The password must have at least 8 characters.",
                 "The password must not consist of digits only.",
-                "The password is too similar to the e-mail address.",
+                "The password is too similar to the email address.",
                 "The password is too similar to the username.",
                 "The password is too easy to guess.",
                 "Never.",

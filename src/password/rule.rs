@@ -1,4 +1,4 @@
-//! [`Rules`]: the application's rules for new passwords, each call with a time-out.
+//! [`Rules`]: the application's rules for new passwords, each call with a timeout.
 
 use std::future::Future;
 use std::panic::Location;
@@ -14,13 +14,13 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
-use crate::contain::contained;
+use crate::catch_panic::catch_panic;
 use crate::error::BoxError;
 use crate::event::Veto;
-use crate::reason::reason;
+use crate::redact::redacted_error;
 use crate::secret::{NewPassword, PasswordHash};
+use crate::timeout::with_timeout;
 use crate::user::StoredUser;
-use crate::wait::within;
 
 /// The most threads in use for synchronous rules. A call that hangs keeps its thread until the process ends, so the number
 /// needs a limit.
@@ -122,14 +122,15 @@ impl Rules {
         self.list.len()
     }
 
-    /// Runs all rules at the same time, so that together they take no longer than one time-out.
+    /// Runs all rules at the same time, so that together they take no longer than one timeout.
     pub(super) async fn check(&self, password: &NewPassword, user: &StoredUser) -> Outcome {
         let started = Instant::now();
         let calls: Vec<RuleFuture> = self.list.iter().map(|rule| self.start(rule, password, user)).collect();
         let mut outcome = Outcome::default();
         for (rule, call) in self.list.iter().zip(calls) {
             let left = self.timeout.saturating_sub(started.elapsed());
-            let result = within(left, call).await.unwrap_or_else(|_| Err(RuleFailure::TimedOut(self.timeout).into()));
+            let result =
+                with_timeout(left, call).await.unwrap_or_else(|_| Err(RuleFailure::TimedOut(self.timeout).into()));
             let Err(error) = result else { continue };
             if let Some(veto) = Veto::of(&error) {
                 outcome.reasons.push(veto.text().to_owned());
@@ -139,7 +140,7 @@ impl Rules {
             match outcome.failure {
                 None => outcome.failure = Some(error),
                 Some(_) => {
-                    let _ = contained(|| drop(error));
+                    let _ = catch_panic(|| drop(error));
                 }
             }
         }
@@ -176,14 +177,14 @@ impl Rules {
         let call = move || {
             // The rule may use the runtime, with `Handle::current().block_on(..)` for example.
             let _context = runtime.as_ref().map(Handle::enter);
-            let checked = contained(|| span.in_scope(|| rule(password.expose(), &user)));
+            let checked = catch_panic(|| span.in_scope(|| rule(password.expose(), &user)));
             drop((password, user));
             drop(permit);
             let result = match checked {
                 Ok(result) => result.map_err(|text| Veto::new(text).into()),
                 Err(_) => Err(RuleFailure::Panicked.into()),
             };
-            // Fails after the time-out, when no receiver is left.
+            // Fails after the timeout, when no receiver is left.
             let _ = tell.send(result);
         };
         thread::Builder::new().name("password-rule".to_owned()).spawn(call).map_err(|_| RuleFailure::NoThread)?;
@@ -199,7 +200,7 @@ fn start_task(rule: AsyncRule, password: NewPassword, user: StoredUser) -> RuleF
         task.await.unwrap_or_else(|error| {
             let failure = if error.is_panic() { RuleFailure::Panicked } else { RuleFailure::Dropped };
             // The panic's payload can panic again when it is dropped.
-            let _ = contained(|| drop(error));
+            let _ = catch_panic(|| drop(error));
             Err(failure.into())
         })
     })
@@ -208,7 +209,7 @@ fn start_task(rule: AsyncRule, password: NewPassword, user: StoredUser) -> RuleF
 fn log_failure(rule: &Rule, error: &BoxError, password: &NewPassword, user: &StoredUser) {
     let hash = user.password_hash().map(PasswordHash::expose);
     let secrets = [Some(password.expose()), Some(user.email()), user.username(), hash].into_iter().flatten();
-    let reason =
-        contained(|| reason(error, secrets)).unwrap_or_else(|_| "an error that panics when it is shown".to_owned());
+    let reason = catch_panic(|| redacted_error(error, secrets))
+        .unwrap_or_else(|_| "an error that panics when it is shown".to_owned());
     tracing::error!(rule = %rule.location, reason, "a rule of the password policy failed");
 }

@@ -8,11 +8,11 @@ use std::thread::available_parallelism;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
-use crate::contain::{Panicked, contained};
+use crate::catch_panic::{Panicked, catch_panic};
 
 /// How many confirms may be under way or waiting at once. A hash takes 20 ms a core: on two cores the last in line
 /// waits some ten seconds.
-const LINE: usize = 1024;
+const MAX_QUEUED: usize = 1024;
 
 /// Lets as many pieces of work run at once as there are cores, and a bounded number wait.
 ///
@@ -25,29 +25,29 @@ pub(crate) struct Workers {
 
 /// A place in the line. It ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Permit {
     queue: Arc<Queue>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Workers {
     /// As many workers as the machine has cores.
     pub(crate) fn new() -> Self {
         let most = available_parallelism().map_or(1, usize::from);
-        Self { line: Arc::new(Semaphore::new(LINE)), queue: Arc::new(Queue { most, state: Mutex::default() }) }
+        Self { line: Arc::new(Semaphore::new(MAX_QUEUED)), queue: Arc::new(Queue { most, state: Mutex::default() }) }
     }
 
     /// Takes a place in the line; `None` if it is full.
-    pub(crate) fn enter(&self) -> Option<Place> {
-        let place = Arc::clone(&self.line).try_acquire_owned().ok()?;
-        Some(Place { queue: Arc::clone(&self.queue), _place: place })
+    pub(crate) fn try_acquire(&self) -> Option<Permit> {
+        let permit = Arc::clone(&self.line).try_acquire_owned().ok()?;
+        Some(Permit { queue: Arc::clone(&self.queue), _permit: permit })
     }
 }
 
-impl Place {
+impl Permit {
     /// Runs `work` on a blocking thread when it is its turn.
     ///
-    /// Work that nobody waits for any more when its turn comes is not begun. Once it runs it counts among those that run
+    /// Job that nobody waits for any more when its turn comes is not begun. Once it runs it counts among those that run
     /// until it is done, whoever waits: the thread is busy all the same.
     ///
     /// # Errors
@@ -67,9 +67,9 @@ impl Place {
     }
 }
 
-type Work = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce() + Send>;
 
-/// Work in the order in which it came.
+/// Job in the order in which it came.
 ///
 /// Threads take the next piece themselves. Were each piece handed to a thread by an async task, a core would idle for as
 /// long as it takes to wake two threads one after the other: among threads that hash, a millisecond.
@@ -82,12 +82,12 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Work>,
+    waiting: VecDeque<Job>,
     threads: usize,
 }
 
 impl Queue {
-    fn push(self: &Arc<Self>, work: Work) {
+    fn push(self: &Arc<Self>, work: Job) {
         let mut state = self.state();
         state.waiting.push_back(work);
         if state.threads < self.most {
@@ -120,11 +120,11 @@ impl Thread {
     fn work(mut self) {
         while let Some(work) = self.next() {
             // Whoever waits hears of a panic by not hearing anything.
-            let _ = contained(work);
+            let _ = catch_panic(work);
         }
     }
 
-    fn next(&mut self) -> Option<Work> {
+    fn next(&mut self) -> Option<Job> {
         let mut state = self.queue.state();
         let work = state.waiting.pop_front();
         if work.is_none() {
@@ -172,12 +172,12 @@ mod tests {
         let workers = Workers::new();
         let cores = available_parallelism().unwrap().get();
         let (running, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let places: Vec<Place> = std::iter::from_fn(|| workers.enter()).collect();
-        assert_eq!(places.len(), LINE);
+        let places: Vec<Permit> = std::iter::from_fn(|| workers.try_acquire()).collect();
+        assert_eq!(places.len(), MAX_QUEUED);
         let tasks: Vec<_> = places
             .into_iter()
             .take(cores * 8)
-            .map(|place| {
+            .map(|permit| {
                 let (running, peak) = (Arc::clone(&running), Arc::clone(&peak));
                 tokio::spawn(async move {
                     let work = move || {
@@ -185,7 +185,7 @@ mod tests {
                         std::thread::sleep(Duration::from_millis(5));
                         running.fetch_sub(1, Ordering::SeqCst);
                     };
-                    place.run(work).await
+                    permit.run(work).await
                 })
             })
             .collect();
@@ -193,7 +193,7 @@ mod tests {
             task.await.unwrap().unwrap();
         }
         assert_eq!(peak.load(Ordering::SeqCst), cores);
-        assert!(workers.enter().is_some(), "places come back");
+        assert!(workers.try_acquire().is_some(), "places come back");
         quiet(&workers).await;
     }
 
@@ -202,9 +202,9 @@ mod tests {
         let workers = Workers::new();
         let (started, has_started) = mpsc::channel();
         let (finish, may_finish) = mpsc::channel::<()>();
-        let place = workers.enter().unwrap();
+        let permit = workers.try_acquire().unwrap();
         let caller = tokio::spawn(async move {
-            place
+            permit
                 .run(move || {
                     started.send(()).unwrap();
                     may_finish.recv().unwrap();
@@ -227,16 +227,16 @@ mod tests {
         let (finish, may_finish) = mpsc::channel::<()>();
         let may_finish = Arc::new(Mutex::new(may_finish));
         let busy = (0..workers.queue.most).map(|_| {
-            let (place, may_finish) = (workers.enter().unwrap(), Arc::clone(&may_finish));
-            tokio::spawn(async move { place.run(move || may_finish.lock().unwrap().recv()).await })
+            let (permit, may_finish) = (workers.try_acquire().unwrap(), Arc::clone(&may_finish));
+            tokio::spawn(async move { permit.run(move || may_finish.lock().unwrap().recv()).await })
         });
         let busy: Vec<_> = busy.collect();
         while workers.threads() < workers.queue.most {
             tokio::task::yield_now().await;
         }
         let begun = Arc::new(AtomicUsize::new(0));
-        let (place, count) = (workers.enter().unwrap(), Arc::clone(&begun));
-        let gives_up = place.run(move || count.fetch_add(1, Ordering::SeqCst));
+        let (permit, count) = (workers.try_acquire().unwrap(), Arc::clone(&begun));
+        let gives_up = permit.run(move || count.fetch_add(1, Ordering::SeqCst));
         assert!(tokio::time::timeout(Duration::from_millis(10), gives_up).await.is_err());
         for task in busy {
             finish.send(()).unwrap();
@@ -250,9 +250,9 @@ mod tests {
     async fn work_that_panics_is_an_error_and_keeps_no_thread() {
         let workers = Workers::new();
         for _ in 0..2 * workers.queue.most {
-            let place = workers.enter().unwrap();
-            assert_eq!(place.run(|| panic!("as planned")).await, Err::<(), _>(Panicked));
-            assert_eq!(place.run(|| 1).await, Ok(1));
+            let permit = workers.try_acquire().unwrap();
+            assert_eq!(permit.run(|| panic!("as planned")).await, Err::<(), _>(Panicked));
+            assert_eq!(permit.run(|| 1).await, Ok(1));
         }
         quiet(&workers).await;
     }
@@ -266,14 +266,14 @@ mod tests {
             let handle = runtime.handle().clone();
             runtime.shutdown_background();
             let _context = handle.enter();
-            let place = workers.enter().unwrap();
-            let run = pin!(place.run(|| ()));
+            let permit = workers.try_acquire().unwrap();
+            let run = pin!(permit.run(|| ()));
             assert!(run.poll(&mut Context::from_waker(Waker::noop())).is_pending());
             assert_eq!(workers.threads(), 0);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let place = workers.enter().unwrap();
-        assert_eq!(runtime.block_on(place.run(|| 1)), Ok(1));
+        let permit = workers.try_acquire().unwrap();
+        assert_eq!(runtime.block_on(permit.run(|| 1)), Ok(1));
         runtime.block_on(async {
             while workers.threads() > 0 {
                 tokio::task::yield_now().await

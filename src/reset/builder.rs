@@ -14,12 +14,12 @@ use super::failures::Failures;
 use super::link::Link;
 use super::{Clock, Inner, PasswordReset, UsableHash, is_usable, start_check, system_clock};
 use crate::client::{TrustedProxies, X_FORWARDED_FOR};
-use crate::counters;
 use crate::delivery::Delivery;
 use crate::email::AddressRules;
 use crate::error::{BuildError, Problem};
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 use crate::handler::{HandlerOutput, HandlersBuilder};
+use crate::metrics;
 use crate::password::{Argon2id, PasswordHasher, PasswordPolicy, Workers};
 use crate::secret::{KeyRing, Purpose};
 use crate::store::{UserStore, Users};
@@ -390,7 +390,7 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// Whether a validation answers with username and e-mail address. Whoever holds the link sees them then.
+    /// Whether a validation answers with username and email address. Whoever holds the link sees them then.
     pub fn user_details_on_validation(mut self, tell: bool) -> Self {
         self.user_details_on_validation = tell;
         self
@@ -454,7 +454,7 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// What says what time it is, for tests of what happens when a token expires (feature `testing`). Quotas and time-outs
+    /// What says what time it is, for tests of what happens when a token expires (feature `testing`). Quotas and timeouts
     /// go by the clock of tokio, which a test can move too.
     ///
     /// ```
@@ -531,7 +531,7 @@ impl PasswordResetBuilder {
         self.policy.warm_up();
         let address_mac = self.keys.current().field_mac(Purpose::Throttle);
         let codec = TokenCodec::new(self.keys);
-        counters::describe();
+        metrics::describe();
         if link.is_insecure() {
             tracing::warn!("the link in the mails is http: everybody on the network can read the token in it");
         }

@@ -10,8 +10,8 @@ use crate::client::Client;
 use crate::email;
 use crate::error::{ApplicationError, BoxError, InvalidToken, Refusal, ResetError, Unavailable};
 use crate::event::{PostPasswordReset, PrePasswordReset, Veto};
-use crate::password::Place;
-use crate::reason::reason;
+use crate::password::Permit;
+use crate::redact::redacted_error;
 use crate::secret::{NewPassword, PasswordHash};
 use crate::store::Swap;
 use crate::throttle::Scope;
@@ -57,14 +57,14 @@ impl PasswordReset {
         // Tracked before the question whether we shut down: who is tracked is waited for.
         let tracked = self.inner.confirms.token();
         self.inner.is_available()?;
-        let place = self.inner.workers.enter().ok_or_else(|| unavailable(Unavailable::HashersBusy))?;
+        let permit = self.inner.workers.try_acquire().ok_or_else(|| unavailable(Unavailable::HashersBusy))?;
         self.inner.count_client(Scope::Confirm, &client).await?;
         let claims = self.inner.verify(token)?;
 
         let (tell, told) = oneshot::channel();
         let inner = Arc::clone(&self.inner);
         let task = async move {
-            let (answer, event) = match inner.replace_password(claims, password, &client, place).await {
+            let (answer, event) = match inner.replace_password(claims, password, &client, permit).await {
                 Ok(user) => (Ok(()), Some(PostPasswordReset::new(user, client))),
                 Err(error) => (Err(error), None),
             };
@@ -88,16 +88,16 @@ impl Inner {
         claims: SignedClaims,
         password: NewPassword,
         client: &Client,
-        place: Place,
+        permit: Permit,
     ) -> Result<StoredUser, ResetError> {
         let bound = self.bind(claims).await?;
-        self.check_policy(&bound, &password, &place).await?;
+        self.check_policy(&bound, &password, &permit).await?;
         self.ask_handlers(&bound, client).await?;
-        let hash = self.hash(&bound, password, &place).await?;
-        drop(place);
+        let hash = self.hash(&bound, password, &permit).await?;
+        drop(permit);
         let swap = self.users.replace_password(&bound, &hash).await.map_err(|error| {
             let secrets = secrets_of(bound.user()).chain([hash.expose()]);
-            let reason = reason(&error, secrets);
+            let reason = redacted_error(&error, secrets);
             tracing::error!(reason, "the user store did not say whether it replaced the password");
             unavailable(Unavailable::UnknownOutcome)
         })?;
@@ -119,9 +119,9 @@ impl Inner {
     }
 
     /// Runs the built-in checks on a hashing thread, and the application's rules, which can block, off these threads.
-    async fn check_policy(&self, bound: &BoundUser, password: &NewPassword, place: &Place) -> Result<(), ResetError> {
+    async fn check_policy(&self, bound: &BoundUser, password: &NewPassword, permit: &Permit) -> Result<(), ResetError> {
         let (policy, given, user) = (self.policy.clone(), password.clone(), bound.user().clone());
-        let checked = place.run(move || policy.check_built_in(given.expose(), &user)).await;
+        let checked = permit.run(move || policy.check_built_in(given.expose(), &user)).await;
         let checked = checked.map_err(|_| failed("a check of the password policy panicked", []))?;
         self.policy.check_rules(checked.err().unwrap_or_default(), password, bound.user()).await
     }
@@ -134,9 +134,14 @@ impl Inner {
         })
     }
 
-    async fn hash(&self, bound: &BoundUser, password: NewPassword, place: &Place) -> Result<PasswordHash, ResetError> {
+    async fn hash(
+        &self,
+        bound: &BoundUser,
+        password: NewPassword,
+        permit: &Permit,
+    ) -> Result<PasswordHash, ResetError> {
         let (hasher, given) = (Arc::clone(&self.hasher), password.clone());
-        let hashed = place.run(move || hasher.hash(given.expose())).await;
+        let hashed = permit.run(move || hasher.hash(given.expose())).await;
         let hashed = hashed.unwrap_or_else(|_| Err("the password hasher panicked".into()));
         let secrets = || secrets_of(bound.user()).chain([password.expose()]);
         let hash = PasswordHash::new(hashed.map_err(|error| failed(error, secrets()))?);
@@ -152,6 +157,6 @@ impl Inner {
 
 fn failed<'s>(error: impl Into<BoxError>, secrets: impl IntoIterator<Item = &'s str>) -> ResetError {
     let error = error.into();
-    tracing::error!(reason = reason(&error, secrets), "a password could not be reset");
+    tracing::error!(reason = redacted_error(&error, secrets), "a password could not be reset");
     ResetError::Failed(ApplicationError::new(error))
 }

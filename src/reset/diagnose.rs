@@ -7,7 +7,7 @@ use super::failures::LastFailure;
 use super::no_mail::NoMail;
 use super::{Inner, PasswordReset};
 use crate::email::EmailAddress;
-use crate::reason::reason;
+use crate::redact::redacted_error;
 use crate::throttle::{Scope, Standing};
 use crate::user::StoredUser;
 
@@ -47,7 +47,7 @@ impl PasswordReset {
 
 /// The answer of [`PasswordReset::diagnose`]. `Display` is a text for an administrator, one finding a line.
 ///
-/// Neither `Display` nor `Debug` shows an e-mail address, so the text may be logged.
+/// Neither `Display` nor `Debug` shows an email address, so the text may be logged.
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
     is_address: bool,
@@ -106,7 +106,7 @@ impl Diagnosis {
             && self.users.iter().any(|user| user.obstacle.is_none())
     }
 
-    /// Whether the text is an e-mail address. If not, a request for it is answered 400.
+    /// Whether the text is an email address. If not, a request for it is answered 400.
     pub fn is_address(&self) -> bool {
         self.is_address
     }
@@ -179,7 +179,7 @@ impl fmt::Display for MailQuota {
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.is_address {
-            return f.write_str("The text is not an e-mail address. A request for it is answered 400.\n");
+            return f.write_str("The text is not an email address. A request for it is answered 400.\n");
         }
         writeln!(f, "A request now would lead to {}.", if self.would_send() { "mail" } else { "no mail" })?;
         if let Some(reason) = &self.store_failure {
@@ -240,7 +240,7 @@ impl Inner {
                         }
                     }
                 }
-                Err(error) => diagnosis.store_failure = Some(reason(&error, [address.as_str(), &*spelling])),
+                Err(error) => diagnosis.store_failure = Some(redacted_error(&error, [address.as_str(), &*spelling])),
             }
         }
         let mut mailed = 0;

@@ -10,11 +10,11 @@ use super::Inner;
 use super::failures::LastFailure;
 use super::no_mail::NoMail;
 use crate::client::Client;
-use crate::delivery::{Outcome, Work};
+use crate::delivery::{Job, Outcome};
 use crate::email::EmailAddress;
 use crate::event::ResetTokenCreated;
 use crate::handler::Announced;
-use crate::reason::reason;
+use crate::redact::redacted_error;
 use crate::throttle::Counter;
 use crate::user::StoredUser;
 
@@ -29,8 +29,8 @@ pub(super) enum Mailing {
     Event { inner: Arc<Inner>, event: Arc<ResetTokenCreated>, outcome: oneshot::Sender<Outcome> },
 }
 
-impl Work for Mailing {
-    async fn begin(self) -> Outcome {
+impl Job for Mailing {
+    async fn run(self) -> Outcome {
         match self {
             Self::Request(request) => request.run().await,
             Self::Event { inner, event, outcome } => {
@@ -211,13 +211,13 @@ impl Inner {
         let mut found = self.users.find_by_email(spelling).await;
         for pause in BACK_OFF {
             let Err(error) = &found else { break };
-            let reason = reason(error, [address.as_str(), spelling]);
+            let reason = redacted_error(error, [address.as_str(), spelling]);
             tracing::warn!(reason, "the user store failed to look up an address; trying again");
             tokio::time::sleep(pause).await;
             found = self.users.find_by_email(spelling).await;
         }
         found.map_err(|error| {
-            let reason = reason(&error, [address.as_str(), spelling]);
+            let reason = redacted_error(&error, [address.as_str(), spelling]);
             tracing::error!(
                 reason = &*reason,
                 "the user store failed to look up an address, so the request is lost and the user must ask again: check \

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::mailing::{Mailing, Request};
 use super::{Inner, PasswordReset, answered, unavailable};
 use crate::client::Client;
-use crate::delivery::{Outcome, Place};
+use crate::delivery::{Outcome, Permit};
 use crate::email::EmailAddress;
 use crate::error::{IssueError, ResetError, Unavailable};
 use crate::throttle::{Scope, Verdict};
@@ -94,7 +94,7 @@ impl From<IssueError> for SendError {
 }
 
 impl Inner {
-    fn place(&self) -> Result<Place<Mailing>, ResetError> {
+    fn place(&self) -> Result<Permit<Mailing>, ResetError> {
         // The place comes before the question whether we shut down: who has one is waited for.
         let place = self.delivery.reserve().ok_or_else(|| unavailable(Unavailable::QueueFull))?;
         self.is_available()?;

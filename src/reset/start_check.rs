@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::Inner;
 use crate::error::{BoxError, Problem};
-use crate::reason::reason_in_full;
+use crate::redact::redacted_error_in_full;
 use crate::store::Users;
 use crate::throttle::Throttles;
 
@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Runs both checks and returns the problems.
 pub(super) async fn problems(users: &Users, throttles: &Throttles) -> Vec<Problem> {
-    let text = |error: BoxError| reason_in_full(&error);
+    let text = |error: BoxError| redacted_error_in_full(&error);
     let store = users.check_at_start(CHECK_TIMEOUT).await.map_err(text);
     let throttle = throttles.check(CHECK_TIMEOUT).await.map_err(text);
     let store = store.err().map(|reason| Problem::StoreFails { reason });

@@ -12,7 +12,7 @@ pub(crate) enum Purpose {
     Signing,
     /// Binds reset tokens to the state of a user.
     Binding,
-    /// Hides e-mail addresses in throttle keys.
+    /// Hides email addresses in throttle keys.
     #[cfg_attr(not(feature = "poem"), allow(dead_code))]
     Throttle,
     /// Names a key without showing it.

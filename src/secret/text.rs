@@ -68,7 +68,7 @@ secret_text! {
 }
 
 secret_text! {
-    /// The password a user wants to have from now on, exactly as it was sent: never trimmed, cut or normalised.
+    /// The password a user wants to have from now on, exactly as it was sent: never trimmed, cut or normalized.
     NewPassword
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::users::Store;
-use crate::reason::reason;
+use crate::redact::redacted_error;
 
 /// How long the store may take to answer a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ impl Probing {
                     return;
                 }
                 Err(error) if !was_down => {
-                    let reason = reason(&error, []);
+                    let reason = redacted_error(&error, []);
                     tracing::error!(reason, "the user store is down; everybody is answered 503 until it answers");
                 }
                 Err(_) => {}

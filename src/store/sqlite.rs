@@ -114,7 +114,7 @@ impl SqliteUsers {
         self
     }
 
-    /// The name of the e-mail column.
+    /// The name of the email column.
     #[must_use]
     pub fn email_column(mut self, name: impl Into<String>) -> Self {
         self.email = name.into();

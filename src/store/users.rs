@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::health::Health;
 use super::{Swap, UserStore};
-use crate::contain::contained_future;
+use crate::catch_panic::catch_panic_future;
 use crate::error::BoxError;
 use crate::secret::PasswordHash;
+use crate::timeout::with_timeout;
 use crate::token::BoundUser;
 use crate::user::StoredUser;
-use crate::wait::within;
 
 /// How long a store may take to answer one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ impl Store {
 
 /// Waits for a call of the store, up to a limit. A panic is an error like any other.
 async fn in_time<T>(limit: Duration, call: Boxed<'_, T>) -> Result<T, BoxError> {
-    let answer = within(limit, pin!(contained_future(call))).await;
+    let answer = with_timeout(limit, pin!(catch_panic_future(call))).await;
     answer.map_err(|_| "the user store did not answer in time")?.map_err(|_| "the user store panicked")?
 }
 

@@ -108,11 +108,11 @@ fn plain_number(json: &[u8]) -> Option<(i64, &[u8])> {
         .then(|| (i64::from(tens * 10 + ones) * 100_000_000 + i64::from(others), rest))
 }
 
-/// Eight digits at a time: neighbours make pairs, pairs make fours, and fours the whole.
+/// Eight digits at a time: neighbors make pairs, pairs make fours, and fours the whole.
 fn eight_digits(digits: [u8; 8]) -> Option<u32> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let letters = u64::from_le_bytes(digits);
-    // Digits are 0x30 to 0x39: the upper half is 3, and still is when 6 is added. What carries into its neighbour is none.
+    // Digits are 0x30 to 0x39: the upper half is 3, and still is when 6 is added. What carries into its neighbor is none.
     let upper_halves = [letters, letters.wrapping_add(EACH * 6)].map(|letters| letters & (EACH * 0xf0));
     if upper_halves != [EACH * 0x30; 2] {
         return None;

@@ -288,7 +288,7 @@ async fn white_space_around_address_and_token_is_dropped() {
     .await;
 }
 
-/// Never trimmed, cut, or normalised.
+/// Never trimmed, cut, or normalized.
 #[tokio::test]
 async fn a_password_is_stored_exactly_as_sent() {
     let long = "ä purple tractor ".repeat(10);

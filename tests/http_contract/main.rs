@@ -16,7 +16,7 @@ mod fields;
 mod forwarded;
 mod limits;
 mod media_types;
-mod neighbours;
+mod neighbors;
 mod other_user;
 mod routes;
 mod settings;

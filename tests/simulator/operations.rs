@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::doubles::verifies;
 use crate::history::{Bad, Confirm, Fault, Shape};
 use crate::model::{Issued, hash_of, is_eligible};
-use crate::world::{Behaviour, Checked, Instance, World, email, ensure};
+use crate::world::{Behavior, Checked, Instance, World, email, ensure};
 
 fn client() -> Client {
     Client::new(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), None)
@@ -35,7 +35,7 @@ impl World {
         mail: Option<Bad>,
         store: Option<(usize, Fault)>,
     ) -> Checked {
-        self.behave(Behaviour { mail, ..Behaviour::default() }, None);
+        self.behave(Behavior { mail, ..Behavior::default() }, None);
         self.store.plan_for_addresses(store);
         if let Some((calls, Fault::Errs)) = store {
             self.store.go_down(calls);
@@ -71,7 +71,7 @@ impl World {
 
     pub async fn send(&mut self, instance: &Instance, user: usize, mail: Option<Bad>) -> Checked {
         let Some(row) = self.user(&user.to_string()).filter(is_eligible) else { return Ok(()) };
-        self.behave(Behaviour { mail, ..Behaviour::default() }, None);
+        self.behave(Behavior { mail, ..Behavior::default() }, None);
         let sent = instance.reset.send(&row, None).await;
         let down = self.down_until.is_some_and(|until| Instant::now() <= until);
         ensure!(down || sent.is_ok() == mail.is_none(), "sent: {sent:?}");
@@ -112,7 +112,7 @@ impl World {
         // A panic of the store is the caller's here: HTTP answers 500.
         let store = store.filter(|(_, fault)| *fault != Fault::Panics);
         let (token, text) = self.token(token, shape);
-        self.behave(Behaviour::default(), store);
+        self.behave(Behavior::default(), store);
         let good = self.is_good(instance, token.as_ref());
         match instance.reset.validate(&text).await {
             Ok(user) => {
@@ -135,7 +135,7 @@ impl World {
         let before = token.as_ref().and_then(|token| self.user(&token.id));
         let password = if confirm.weak { "short".to_owned() } else { self.new_password() };
         let Confirm { veto, hasher, post, store, .. } = confirm;
-        self.behave(Behaviour { mail: None, veto, hasher, post }, store);
+        self.behave(Behavior { mail: None, veto, hasher, post }, store);
         (Asked { confirm, password, token, good, before }, text)
     }
 

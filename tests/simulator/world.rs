@@ -82,7 +82,7 @@ impl AddAssign for Tally {
 
 /// What the application's own code does at the moment.
 #[derive(Clone, Copy, Default)]
-pub struct Behaviour {
+pub struct Behavior {
     pub mail: Option<Bad>,
     pub veto: Option<Bad>,
     pub hasher: Option<Bad>,
@@ -110,7 +110,7 @@ pub struct World {
     pub users: MemoryUsers,
     pub store: FaultyStore,
     clock: Arc<AtomicI64>,
-    behaviour: Arc<Mutex<Behaviour>>,
+    behavior: Arc<Mutex<Behavior>>,
     notebook: Arc<Mutex<Notebook>>,
     /// How far each instance is with the keys.
     stages: [usize; 2],
@@ -183,7 +183,7 @@ impl World {
             store: FaultyStore::new(users.clone(), history.seed),
             users,
             clock: Arc::new(AtomicI64::new(START)),
-            behaviour: Arc::default(),
+            behavior: Arc::default(),
             notebook: Arc::default(),
             stages: [0, 0],
             issued: Vec::new(),
@@ -240,9 +240,9 @@ impl World {
             keys = keys.previous(key(*previous)).unwrap();
         }
         let clock = Arc::clone(&self.clock);
-        let behaviour = || Arc::clone(&self.behaviour);
+        let behavior = || Arc::clone(&self.behavior);
         let notebook = || Arc::clone(&self.notebook);
-        let (mail, veto, hasher, post) = (behaviour(), behaviour(), behaviour(), behaviour());
+        let (mail, veto, hasher, post) = (behavior(), behavior(), behavior(), behavior());
         let (mails, posts) = (notebook(), notebook());
         let reset = PasswordReset::builder(self.store.clone(), keys)
             .link("https://app.example.com/reset-password#token={token}")
@@ -259,9 +259,9 @@ impl World {
                 }
             })
             .on_reset_token_created(move |event: Arc<ResetTokenCreated>| {
-                let behaviour = mail.lock().unwrap().mail;
-                mails.lock().unwrap().mails.push((event, life, behaviour.is_none()));
-                behave(behaviour, "no mail today")
+                let behavior = mail.lock().unwrap().mail;
+                mails.lock().unwrap().mails.push((event, life, behavior.is_none()));
+                behave(behavior, "no mail today")
             })
             .on_pre_password_reset(move |_: Arc<PrePasswordReset>| {
                 behave(veto.lock().unwrap().veto, Veto::new("Not today."))
@@ -271,14 +271,14 @@ impl World {
                 behave(post.lock().unwrap().post, "no notice today")
             });
         // `build()` tries the hasher, which may be having a bad day.
-        let bad = std::mem::take(&mut *self.behaviour.lock().unwrap());
+        let bad = std::mem::take(&mut *self.behavior.lock().unwrap());
         let reset = reset.build().await.unwrap();
-        *self.behaviour.lock().unwrap() = bad;
+        *self.behavior.lock().unwrap() = bad;
         Instance { reset, ring, life, since: Instant::now(), mails: BTreeMap::new() }
     }
 
-    pub fn behave(&self, behaviour: Behaviour, fault: Option<(usize, Fault)>) {
-        *self.behaviour.lock().unwrap() = behaviour;
+    pub fn behave(&self, behavior: Behavior, fault: Option<(usize, Fault)>) {
+        *self.behavior.lock().unwrap() = behavior;
         self.store.plan(fault);
     }
 
@@ -287,7 +287,7 @@ impl World {
     }
 
     async fn step(&mut self, instances: &mut [Instance; 2], step: &Step) -> Checked<Ended> {
-        self.behave(Behaviour::default(), None);
+        self.behave(Behavior::default(), None);
         match *step {
             Step::Request { instance, user, mail, store } => {
                 self.request(&instances[instance], user, mail, store).await?;
@@ -398,7 +398,7 @@ impl World {
     /// Waits until everything is done, and nothing waits any more.
     pub async fn settle(&mut self, instances: &mut [Instance; 2]) -> Checked {
         tokio::time::sleep(SETTLED).await;
-        self.behave(Behaviour::default(), None);
+        self.behave(Behavior::default(), None);
         for instance in instances.iter() {
             let ledger = instance.reset.ledger();
             ensure!(ledger.waiting == 0, "{SETTLED:?} later {ledger:?}");

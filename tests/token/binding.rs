@@ -154,7 +154,7 @@ fn bnd(codec: &TokenCodec, user: &StoredUser) -> String {
 /// A row as its fields, so that bytes can be moved from one to the next.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
-    /// Id, e-mail address, password hash, then whatever else is bound.
+    /// Id, email address, password hash, then whatever else is bound.
     fields: Vec<String>,
     password: bool,
 }

@@ -224,7 +224,7 @@ impl fmt::Display for Refused {
             Self::TooSlow => "The body took too long.",
             Self::NotJson => "The body is not a JSON object.",
             Self::Fields(_) => "Some fields are missing.",
-            Self::Credentials => "The e-mail address or the password is wrong, or the account cannot sign in.",
+            Self::Credentials => "The email address or the password is wrong, or the account cannot sign in.",
             Self::Throttled(_) => "Too many attempts. Try again later, or reset your password.",
             Self::Busy => "Too much is going on here. Try again in a moment.",
         })

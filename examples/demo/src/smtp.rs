@@ -1,4 +1,4 @@
-//! Sends mails through a mail server: a connection a try, time-outs on everything, and few tries.
+//! Sends mails through a mail server: a connection a try, timeouts on everything, and few tries.
 
 mod error;
 mod replies;

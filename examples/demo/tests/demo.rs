@@ -268,7 +268,7 @@ fn diagnosis_says_why_no_mail_came() {
         ("ann@example.com", "A request now would lead to mail."),
         ("nobody@example.com", "The store knows no user with this address."),
         ("carol@example.com", "because the user is not active"),
-        ("<script>", "The text is not an e-mail address."),
+        ("<script>", "The text is not an email address."),
     ] {
         let page = diagnose(email);
         assert!(page.contains(told), "{email}: {page}");

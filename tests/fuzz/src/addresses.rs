@@ -1,4 +1,4 @@
-//! E-mail addresses: one that is typed and one that is on record, through a request. Judged by the rule as it is documented.
+//! Email addresses: one that is typed and one that is on record, through a request. Judged by the rule as it is documented.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

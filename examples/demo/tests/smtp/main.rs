@@ -1,7 +1,7 @@
 //! The demo with mail servers of every kind: those that do as they should, refuse, are not there, say nothing, or say
 //! what they should not. Of none of this a client notices anything, and none of it gets into the log but numbers.
 //!
-//! `cargo test -p demo --test smtp -- --ignored` waits for real time-outs.
+//! `cargo test -p demo --test smtp -- --ignored` waits for real timeouts.
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion, in its helpers too")]
 
@@ -264,7 +264,7 @@ fn a_server_that_says_nothing_is_invisible() {
 }
 
 #[test]
-#[ignore = "waits for three time-outs of eight seconds"]
+#[ignore = "waits for three timeouts of eight seconds"]
 fn a_server_that_says_nothing_is_given_up_before_the_handler_is() {
     let sink = Sink::start();
     let site = Site::start(&sink.url());

@@ -31,7 +31,7 @@ const MAX_NESTING: usize = 3;
 /// A secret is cut out as it stands, in any ASCII case, with `%40` for `@` too. If it is then still there in another
 /// encoding (percent, quoted-printable, `\u` escapes, HTML entities, hexadecimal, base64, a list of bytes), or with other
 /// punctuation, the whole text is withheld.
-pub(crate) fn reason<'s>(error: &BoxError, secrets: impl IntoIterator<Item = &'s str>) -> String {
+pub(crate) fn redacted_error<'s>(error: &BoxError, secrets: impl IntoIterator<Item = &'s str>) -> String {
     let mut text = with_sources(error);
     let secrets: Vec<&str> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
     for secret in &secrets {
@@ -48,7 +48,7 @@ pub(crate) fn reason<'s>(error: &BoxError, secrets: impl IntoIterator<Item = &'s
 }
 
 /// Returns an error and its sources in one line, for the developer who starts the program: no user is involved yet.
-pub(crate) fn reason_in_full(error: &BoxError) -> String {
+pub(crate) fn redacted_error_in_full(error: &BoxError) -> String {
     one_line(&with_sources(error), MAX_CHARS_AT_START)
 }
 
@@ -103,7 +103,7 @@ fn is_encoded_in(text: &str, secret: &str) -> bool {
 }
 
 /// The secret itself, in hexadecimal, as a list of bytes, and the part of its base64 that does not depend on the
-/// neighbouring bytes, for each of the three alignments.
+/// neighboring bytes, for each of the three alignments.
 fn encodings(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let mut forms = vec![secret.to_owned(), String::new(), String::new()];
@@ -115,7 +115,7 @@ fn encodings(secret: &str) -> Vec<String> {
     for offset in 0..3 {
         let padded = [&[0; 2][..offset], bytes].concat();
         let encoded = BASE64_STANDARD_NO_PAD.encode(&padded);
-        // The first and the last characters also encode bits of the neighbours.
+        // The first and the last characters also encode bits of the neighbors.
         let (start, end) = ([0, 2, 3][offset], padded.len() * 8 / 6);
         forms.push(encoded.get(start..end).unwrap_or_default().to_owned());
     }
@@ -186,7 +186,7 @@ mod tests {
     const SECRET: &str = "ann.lee+reset@example.com";
 
     fn logged(text: &str) -> String {
-        reason(&BoxError::from(text.to_owned()), ["", SECRET])
+        redacted_error(&BoxError::from(text.to_owned()), ["", SECRET])
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
         #[error("no row for ann%40example.com\r\nERROR forged line")]
         struct Outer(#[source] std::io::Error);
         let error: BoxError = Outer(std::io::Error::other("ann@example.com, ".repeat(1000))).into();
-        let text = reason(&error, ["", "ann@example.com"]);
+        let text = redacted_error(&error, ["", "ann@example.com"]);
         assert!(text.starts_with("no row for [..]  ERROR forged line: [..], [..], "), "{text}");
         assert_eq!(text.chars().count(), MAX_CHARS);
     }
@@ -254,7 +254,7 @@ mod tests {
         ] {
             assert_eq!(logged(text), text);
         }
-        assert_eq!(reason(&BoxError::from("a text about a cat"), ["cat"]), "a text about a [..]");
-        assert_eq!(reason(&BoxError::from("c-a-t"), ["cat"]), "c-a-t", "too short to look for in encodings");
+        assert_eq!(redacted_error(&BoxError::from("a text about a cat"), ["cat"]), "a text about a [..]");
+        assert_eq!(redacted_error(&BoxError::from("c-a-t"), ["cat"]), "c-a-t", "too short to look for in encodings");
     }
 }

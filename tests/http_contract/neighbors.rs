@@ -73,7 +73,7 @@ impl Profile {
     }
 }
 
-/// The contract is the endpoints', and leaves their neighbours' answers to the neighbours: their errors, their methods.
+/// The contract is the endpoints', and leaves their neighbors' answers to the neighbors: their errors, their methods.
 #[tokio::test]
 async fn another_api_in_the_same_service() {
     let service = OpenApiService::new((ResetApi::new(reset().await), Profile), "Accounts", "1.0").server("/api");
