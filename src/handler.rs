@@ -5,6 +5,8 @@
 //!
 //! What is `pub` here is for the code the attributes generate, which reaches it through `crate::__private`.
 
+#[cfg(feature = "poem")]
+mod data;
 mod run;
 
 use std::any::{Any, TypeId, type_name};
@@ -13,8 +15,6 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use poem::web::Data;
 
 pub(crate) use self::run::{Announced, Handlers};
 use crate::error::{BoxError, Problem};
@@ -80,24 +80,6 @@ pub trait FromDeps<'a>: Sized {
     ///
     /// When nobody gave it, which the builder rules out.
     fn from_deps(deps: &'a Deps) -> Result<Self, BoxError>;
-}
-
-impl<'a, T: Send + Sync + 'static> FromDeps<'a> for Data<&'a T> {
-    fn require(requirements: &mut Requirements) {
-        requirements.0.push((TypeId::of::<T>(), type_name::<T>()));
-    }
-
-    fn from_deps(deps: &'a Deps) -> Result<Self, BoxError> {
-        deps.get().map(Data).ok_or_else(|| format!("no value of type {}", type_name::<T>()).into())
-    }
-}
-
-impl<'a, T: Send + Sync + 'static> FromDeps<'a> for Option<Data<&'a T>> {
-    fn require(_: &mut Requirements) {}
-
-    fn from_deps(deps: &'a Deps) -> Result<Self, BoxError> {
-        Ok(deps.get().map(Data))
-    }
 }
 
 /// The type of a first parameter: the event itself.
