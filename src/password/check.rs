@@ -88,10 +88,7 @@ impl PasswordPolicy {
 
     /// Returns the refusal of a password that is too long. This is the only rule that needs no user.
     pub(crate) fn too_long(&self, password: &str) -> Option<PasswordRefusal> {
-        // A code point has at most four bytes, so the code points of a far longer password need not be counted.
-        let has_too_many_chars =
-            password.len() > self.max_chars.saturating_mul(4) || password.chars().count() > self.max_chars;
-        if has_too_many_chars {
+        if password.chars().count() > self.max_chars {
             return Some(PasswordRefusal::TooLong { max_chars: self.max_chars });
         }
         let max_bytes = self.max_bytes.filter(|max_bytes| password.len() > *max_bytes)?;
