@@ -576,7 +576,7 @@ fn read_networks(networks: &[String], problems: &mut Vec<Problem>) -> Vec<IpNet>
     for network in networks {
         match network.parse().or_else(|_| network.parse().map(|address: std::net::IpAddr| address.into())) {
             Ok(network) => read.push(network),
-            Err(_) => problems.push(Problem::Network { network: network.clone() }),
+            Err(_) => problems.push(Problem::TrustedProxy { proxy: network.clone() }),
         }
     }
     read
@@ -596,7 +596,9 @@ fn hasher_problem(hasher: &dyn PasswordHasher, policy: &PasswordPolicy) -> Optio
     let hash = || hasher.hash("a word to try the hasher with");
     match (hash(), hash()) {
         (Ok(one), Ok(other)) if one == other => Some(Problem::UnsaltedHasher),
-        (Ok(hash), Ok(_)) => (hash.starts_with("$2") && !policy.is_within(BCRYPT_BYTES)).then_some(Problem::HasherCuts),
+        (Ok(hash), Ok(_)) => {
+            (hash.starts_with("$2") && !policy.is_within(BCRYPT_BYTES)).then_some(Problem::HasherTruncates)
+        }
         (Err(error), _) | (_, Err(error)) => Some(Problem::HasherFails { reason: error.to_string() }),
     }
 }
