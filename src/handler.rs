@@ -5,6 +5,8 @@
 //!
 //! What is `pub` here is for the code the attributes generate, which reaches it through `crate::__private`.
 
+#[cfg(feature = "poem")]
+mod data;
 mod run;
 
 use std::any::{Any, TypeId, type_name};
@@ -13,8 +15,6 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use poem::web::Data;
 
 pub(crate) use self::run::{Announced, Handlers};
 use crate::error::{BoxError, Problem};
@@ -63,40 +63,40 @@ impl Deps {
     }
 }
 
-/// A parameter that is injected.
+/// A type that a handler's parameter may have after the event.
 #[diagnostic::on_unimplemented(
-    message = "a handler cannot get a `{Self}`",
-    label = "write `Data<&T>`, or `Option<Data<&T>>`",
-    note = "after the event a handler takes `poem::web::Data<&T>`, or `Option<Data<&T>>` for what may be missing, \
-            from the values given to the builder with `.data(value)`"
+    message = "a handler cannot take a parameter of type `{Self}`",
+    label = "write `&T` or `Option<&T>`",
+    note = "after the event, a handler takes `&T`, or `Option<&T>` for an optional value, of the values given to the \
+            builder with `.data(value)`; poem's `Data<&T>` and `Option<Data<&T>>` work too"
 )]
 pub trait FromDeps<'a>: Sized {
-    /// Tells what the builder must have been given.
+    /// Adds the type to the requirements, unless it is optional.
     fn require(requirements: &mut Requirements);
 
-    /// The value.
+    /// Returns the value of this type.
     ///
     /// # Errors
     ///
-    /// When nobody gave it, which the builder rules out.
+    /// Fails if a required value is missing. The builder checks for that, so it does not happen.
     fn from_deps(deps: &'a Deps) -> Result<Self, BoxError>;
 }
 
-impl<'a, T: Send + Sync + 'static> FromDeps<'a> for Data<&'a T> {
+impl<'a, T: Send + Sync + 'static> FromDeps<'a> for &'a T {
     fn require(requirements: &mut Requirements) {
         requirements.0.push((TypeId::of::<T>(), type_name::<T>()));
     }
 
     fn from_deps(deps: &'a Deps) -> Result<Self, BoxError> {
-        deps.get().map(Data).ok_or_else(|| format!("no value of type {}", type_name::<T>()).into())
+        deps.get().ok_or_else(|| format!("no value of type {}", type_name::<T>()).into())
     }
 }
 
-impl<'a, T: Send + Sync + 'static> FromDeps<'a> for Option<Data<&'a T>> {
+impl<'a, T: Send + Sync + 'static> FromDeps<'a> for Option<&'a T> {
     fn require(_: &mut Requirements) {}
 
     fn from_deps(deps: &'a Deps) -> Result<Self, BoxError> {
-        Ok(deps.get().map(Data))
+        Ok(deps.get())
     }
 }
 

@@ -67,11 +67,8 @@ mod names {
     }
 
     #[on_reset_token_created]
-    async fn deps(
-        call: &::renamed::ResetTokenCreated,
-        event: ::poem::web::Data<&u8>,
-    ) -> ::std::result::Result<(), ::std::io::Error> {
-        ::std::assert!(call.user().is_active() && **event == 8);
+    async fn deps(call: &::renamed::ResetTokenCreated, event: &u8) -> ::std::result::Result<(), ::std::io::Error> {
+        ::std::assert!(call.user().is_active() && *event == 8);
         crate::ran("names::deps");
         ::std::result::Result::Ok(())
     }
@@ -86,9 +83,11 @@ mod names {
     async fn requirements(
         _: &::renamed::ResetTokenCreated,
         ::poem::web::Data(Handler): ::poem::web::Data<&Handler>,
+        Handler: &Handler,
         none: ::std::option::Option<::poem::web::Data<&String>>,
+        nothing: ::std::option::Option<&String>,
     ) {
-        ::std::assert!(none.is_none());
+        ::std::assert!(none.is_none() && nothing.is_none());
         crate::ran("names::requirements");
     }
 
@@ -105,8 +104,8 @@ mod macros {
     macro_rules! whole {
         () => {
             #[::renamed::on_reset_token_created]
-            async fn whole(event: &::renamed::ResetTokenCreated, eight: ::poem::web::Data<&u8>) {
-                ::std::assert!(event.user().is_active() && **eight == 8);
+            async fn whole(event: &::renamed::ResetTokenCreated, eight: &u8) {
+                ::std::assert!(event.user().is_active() && *eight == 8);
                 crate::ran("macros::whole");
             }
         };
@@ -123,6 +122,18 @@ mod macros {
         };
     }
     named!(event, &::renamed::ResetTokenCreated, ::poem::web::Data<&u8>, "macros::event");
+
+    macro_rules! borrowed {
+        ($data:ty, $referent:ty) => {
+            #[$crate::library::on_reset_token_created(crate = $crate::library)]
+            async fn borrowed(_: &::renamed::ResetTokenCreated, eight: $data, handler: &$referent) {
+                ::std::assert!(*eight == 8);
+                let super::shadowed::Handler = handler;
+                crate::ran("macros::borrowed");
+            }
+        };
+    }
+    borrowed!(&u8, super::shadowed::Handler);
 
     macro_rules! around {
         ($($item:item)*) => { $($item)* };
@@ -275,6 +286,7 @@ fn every_handler_is_called_once_in_order() {
         "configured::on",
         "configured::other_attribute",
         "inside",
+        "macros::borrowed",
         "macros::event",
         "macros::given",
         "macros::referent",

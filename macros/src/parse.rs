@@ -5,8 +5,8 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::Parser;
 use syn::{
-    Error, Expr, FnArg, GenericParam, Item, ItemFn, Lit, Path, Result, ReturnType, Safety, Signature, Type,
-    TypeReference, parse_quote,
+    Error, Expr, FnArg, GenericArgument, GenericParam, Item, ItemFn, Lit, Path, PathArguments, Result, ReturnType,
+    Safety, Signature, Type, TypeReference, parse_quote,
 };
 
 /// `#[on_..(priority = -1, crate = path::to::poem_password_reset)]`, each of the two optional.
@@ -70,7 +70,7 @@ impl Function {
                 Err(Error::new_spanned(&sig.ident, msg))
             }
         };
-        let injected = types.cloned().collect();
+        let injected: Vec<Type> = types.cloned().collect();
         let output = match &sig.output {
             ReturnType::Default => parse_quote!(()),
             ReturnType::Type(_, output) => (**output).clone(),
@@ -79,6 +79,7 @@ impl Function {
         let mut mistakes = check_signature(&sig);
         mistakes.extend(sig.inputs.iter().flat_map(check_parameter));
         mistakes.extend(event.as_ref().err().cloned());
+        mistakes.extend(injected.iter().filter_map(check_injected));
         if let Some(mistakes) = mistakes.into_iter().reduce(|mut mistakes, another| {
             mistakes.combine(another);
             mistakes
@@ -132,7 +133,7 @@ fn check_parameter(parameter: &FnArg) -> Vec<Error> {
     let parameter = match parameter {
         FnArg::Typed(parameter) => parameter,
         FnArg::Receiver(receiver) => {
-            let msg = "a handler is a function of its own, not a method: what it needs it gets as `Data<&T>`";
+            let msg = "a handler is a function of its own, not a method: it takes the values it needs as `&T`";
             return vec![Error::new_spanned(receiver, msg)];
         }
     };
@@ -160,21 +161,68 @@ fn find_impl(tokens: TokenStream) -> Option<Ident> {
     })
 }
 
-/// The event's type, from behind the reference.
+/// Returns the event's type without the reference.
 fn check_event(event: &str, parameter: &Type) -> Result<Type> {
-    match parameter {
-        // A `macro_rules!` macro that got it as `$parameter:ty` leaves a group around it.
-        Type::Group(group) => check_event(event, &group.elem),
-        Type::Paren(paren) => check_event(event, &paren.elem),
-        // Any other lifetime would have to be declared, and is refused there.
+    match ungrouped(parameter) {
+        // Any other lifetime would have to be declared, which `check_signature` reports.
         Type::Reference(TypeReference { lifetime: Some(lifetime), .. }) if lifetime.ident == "static" => {
-            let msg = format!("the event lives as long as the call: write `&{event}`");
+            let msg = format!("a handler borrows the event for one call: write `&{event}`");
             Err(Error::new_spanned(lifetime, msg))
         }
         Type::Reference(TypeReference { mutability: Some(token), .. }) => {
-            Err(Error::new_spanned(token, format!("the handlers of an event share it: write `&{event}`")))
+            Err(Error::new_spanned(token, format!("all handlers share the event: write `&{event}`")))
         }
         Type::Reference(reference) => Ok((*reference.elem).clone()),
         _ => Err(Error::new_spanned(parameter, format!("a handler borrows the event: write `&{event}`"))),
+    }
+}
+
+/// Reports a reference to an injected value that no value given to the builder can satisfy.
+fn check_injected(ty: &Type) -> Option<Error> {
+    let TypeReference { lifetime, mutability, elem, .. } = injected_reference(ty)?;
+    if let Some(lifetime) = lifetime.as_ref().filter(|lifetime| lifetime.ident == "static") {
+        let msg = "a handler borrows its values for one call: remove `'static`";
+        return Some(Error::new_spanned(lifetime, msg));
+    }
+    if let Some(token) = mutability {
+        let msg = "all handlers share the values: write `&T`, with a `Mutex` or an atomic in `T` if it changes";
+        return Some(Error::new_spanned(token, msg));
+    }
+    let owned = match ungrouped(elem) {
+        Type::Path(path) if path.path.is_ident("str") => "`&String`",
+        Type::Slice(_) => "`&Vec<T>`",
+        Type::TraitObject(_) => "`&Box<dyn Trait + Send + Sync>`",
+        _ => return None,
+    };
+    let msg = format!("a value given with `.data(value)` has a size known at compile time: write {owned}");
+    Some(Error::new_spanned(elem, msg))
+}
+
+/// The outermost reference of `&T`, `Option<&T>`, `Data<&T>` or `Option<Data<&T>>`.
+fn injected_reference(ty: &Type) -> Option<&TypeReference> {
+    match ungrouped(ty) {
+        Type::Reference(reference) => Some(reference),
+        Type::Path(path) => {
+            let last = path.path.segments.last()?;
+            match &last.arguments {
+                PathArguments::AngleBracketed(arguments) if last.ident == "Option" || last.ident == "Data" => {
+                    arguments.args.iter().find_map(|argument| match argument {
+                        GenericArgument::Type(ty) => injected_reference(ty),
+                        _ => None,
+                    })
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Removes parentheses, and the invisible group that `macro_rules!` puts around a `$parameter:ty`.
+fn ungrouped(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungrouped(&group.elem),
+        Type::Paren(paren) => ungrouped(&paren.elem),
+        _ => ty,
     }
 }
