@@ -72,11 +72,10 @@ pub use {
 /// Makes a function a handler of [`ResetTokenCreated`]: the one that sends the mail.
 ///
 /// ```
-/// use poem::web::Data;
 /// use poem_password_reset::{ResetTokenCreated, on_reset_token_created};
 ///
 /// #[on_reset_token_created]
-/// async fn mail_reset_link(event: &ResetTokenCreated, mailer: Data<&Mailer>) -> Result<(), MailError> {
+/// async fn mail_reset_link(event: &ResetTokenCreated, mailer: &Mailer) -> Result<(), MailError> {
 ///     mailer.send(event.user().email(), "Reset your password", event.link()).await
 /// }
 /// # struct Mailer;
@@ -131,11 +130,10 @@ pub use poem_password_reset_macros::on_reset_token_created;
 /// are those of [`on_reset_token_created`](macro@on_reset_token_created).
 ///
 /// ```
-/// use poem::web::Data;
 /// use poem_password_reset::{BoxError, PrePasswordReset, Veto, on_pre_password_reset};
 ///
 /// #[on_pre_password_reset]
-/// async fn not_while_frozen(event: &PrePasswordReset, freezes: Data<&Freezes>) -> Result<(), BoxError> {
+/// async fn not_while_frozen(event: &PrePasswordReset, freezes: &Freezes) -> Result<(), BoxError> {
 ///     match freezes.is_frozen(event.user().id()).await? {
 ///         true => Err(Veto::new("This account is frozen. Please call us.").into()),
 ///         false => Ok(()),
@@ -156,11 +154,10 @@ pub use poem_password_reset_macros::on_pre_password_reset;
 /// arguments are those of [`on_reset_token_created`](macro@on_reset_token_created).
 ///
 /// ```
-/// use poem::web::Data;
 /// use poem_password_reset::{PostPasswordReset, on_post_password_reset};
 ///
 /// #[on_post_password_reset]
-/// async fn end_sessions(event: &PostPasswordReset, sessions: Data<&Sessions>) {
+/// async fn end_sessions(event: &PostPasswordReset, sessions: &Sessions) {
 ///     sessions.end_all_of(event.user().id()).await;
 /// }
 /// # struct Sessions;
