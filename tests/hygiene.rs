@@ -1,8 +1,8 @@
-//! The attributes work whatever stands around them: no prelude, shadowed names, macros, `cfg`, nested modules.
+//! The attributes work without a prelude, with shadowed names, in macros, with `cfg`, and in nested modules.
 
 #![no_implicit_prelude]
 #![forbid(unsafe_code)]
-// Generated code gives no cause for lints either; what is allowed is what the handlers below do on purpose.
+// Generated code causes no lint. The allowed lints concern the handlers below.
 #![deny(warnings, clippy::all, clippy::pedantic)]
 #![allow(clippy::unused_async, clippy::non_minimal_cfg, clippy::type_complexity)]
 
@@ -18,7 +18,7 @@ fn ran(name: &'static str) {
     RAN.lock().expect("no handler panics while it is locked").push(name);
 }
 
-/// Names that generated code could mean, with another meaning.
+/// Items that shadow the names that generated code could use.
 #[allow(dead_code)]
 mod shadowed {
     pub struct Box;
@@ -97,7 +97,7 @@ mod names {
     }
 }
 
-/// For macros of other crates.
+/// The path for the macros below, as macros of other crates use it.
 pub use ::renamed as library;
 
 mod macros {
@@ -247,7 +247,7 @@ fn inside_a_function() {
     let _ = Private;
 }
 
-/// The other two attributes, whose handlers this test does not call: it compiles.
+/// Handlers of the other two attributes. They only have to compile.
 mod other_events {
     use ::renamed::{PostPasswordReset, PrePasswordReset, on_post_password_reset, on_pre_password_reset};
 
@@ -261,7 +261,7 @@ mod other_events {
 }
 
 #[test]
-fn every_handler_is_called_once_in_order() {
+fn handlers_in_unusual_surroundings_are_called_once_in_order() {
     inside_a_function();
     let greet: ::std::boxed::Box<dyn Fn(&str) -> usize + Send + Sync> = ::std::boxed::Box::new(str::len);
     let user = StoredUser::new(1, "ann@example.com", Some("hash".to_owned()));
