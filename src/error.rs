@@ -168,6 +168,11 @@ impl fmt::Display for Refusal {
 }
 
 #[cfg(feature = "poem")]
+mod password;
+
+#[cfg(feature = "poem")]
+pub use self::password::PasswordRefusal;
+#[cfg(feature = "poem")]
 pub use operations::{ApplicationError, BuildError, Problem, ResetError, Unavailable};
 
 #[cfg(feature = "poem")]
@@ -177,7 +182,7 @@ mod operations {
 
     use thiserror::Error;
 
-    use super::{BoxError, InvalidToken};
+    use super::{BoxError, InvalidToken, PasswordRefusal};
 
     /// What a request, a validation or a confirmation answers when it does not succeed.
     #[derive(Debug, Error)]
@@ -194,8 +199,8 @@ mod operations {
         #[error(transparent)]
         InvalidToken(#[from] InvalidToken),
         /// The client's: the new password breaks these rules, or a handler vetoed it. The token stays good.
-        #[error("the new password was refused: {}", .0.join(" "))]
-        PasswordRefused(Vec<String>),
+        #[error("the new password was refused: {}", texts_of(.0).join(" "))]
+        PasswordRefused(Vec<PasswordRefusal>),
         /// The client's: it is over its quota.
         #[error("over the quota; try again in {} s", .retry_after.as_secs_f64().ceil())]
         Throttled {
@@ -215,6 +220,10 @@ mod operations {
         /// The log has the error without the secrets that it quotes.
         #[error("the application failed to reset the password")]
         Failed(ApplicationError),
+    }
+
+    fn texts_of(refusals: &[PasswordRefusal]) -> Vec<String> {
+        refusals.iter().map(ToString::to_string).collect()
     }
 
     /// An error of the application's own code.

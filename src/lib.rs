@@ -58,7 +58,7 @@ pub use {
     api::{AtRoot, HttpContract, HttpContractAt, HttpContractEndpoint, MountPath, ResetApi},
     client::Client,
     delivery::Ledger,
-    error::{ApplicationError, BuildError, Problem, ResetError, Unavailable},
+    error::{ApplicationError, BuildError, PasswordRefusal, Problem, ResetError, Unavailable},
     event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto},
     handler::HandlerOutput,
     password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},

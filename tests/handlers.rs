@@ -21,8 +21,9 @@ use log::Log;
 use poem::web::Data;
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{
-    BoxError, Client, NewPassword, PasswordReset, PasswordResetBuilder, PostPasswordReset, PrePasswordReset, Problem,
-    ResetError, ResetTokenCreated, Veto, on_post_password_reset, on_pre_password_reset, on_reset_token_created,
+    BoxError, Client, NewPassword, PasswordRefusal, PasswordReset, PasswordResetBuilder, PostPasswordReset,
+    PrePasswordReset, Problem, ResetError, ResetTokenCreated, Veto, on_post_password_reset, on_pre_password_reset,
+    on_reset_token_created,
 };
 use tokio::time::Instant;
 
@@ -417,7 +418,9 @@ async fn first_veto_ends_the_reset() {
         |rules| builder(users.clone()).linked_handlers(true).data(ran.clone()).data(Region("")).data(Rules(rules));
     let vetoing = linked("Not before noon.").on_pre_password_reset(last_before_reset(&ran)).build().await.unwrap();
     match confirm(&vetoing, &users).await.unwrap_err() {
-        ResetError::PasswordRefused(reasons) => assert_eq!(reasons, ["Not before noon."]),
+        ResetError::PasswordRefused(reasons) => {
+            assert_eq!(reasons, [PasswordRefusal::Custom("Not before noon.".to_owned())])
+        }
         error => panic!("{error:?}"),
     }
     vetoing.shutdown(Duration::from_secs(10)).await;

@@ -146,8 +146,9 @@ impl From<ResetError> for Answer {
             ResetError::InvalidEmail => Self::FaultyFields(email("This is not an email address.")),
             ResetError::UnknownUser => Self::FaultyFields(email("There is no active user with this email address.")),
             ResetError::InvalidToken(_) => Self::InvalidToken,
-            ResetError::PasswordRefused(reasons) => {
-                Self::FaultyFields(FieldErrors { password: Some(reasons), ..FieldErrors::default() })
+            ResetError::PasswordRefused(refusals) => {
+                let texts = refusals.iter().map(ToString::to_string).collect();
+                Self::FaultyFields(FieldErrors { password: Some(texts), ..FieldErrors::default() })
             }
             ResetError::Throttled { retry_after } => Self::Throttled(retry_after),
             ResetError::Unavailable { retry_after, .. } => Self::Unavailable(retry_after),

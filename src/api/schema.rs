@@ -12,7 +12,7 @@ use poem_openapi::{ApiResponse, Tags, Union};
 
 use super::answer::{Answer, CodedError, Detail, FieldErrors, JSON, Status, Validated, json, whole_seconds};
 use super::form::MISSING;
-use crate::error::ResetError;
+use crate::error::{PasswordRefusal, ResetError};
 
 /// Groups the operations in the OpenAPI document.
 #[derive(Tags)]
@@ -119,9 +119,9 @@ fn validate_answers() -> Vec<MetaResponse> {
 }
 
 fn confirm_answers() -> Vec<MetaResponse> {
-    let weak = ["The password must have at least 8 characters.", "The password is too easy to guess."];
+    let weak = vec![PasswordRefusal::TooShort { min_chars: 8 }, PasswordRefusal::TooEasyToGuess];
     let bad_request = refusal::<BadRequest>(
-        ResetError::PasswordRefused(weak.map(str::to_owned).into()),
+        ResetError::PasswordRefused(weak),
         "A field is missing, the body cannot be read, or the password is refused: then the token stays good.",
     );
     [bad_request, invalid_token()].into_iter().chain(common_answers()).collect()

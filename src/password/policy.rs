@@ -12,7 +12,7 @@ use zxcvbn::{Score, zxcvbn};
 use super::known_words::KnownWords;
 use super::rule::Rules;
 use crate::catch_panic::catch_panic;
-use crate::error::{ApplicationError, BoxError, Problem, ResetError};
+use crate::error::{ApplicationError, BoxError, PasswordRefusal, Problem, ResetError};
 use crate::secret::NewPassword;
 use crate::user::StoredUser;
 
@@ -265,12 +265,12 @@ impl PasswordPolicy {
     ///
     /// # Errors
     ///
-    /// * [`ResetError::PasswordRefused`]: a sentence for each rule that the password breaks. None of the built-in ones
-    ///   quotes it. Takes precedence over a rule that failed.
+    /// * [`ResetError::PasswordRefused`]: a [`PasswordRefusal`] for each rule that the password breaks. Takes precedence
+    ///   over a rule that failed.
     /// * [`ResetError::Failed`]: a rule failed, panicked or exceeded the timeout.
     pub async fn check(&self, password: &NewPassword, user: &StoredUser) -> Result<(), ResetError> {
-        if let Some(reason) = self.too_long(password.expose()) {
-            return Err(ResetError::PasswordRefused(vec![reason]));
+        if let Some(refusal) = self.too_long(password.expose()) {
+            return Err(ResetError::PasswordRefused(vec![refusal]));
         }
         let built_in = {
             let (policy, password, user) = (self.clone(), password.clone(), user.clone());
@@ -283,18 +283,18 @@ impl PasswordPolicy {
         }
     }
 
-    /// Runs the rules of the application. `reasons` are those of the built-in checks.
+    /// Runs the rules of the application. `refusals` are those of the built-in checks.
     pub(crate) async fn check_rules(
         &self,
-        mut reasons: Vec<String>,
+        mut refusals: Vec<PasswordRefusal>,
         password: &NewPassword,
         user: &StoredUser,
     ) -> Result<(), ResetError> {
         let outcome = self.rules.check(password, user).await;
-        reasons.extend(outcome.reasons);
+        refusals.extend(outcome.refusals);
         match outcome.failure {
             // The password is refused whatever the other rule would have said, and its user can choose another one.
-            _ if !reasons.is_empty() => Err(ResetError::PasswordRefused(reasons)),
+            _ if !refusals.is_empty() => Err(ResetError::PasswordRefused(refusals)),
             Some(error) => Err(ResetError::Failed(ApplicationError::new(error))),
             None => Ok(()),
         }
@@ -304,45 +304,43 @@ impl PasswordPolicy {
     ///
     /// # Errors
     ///
-    /// A sentence for each rule that the password breaks. None of them quotes it.
-    pub fn check_built_in(&self, password: &str, user: &StoredUser) -> Result<(), Vec<String>> {
-        // The bound comes first: what follows takes longer the longer the password is.
-        if let Some(reason) = self.too_long(password) {
-            return Err(vec![reason]);
+    /// A [`PasswordRefusal`] for each rule that the password breaks.
+    pub fn check_built_in(&self, password: &str, user: &StoredUser) -> Result<(), Vec<PasswordRefusal>> {
+        // The length is limited first, because the time of the other checks grows with it.
+        if let Some(refusal) = self.too_long(password) {
+            return Err(vec![refusal]);
         }
-        let mut reasons = Vec::new();
+        let mut refusals = Vec::new();
         if password.chars().count() < self.min_chars {
-            reasons.push(format!("The password must have at least {} characters.", self.min_chars));
+            refusals.push(PasswordRefusal::TooShort { min_chars: self.min_chars });
         }
         if !self.allow_digits_only && !password.is_empty() && password.chars().all(char::is_numeric) {
-            reasons.push("The password must not consist of digits only.".to_owned());
+            refusals.push(PasswordRefusal::DigitsOnly);
         }
         if !self.allow_similar {
             if is_similar(password, user.email()) {
-                reasons.push("The password is too similar to the email address.".to_owned());
+                refusals.push(PasswordRefusal::SimilarToEmail);
             }
             if user.username().is_some_and(|username| is_similar(password, username)) {
-                reasons.push("The password is too similar to the username.".to_owned());
+                refusals.push(PasswordRefusal::SimilarToUsername);
             }
         }
         if !self.is_strong_enough(password, user) {
-            reasons.push("The password is too easy to guess.".to_owned());
+            refusals.push(PasswordRefusal::TooEasyToGuess);
         }
-        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+        if refusals.is_empty() { Ok(()) } else { Err(refusals) }
     }
 
     /// The reason to refuse a password over an upper limit, the only rule that needs no user.
-    pub(crate) fn too_long(&self, password: &str) -> Option<String> {
+    pub(crate) fn too_long(&self, password: &str) -> Option<PasswordRefusal> {
         // A code point has at most four bytes, so a password that is far too long is not counted.
         let has_too_many_chars =
             password.len() > self.max_chars.saturating_mul(4) || password.chars().count() > self.max_chars;
         if has_too_many_chars {
-            return Some(format!("The password must have at most {} characters.", self.max_chars));
+            return Some(PasswordRefusal::TooLong { max_chars: self.max_chars });
         }
-        let most = self.max_bytes.filter(|most| password.len() > *most)?;
-        Some(format!(
-            "The password must have at most {most} bytes; a letter with an accent or an emoji has two to four."
-        ))
+        let max_bytes = self.max_bytes.filter(|max_bytes| password.len() > *max_bytes)?;
+        Some(PasswordRefusal::TooManyBytes { max_bytes })
     }
 
     /// Whether no password that the policy accepts is longer than so many bytes. A character has at most four.
@@ -441,7 +439,7 @@ mod tests {
         }
     }
 
-    async fn refusal(policy: &PasswordPolicy, password: &str, user: &StoredUser) -> Vec<String> {
+    async fn refusal(policy: &PasswordPolicy, password: &str, user: &StoredUser) -> Vec<PasswordRefusal> {
         match policy.check(&NewPassword::new(password), user).await {
             Err(ResetError::PasswordRefused(reasons)) => reasons,
             other => panic!("{other:?}"),
@@ -451,7 +449,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_long_is_not_looked_at() {
         let policy = PasswordPolicy::default().rule(|_, _| panic!("a rule saw it"));
-        assert_eq!(refusal(&policy, &"1".repeat(257), &ann()).await.len(), 1);
+        assert_eq!(refusal(&policy, &"1".repeat(257), &ann()).await, [PasswordRefusal::TooLong { max_chars: 256 }]);
         assert_eq!(refusal(&policy, &"1".repeat(16_000), &ann()).await.len(), 1);
         assert_eq!(policy.check_built_in(&"1".repeat(257), &ann()).unwrap_err().len(), 1);
     }
@@ -466,7 +464,7 @@ mod tests {
         }
         assert_eq!(
             policy.check_built_in(&"é".repeat(37), &ann()).unwrap_err(),
-            ["The password must have at most 72 bytes; a letter with an accent or an emoji has two to four."]
+            [PasswordRefusal::TooManyBytes { max_bytes: 72 }]
         );
     }
 
@@ -479,13 +477,13 @@ mod tests {
         assert_eq!(
             refusal(&policy, "12345", &user).await,
             [
-                "The password must have at least 8 characters.",
-                "The password must not consist of digits only.",
-                "The password is too similar to the email address.",
-                "The password is too similar to the username.",
-                "The password is too easy to guess.",
-                "Never.",
-                "Not now either.",
+                PasswordRefusal::TooShort { min_chars: 8 },
+                PasswordRefusal::DigitsOnly,
+                PasswordRefusal::SimilarToEmail,
+                PasswordRefusal::SimilarToUsername,
+                PasswordRefusal::TooEasyToGuess,
+                PasswordRefusal::Custom("Never.".to_owned()),
+                PasswordRefusal::Custom("Not now either.".to_owned()),
             ]
         );
     }

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
 use crate::catch_panic::catch_panic;
-use crate::error::BoxError;
+use crate::error::{BoxError, PasswordRefusal};
 use crate::event::Veto;
 use crate::redact::redacted_error;
 use crate::secret::{NewPassword, PasswordHash};
@@ -58,8 +58,8 @@ enum Kind {
 /// Result of all rules for one password.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// A sentence for each rule that refused the password.
-    pub(super) reasons: Vec<String>,
+    /// A refusal for each rule that refused the password.
+    pub(super) refusals: Vec<PasswordRefusal>,
     /// The error of the first rule that failed. It is logged already.
     pub(super) failure: Option<BoxError>,
 }
@@ -133,7 +133,7 @@ impl Rules {
                 with_timeout(left, call).await.unwrap_or_else(|_| Err(RuleFailure::TimedOut(self.timeout).into()));
             let Err(error) = result else { continue };
             if let Some(veto) = Veto::of(&error) {
-                outcome.reasons.push(veto.text().to_owned());
+                outcome.refusals.push(PasswordRefusal::Custom(veto.text().to_owned()));
                 continue;
             }
             log_failure(rule, &error, password, user);

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 use super::{Inner, PasswordReset, answered, refused, unavailable};
 use crate::client::Client;
 use crate::email;
-use crate::error::{ApplicationError, BoxError, InvalidToken, Refusal, ResetError, Unavailable};
+use crate::error::{ApplicationError, BoxError, InvalidToken, PasswordRefusal, Refusal, ResetError, Unavailable};
 use crate::event::{PostPasswordReset, PrePasswordReset, Veto};
 use crate::password::Permit;
 use crate::redact::redacted_error;
@@ -129,7 +129,7 @@ impl Inner {
     async fn ask_handlers(&self, bound: &BoundUser, client: &Client) -> Result<(), ResetError> {
         let event = PrePasswordReset::new(bound.user().clone(), client.clone());
         self.handlers.ask(Arc::new(event)).await.map_err(|error| match Veto::of(&error) {
-            Some(veto) => ResetError::PasswordRefused(vec![veto.text().to_owned()]),
+            Some(veto) => ResetError::PasswordRefused(vec![PasswordRefusal::Custom(veto.text().to_owned())]),
             None => ResetError::Failed(ApplicationError::new(error)),
         })
     }
