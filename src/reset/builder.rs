@@ -154,7 +154,8 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// A value for handlers: a parameter `Data<&T>` receives it. One value of each type; the last one counts.
+    /// Adds a value for annotated handlers, which take it as a parameter `&T`. A second value of the same type replaces the
+    /// first.
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.handlers.data(value);
         self
