@@ -409,6 +409,12 @@ mod operations {
             /// The setting.
             setting: &'static str,
         },
+        /// The throttle namespace is empty, too long, or has a character that keys do not allow.
+        #[error("the throttle namespace {namespace:?} is not 1 to 64 ASCII letters, digits, `-`, `_` and `.`")]
+        ThrottleNamespace {
+            /// The namespace.
+            namespace: String,
+        },
         /// A trusted proxy is neither an address nor a network.
         #[error("the trusted proxy {network:?} is neither an address nor a CIDR like 10.0.0.0/8")]
         Network {

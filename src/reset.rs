@@ -270,7 +270,7 @@ impl Inner {
 
     /// Counts an operation of a client. Comes after everything that is answered 400 or 503: neither uses quota up.
     async fn count_client(&self, scope: Scope, client: &Client) -> Result<(), ResetError> {
-        let key = || ThrottleKey::of_client(scope.name(), client.address());
+        let key = || self.throttles.client_key(scope, client.address());
         match self.throttles.count(scope, key).await {
             Verdict::Within => Ok(()),
             Verdict::Over { retry_after } => {
@@ -322,7 +322,7 @@ impl Inner {
 
     /// The key of an address's quota, from its folded form.
     fn address_key(&self, folded: &str) -> ThrottleKey {
-        ThrottleKey::of_address(&self.address_mac.of([Some(folded.as_bytes())], &[]))
+        self.throttles.address_key(&self.address_mac.of([Some(folded.as_bytes())], &[]))
     }
 
     /// Whether id and address of a user are fit for a token and a mail.
