@@ -154,8 +154,8 @@ impl<P: MountPath> ResetApi<P> {
     /// Tells whether a token can still be used. Reads only, and may be repeated.
     #[oai(path = "/validate_token", method = "post", operation_id = "PasswordResetValidate")]
     async fn validate(&self, request: &Request, form: Form<ValidateForm>) -> Result<Valid, ValidateRefused> {
-        let user = self.reset.validate_for(&self.client(request), form.0.token.expose()).await?;
-        let details = self.reset.user_details_on_validation().then_some(&user);
+        let validated = self.reset.validate_for(form.0.token.expose(), &self.client(request)).await?;
+        let details = self.reset.user_details_on_validation().then_some(validated.user());
         Ok(Valid(Validated::ok(details)))
     }
 

@@ -63,8 +63,8 @@ pub use {
     handler::HandlerOutput,
     password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},
     reset::{
-        DiagnosedUser, Diagnosis, LastFailure, MailQuota, Obstacle, PasswordReset, PasswordResetBuilder, SendError,
-        ShutdownReport,
+        Confirmed, DiagnosedUser, Diagnosis, LastFailure, MailQuota, Obstacle, PasswordReset, PasswordResetBuilder,
+        Requested, SendError, Sent, ShutdownReport, Validated,
     },
     store::{Swap, UserStore},
 };

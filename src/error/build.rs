@@ -113,6 +113,12 @@ pub enum Problem {
         /// Name of the setting.
         setting: &'static str,
     },
+    /// The throttle namespace is empty, too long, or contains a character that keys do not allow.
+    #[error("the throttle namespace {namespace:?} is invalid: use 1 to 64 ASCII letters, digits, `-`, `_` and `.`")]
+    ThrottleNamespace {
+        /// The value that was given.
+        namespace: String,
+    },
     /// A trusted proxy is neither an IP address nor a network.
     #[error(
         "the trusted proxy {proxy:?} is neither an IP address nor a network: write it like 192.0.2.1 or 10.0.0.0/8"
