@@ -6,7 +6,7 @@
 //!
 //! No error shows a token, a password, a key or an email address: not in `Display`, not in `Debug`, not in a source. The
 //! one error that is not ours, the application's, is reached only by [`ApplicationError::expose`]. What becomes of an error over HTTP is decided in one
-//! place, `api/answer.rs`.
+//! place, `endpoint/response.rs`.
 
 use std::fmt;
 
@@ -167,10 +167,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use operations::{ApplicationError, BuildError, Problem, ResetError, Unavailable};
 
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod operations {
     use std::fmt;
     use std::time::Duration;

@@ -4,58 +4,62 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Generated code says `::poem_password_reset`, in the tests of this crate too.
-#[cfg(all(test, feature = "poem"))]
+#[cfg(all(test, feature = "reset"))]
 extern crate self as poem_password_reset;
 
+// The token layer.
 mod error;
 mod secret;
+pub mod token;
 mod user;
 
-pub mod token;
-
-#[cfg(feature = "poem")]
-mod api;
-#[cfg(feature = "poem")]
+// Operations, stores, handlers and endpoints, independent of a web framework.
+#[cfg(feature = "reset")]
 mod catch_panic;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod client;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod delivery;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod email;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
+mod endpoint;
+#[cfg(feature = "reset")]
 mod event;
-#[cfg(feature = "poem")]
-pub mod guide;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod handler;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod metrics;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod password;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod redact;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod reset;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub mod throttle;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod timeout;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod white_space;
+
+// The adapter for poem, and the user guide, whose examples use it.
+#[cfg(feature = "poem")]
+mod api;
+#[cfg(feature = "poem")]
+pub mod guide;
 
 pub use error::{BoxError, InvalidToken, IssueError, KeyError, Refusal};
 pub use secret::{KeyRing, MIN_KEY_BYTES, NewPassword, PasswordHash, ResetToken, SigningKey};
 pub use token::{BoundUser, SignedClaims, TokenCodec};
 pub use user::StoredUser;
 
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use {
-    api::{AtRoot, HttpContract, HttpContractAt, HttpContractEndpoint, MountPath, ResetApi},
     client::Client,
     delivery::Ledger,
     error::{ApplicationError, BuildError, Problem, ResetError, Unavailable},
@@ -68,6 +72,9 @@ pub use {
     },
     store::{Swap, UserStore},
 };
+
+#[cfg(feature = "poem")]
+pub use api::{AtRoot, HttpContract, HttpContractAt, HttpContractEndpoint, MountPath, ResetApi};
 
 /// Makes a function a handler of [`ResetTokenCreated`]: the one that sends the mail.
 ///
@@ -121,7 +128,7 @@ pub use {
 /// Rust does not link a crate that no line of code mentions, and its handlers are missing without a word. Where handlers
 /// live in a crate of their own, mention it in the program: `use my_handlers as _;`. The log names, at start, the
 /// handlers that were found.
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use poem_password_reset_macros::on_reset_token_created;
 
 /// Makes a function a handler of [`PrePasswordReset`]: it is asked before a password is replaced.
@@ -146,7 +153,7 @@ pub use poem_password_reset_macros::on_reset_token_created;
 /// #     async fn is_frozen(&self, _id: &str) -> Result<bool, std::io::Error> { Ok(true) }
 /// # }
 /// ```
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use poem_password_reset_macros::on_pre_password_reset;
 
 /// Makes a function a handler of [`PostPasswordReset`]: it is told of every password that was replaced.
@@ -168,11 +175,11 @@ pub use poem_password_reset_macros::on_pre_password_reset;
 /// #     async fn end_all_of(&self, _id: &str) {}
 /// # }
 /// ```
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use poem_password_reset_macros::on_post_password_reset;
 
 /// For the code that the attributes generate, and nobody else: every name it uses, whatever the user imports or shadows.
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 #[doc(hidden)]
 pub mod __private {
     pub use std::boxed::Box;

@@ -150,10 +150,12 @@ mod tests {
     use std::panic::Location;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use poem::web::Data;
+
     use super::*;
     use crate::client::Client;
     use crate::error::Problem;
-    use crate::handler::{Data, HandlersBuilder};
+    use crate::handler::HandlersBuilder;
     use crate::on_post_password_reset;
     use crate::user::StoredUser;
 
