@@ -6,20 +6,20 @@
 //!
 //! No error contains a token, a password, a key or an email address, neither in `Display` nor in `Debug` nor as a source.
 //! [`ApplicationError`] wraps errors of the application, which may contain any of these; only
-//! [`ApplicationError::expose`] returns the wrapped error. `api/answer.rs` alone maps errors to HTTP responses.
+//! [`ApplicationError::expose`] returns the wrapped error. `endpoint/response.rs` alone maps errors to HTTP responses.
 
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod build;
 mod key;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod password;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod reset;
 mod token;
 
 pub use self::key::KeyError;
 pub use self::token::{InvalidToken, IssueError, Refusal};
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use self::{
     build::{BuildError, Problem},
     password::PasswordRefusal,
