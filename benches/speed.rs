@@ -44,12 +44,15 @@ fn main() -> ExitCode {
     }
     watchdog::start();
     let mut report = Report::start();
-    let parts: [(&str, fn(&mut Report)); 3] = [("tokens", tokens), ("http", http), ("memory", memory_use)];
-    let is_selected = parts.iter().any(|(name, _)| args::has(name));
-    for (name, part) in parts {
-        if !is_selected || args::has(name) {
-            part(&mut report);
-        }
+    let runs_all = !["tokens", "http", "memory"].into_iter().any(args::has);
+    if runs_all || args::has("tokens") {
+        tokens(&mut report);
+    }
+    if runs_all || args::has("http") {
+        http(&mut report);
+    }
+    if runs_all || args::has("memory") {
+        memory_use(&mut report);
     }
     let is_within_reach = report.finish();
     if is_within_reach || args::is_smoke_test() || !args::has("--check") {

@@ -77,7 +77,7 @@ pub fn connections(runtime: &Runtime, counts: &[usize]) -> Result<Vec<Point>, St
     let mut open = Vec::new();
     let mut points = Vec::new();
     for &count in counts {
-        let measurement = timeout(LIMIT, async {
+        let measurement = async {
             while open.len() < count {
                 let mut connection = Connection::open(server, open.len()).await;
                 connection.send(&request).await;
@@ -91,10 +91,9 @@ pub fn connections(runtime: &Runtime, counts: &[usize]) -> Result<Vec<Point>, St
                 samples.push(started.elapsed().as_secs_f64() * 1e9);
             }
             median(samples)
-        });
-        let nanoseconds = runtime
-            .block_on(async { measurement.await })
-            .unwrap_or_else(|_| panic!("the server did not answer on {count} connections within {LIMIT:?}"));
+        };
+        let nanoseconds = runtime.block_on(async { timeout(LIMIT, measurement).await });
+        let nanoseconds = nanoseconds.unwrap_or_else(|_| panic!("{count} connections took more than {LIMIT:?}"));
         points.push(Point { count, nanoseconds, resident: subprocess.resident_memory().ok_or(NO_MEMORY_FIGURE)? });
     }
     Ok(points)
