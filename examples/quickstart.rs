@@ -1,13 +1,13 @@
 //! The quickstart of the README: a whole program, except for the mail library.
 
-use poem::{EndpointExt, Route, Server, listener::TcpListener, web::Data};
+use poem::{EndpointExt, Route, Server, listener::TcpListener};
 use poem_openapi::OpenApiService;
 use poem_password_reset::{HttpContract, PasswordReset, ResetApi, ResetTokenCreated};
 use poem_password_reset::{SigningKey, on_reset_token_created, store::SqliteUsers};
 use sqlx::sqlite::SqlitePoolOptions;
 
 #[on_reset_token_created]
-async fn mail_link(event: &ResetTokenCreated, mailer: Data<&Mailer>) -> MailResult {
+async fn mail_link(event: &ResetTokenCreated, mailer: &Mailer) -> MailResult {
     mailer.send(event.user().email(), "Reset your password", event.link()).await
 }
 
