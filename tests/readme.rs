@@ -76,6 +76,30 @@ fn guide_lists_every_chapter_once() {
     }
 }
 
+/// Texts of log lines that the guide tells operators to look for.
+const LOG_TEXTS: [&str; 3] = ["password reset is ready", "no mail for a reset request", "a handler failed"];
+
+/// Returns the source of the library, without the guide.
+fn source(folder: &Path) -> String {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| match path.is_dir() {
+        true => source(&path),
+        false if path.extension().is_some_and(|extension| extension == "rs") => fs::read_to_string(path).unwrap(),
+        false => String::new(),
+    };
+    paths.map(read).collect()
+}
+
+#[test]
+fn guide_names_log_texts_that_the_library_writes() {
+    let source = source(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let guide: String = chapters().into_iter().map(|(_, chapter)| chapter).collect();
+    for text in LOG_TEXTS {
+        assert!(guide.contains(&format!("`{text}`")), "the guide does not name {text:?}");
+        assert!(source.contains(&format!("\"{text}\"")), "the library does not log {text:?}");
+    }
+}
+
 /// Maximum width of a line of code, in characters: docs.rs shows as many without a scroll bar.
 const MAX_CODE_WIDTH: usize = 85;
 
