@@ -150,8 +150,6 @@ mod tests {
     use std::panic::Location;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use poem::web::Data;
-
     use super::*;
     use crate::client::Client;
     use crate::error::Problem;
