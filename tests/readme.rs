@@ -119,7 +119,7 @@ fn code_blocks_of_readme_and_guide_are_at_most_85_columns_wide() {
     assert_eq!(wide_lines_of_code(&format!("{wide}\n```\n{wide}\n```\n{wide}\n")), [wide.as_str()]);
 }
 
-/// The promises and the faults, by their names in the first column of a table.
+/// Returns the names of the promises and faults, as in the first column of the tables of SECURITY.
 fn expected_rows() -> BTreeSet<String> {
     let counts = [("R", 12), ("T", 18), ("C", 13), ("P", 6), ("L", 12), ("H", 10), ("S", 8), ("F", 24)];
     let numbered =
@@ -136,11 +136,11 @@ fn every_promise_of_security_has_its_row() {
     assert_eq!(rows.len(), 80 + 24, "each of them once");
 }
 
-/// A test as SECURITY names it: where it is, and its name.
+/// Returns whether a test exists that SECURITY names by this path.
 fn test_exists(root: &Path, path: &str) -> bool {
     let parts: Vec<&str> = path.split("::").collect();
-    let [place @ .., name] = &parts[..] else { return false };
-    let (folder, modules) = match place {
+    let [modules @ .., name] = &parts[..] else { return false };
+    let (folder, modules) = match modules {
         ["lib", modules @ ..] => ("src", modules),
         ["demo", modules @ ..] => ("examples/demo/tests", modules),
         ["interop"] => ("tests/interop/src", &["lib"][..]),
@@ -152,7 +152,7 @@ fn test_exists(root: &Path, path: &str) -> bool {
         .find_map(|file| std::fs::read_to_string(file).ok());
     let source = source.unwrap_or_default();
     let Some((before, _)) = source.split_once(&format!("fn {name}(")) else { return false };
-    // The attributes stand right before it.
+    // The attributes are in the lines directly before the function.
     before
         .rsplit("\n\n")
         .next()
@@ -167,7 +167,7 @@ fn every_test_that_security_names_exists() {
         .split('`')
         .filter(|code| code.contains("::") && code.starts_with(|letter: char| letter.is_ascii_lowercase()))
     {
-        // Of the library itself SECURITY names a function, too.
+        // A function of another crate, not a test.
         if path == "jsonwebtoken::decode" {
             continue;
         }
