@@ -1,4 +1,4 @@
-//! A hash that is no password's: its user gets no mail and cannot use a token, unless first passwords are allowed.
+//! Users without a usable password hash: they get no mail and cannot use a token, unless first passwords are allowed.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -17,14 +17,14 @@ use poem_password_reset::{
 use sqlx::sqlite::SqlitePoolOptions;
 use time::OffsetDateTime;
 
-/// Hashes that no password has: empty, or with the marks of Django and of shadow(5).
+/// Hashes that no password matches: empty, or with the marks of Django and shadow(5).
 const UNUSABLE: [&str; 6] = ["", "!", "!xyz", "!$2b$12$abcdefghijklmnopqrstuv", "*", "*0"];
 
 fn ann(hash: Option<&str>) -> StoredUser {
     StoredUser::new("ann", "ann@example.com", hash.map(str::to_owned))
 }
 
-/// A table with Ann alone.
+/// Returns a table whose only user is Ann.
 async fn sqlite(hash: Option<&str>) -> SqliteUsers {
     let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
     sqlx::query("CREATE TABLE users (id TEXT, email TEXT, username TEXT, active BOOLEAN, password_hash TEXT)")
@@ -39,7 +39,7 @@ async fn sqlite(hash: Option<&str>) -> SqliteUsers {
     SqliteUsers::new(pool)
 }
 
-/// Asks for a reset, and reports how many mails were sent.
+/// Requests a reset and returns the number of mails sent.
 async fn mails(settings: PasswordResetBuilder) -> (PasswordReset, usize) {
     let mails = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&mails);
@@ -55,7 +55,7 @@ async fn mails(settings: PasswordResetBuilder) -> (PasswordReset, usize) {
     (reset, mails.load(Ordering::SeqCst))
 }
 
-/// A token that another part of the application issued, or this one under other settings.
+/// Returns a token that was issued outside the service, which would refuse to issue it.
 fn token_for(user: &StoredUser) -> String {
     let codec = TokenCodec::new(KeyRing::from(key()));
     codec.issue(user, OffsetDateTime::now_utc(), time::Duration::hours(1)).unwrap().expose().to_owned()
@@ -65,8 +65,8 @@ fn is_ineligible<T>(answer: &Result<T, ResetError>) -> bool {
     matches!(answer, Err(ResetError::InvalidToken(error)) if error.refusal() == Refusal::Ineligible)
 }
 
-/// Everything that Ann might try, on a store that holds this hash of hers.
-async fn gets_no_password(store: impl UserStore + Clone, hash: Option<&str>) {
+/// Asserts that Ann gets no mail, that no token of hers is accepted, and that nothing is written.
+async fn assert_gets_no_password(store: impl UserStore + Clone, hash: Option<&str>) {
     let (reset, mails) = mails(builder(store.clone())).await;
     assert_eq!(mails, 0, "{hash:?}");
     assert_eq!(reset.ledger().ineligible, 1, "{hash:?}");
@@ -74,42 +74,42 @@ async fn gets_no_password(store: impl UserStore + Clone, hash: Option<&str>) {
     let token = token_for(&ann(hash));
     assert!(is_ineligible(&reset.validate(&token).await), "{hash:?}");
     assert!(is_ineligible(&reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await), "{hash:?}");
-    let Ok(Some(row)) = store.find_by_id("ann").await else { panic!("the row is there") };
+    let Ok(Some(row)) = store.find_by_id("ann").await else { panic!("the row is missing") };
     assert_eq!(row.password_hash().map(|hash| hash.expose()), hash, "nothing was written");
 }
 
-/// With first passwords allowed the same user gets one; the token is bound to the mark, and dead afterwards.
-async fn gets_a_first_password(store: impl UserStore + Clone, hash: Option<&str>) {
+/// Asserts that Ann can set a first password if the setting allows it, with a token that is bound to the stored mark.
+async fn assert_gets_first_password(store: impl UserStore + Clone, hash: Option<&str>) {
     let (reset, mails) = mails(builder(store.clone()).allow_first_password(true)).await;
     assert_eq!(mails, 1, "{hash:?}");
     let token = token_for(&ann(hash));
     let stale = token_for(&ann(Some("another mark")));
-    assert!(reset.validate(&stale).await.is_err(), "{hash:?}: bound to the stored text");
+    assert!(reset.validate(&stale).await.is_err(), "{hash:?}: the token is bound to the stored mark");
     reset.validate(&token).await.unwrap();
     reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await.unwrap();
-    let Ok(Some(row)) = store.find_by_id("ann").await else { panic!("the row is there") };
+    let Ok(Some(row)) = store.find_by_id("ann").await else { panic!("the row is missing") };
     assert!(verifies(&row, GOOD_PASSWORD), "{hash:?}");
     assert!(reset.validate(&token).await.is_err(), "{hash:?}");
 }
 
 #[tokio::test]
-async fn a_hash_that_is_no_passwords_gets_no_mail_and_no_password() {
+async fn user_without_usable_hash_gets_no_mail_and_no_password() {
     for hash in UNUSABLE.map(Some).into_iter().chain([None]) {
-        gets_no_password(MemoryUsers::new([ann(hash)]), hash).await;
-        gets_no_password(sqlite(hash).await, hash).await;
+        assert_gets_no_password(MemoryUsers::new([ann(hash)]), hash).await;
+        assert_gets_no_password(sqlite(hash).await, hash).await;
     }
 }
 
 #[tokio::test]
-async fn a_first_password_replaces_the_mark_where_it_is_allowed() {
+async fn first_password_replaces_the_mark_if_allowed() {
     for hash in UNUSABLE.map(Some).into_iter().chain([None]) {
-        gets_a_first_password(MemoryUsers::new([ann(hash)]), hash).await;
-        gets_a_first_password(sqlite(hash).await, hash).await;
+        assert_gets_first_password(MemoryUsers::new([ann(hash)]), hash).await;
+        assert_gets_first_password(sqlite(hash).await, hash).await;
     }
 }
 
 #[tokio::test]
-async fn usable_hash_replaces_the_rule() {
+async fn usable_hash_replaces_the_default_rule() {
     let cheap = cheap_hash("an old password").unwrap();
     for (hash, by_default, replaced) in
         [("", 0, 0), ("!", 0, 1), ("disabled", 1, 0), ("$2b$12$x", 1, 1), (cheap.as_str(), 1, 1)]

@@ -13,7 +13,7 @@ pub enum IssueError {
     Id,
     /// The user's email address is malformed, or contains a control character, a quote or an angle bracket.
     /// `PasswordResetBuilder::lenient_addresses` accepts more addresses.
-    #[error("the user's email address cannot be used in a mail: it is malformed or contains unsafe characters")]
+    #[error("the user's email address cannot be used in a mail: it is malformed or has a forbidden character")]
     Address,
     /// The lifetime is shorter than 1 second or longer than 24 hours.
     #[error("the lifetime is out of range: choose at least 1 second and at most 24 hours")]

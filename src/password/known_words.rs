@@ -61,9 +61,8 @@ impl KnownWords {
         found.sort_unstable();
         found.dedup();
 
-        let (mut words, mut short): (Vec<_>, Vec<_>) =
+        let (mut words, short): (Vec<_>, Vec<_>) =
             found.into_iter().filter(|word| word.len() >= 2).partition(|word| word.len() >= MIN_WORD);
-        short.shrink_to_fit();
         // The estimator gets the longest words, because the number is limited.
         words.sort_by_key(|word| std::cmp::Reverse(word.len()));
         let inputs = words.iter().take(MAX_INPUTS).map(|word| word.iter().collect()).collect();
@@ -83,13 +82,10 @@ impl KnownWords {
     /// Returns `None` if it contains no such word or row. The estimator handles a year alone.
     pub(super) fn remainder(&self, password: &str) -> Option<Zeroizing<String>> {
         let mut text = Folded::new(password);
-        let is_ascii = text.letters.iter().all(char::is_ascii);
-        // Fast path: an ASCII password cannot contain the many words and rows of other scripts.
-        let can_occur = |word: &&Vec<char>| !is_ascii || word.iter().all(char::is_ascii);
-        for word in self.words.iter().chain(&*COMMON_WORDS).filter(can_occur) {
+        for word in self.words.iter().chain(&*COMMON_WORDS) {
             text.cover_word(word);
         }
-        for row in KEY_ROWS.iter().filter(can_occur) {
+        for row in KEY_ROWS.iter() {
             text.cover_row(row);
         }
         if !text.is_covered.contains(&true) {
@@ -112,15 +108,15 @@ struct Folded {
 
 impl Folded {
     fn new(password: &str) -> Self {
-        let mut letters = Zeroizing::new(Vec::with_capacity(password.len()));
-        let mut indices = Vec::with_capacity(password.len());
-        let mut count = 0;
+        let count = password.chars().count();
+        // The capacity suffices for any password: a vector that grows leaves a copy in memory that is not wiped.
+        let mut letters = Zeroizing::new(Vec::with_capacity(count * MAX_FOLDED));
+        let mut indices = Vec::with_capacity(count * MAX_FOLDED);
         for (index, letter) in password.chars().enumerate() {
             for letter in fold_char(letter) {
                 letters.push(letter);
                 indices.push(index);
             }
-            count = index + 1;
         }
         Self { letters, indices, is_covered: vec![false; count] }
     }
@@ -357,8 +353,9 @@ mod tests {
     }
 
     #[test]
-    fn character_folds_to_at_most_four_characters() {
+    fn character_folds_to_at_most_four_characters_without_reallocation() {
         let text = Folded::new(&"\u{fdfa}".repeat(10));
         assert_eq!(text.letters.len(), 10 * MAX_FOLDED);
+        assert_eq!(text.letters.capacity(), 10 * MAX_FOLDED, "the vector with the password does not grow");
     }
 }

@@ -128,9 +128,9 @@ impl Rules {
         let calls: Vec<RuleFuture> = self.list.iter().map(|rule| self.start(rule, password, user)).collect();
         let mut outcome = Outcome::default();
         for (rule, call) in self.list.iter().zip(calls) {
-            let left = self.timeout.saturating_sub(started.elapsed());
+            let remaining = self.timeout.saturating_sub(started.elapsed());
             let result =
-                with_timeout(left, call).await.unwrap_or_else(|_| Err(RuleFailure::TimedOut(self.timeout).into()));
+                with_timeout(remaining, call).await.unwrap_or_else(|_| Err(RuleFailure::TimedOut(self.timeout).into()));
             let Err(error) = result else { continue };
             if let Some(veto) = Veto::of(&error) {
                 outcome.refusals.push(PasswordRefusal::Custom(veto.text().to_owned()));
@@ -140,6 +140,7 @@ impl Rules {
             match outcome.failure {
                 None => outcome.failure = Some(error),
                 Some(_) => {
+                    // An error of the application can panic when it is dropped.
                     let _ = catch_panic(|| drop(error));
                 }
             }
@@ -161,7 +162,7 @@ impl Rules {
         }
     }
 
-    /// Calls a synchronous rule on a thread of its own.
+    /// Calls a synchronous rule on its own thread.
     ///
     /// A call that hangs must not hold a hashing thread, because two of them would stop every reset on a machine with two
     /// cores. It must not hold a blocking thread of the runtime either, because a runtime waits for those when it is
@@ -193,7 +194,7 @@ impl Rules {
     }
 }
 
-/// Calls an asynchronous rule in a task of its own, which is aborted when the returned future is dropped.
+/// Calls an asynchronous rule in its own task, which is aborted when the returned future is dropped.
 fn start_task(rule: AsyncRule, password: NewPassword, user: StoredUser) -> RuleFuture {
     let task = tokio::spawn(async move { rule(password, user).await }.in_current_span());
     let task = AbortOnDropHandle::new(task);

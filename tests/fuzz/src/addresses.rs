@@ -1,4 +1,4 @@
-//! Email addresses: one that is typed and one that is on record, through a request. Judged by the rule as it is documented.
+//! Requests for a typed email address while another one is on record, checked against the documented rule for addresses.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -23,19 +23,19 @@ thread_local! {
     .map(Service::new);
 }
 
-/// The two settings that widen which addresses are accepted.
+/// The two settings that accept more addresses.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     international: bool,
     lenient: bool,
 }
 
-/// What is not an address is refused, what is one reaches the store as it was typed, and mail goes to the address on record
-/// and only if it is the same.
+/// A malformed address is refused. A valid one reaches the store as typed, and mail goes to the address on record, only if both
+/// are the same address.
 ///
-/// Before the first NUL stands what is typed, behind it what is on record: the same, if there is no NUL; or, if the digit
-/// before it all says so, which letters of it are others that look like them. The digit also chooses the settings: its low
-/// bit is `international_addresses`, the third bit `lenient_addresses`.
+/// The input is a digit, the typed address, NUL, and the address on record. If the last is empty, both are the same. If bit 1
+/// of the digit is set, the bytes after NUL instead choose which letters of the typed address are replaced by look-alikes. Bit
+/// 0 sets `international_addresses`, bit 2 `lenient_addresses`.
 pub fn holds(input: &[u8]) {
     let mut input = Input::new(input);
     let choice = input.digit(8);
@@ -43,8 +43,8 @@ pub fn holds(input: &[u8]) {
     let typed = String::from_utf8_lossy(input.until(0)).into_owned();
     let stored = match input.rest() {
         [] => trimmed(&typed).to_owned(),
-        which if choice & 2 != 0 => {
-            let changes = which.iter().map(|byte| byte % 2 == 1).cycle();
+        selection if choice & 2 != 0 => {
+            let changes = selection.iter().map(|byte| byte % 2 == 1).cycle();
             let letters = trimmed(&typed).chars().zip(changes);
             letters.map(|(letter, change)| if change { look_alike(letter) } else { letter }).collect()
         }
@@ -53,7 +53,7 @@ pub fn holds(input: &[u8]) {
     SERVICES.with(|services| check(&services[service], &typed, &stored));
 }
 
-/// A letter that some stores take for this one.
+/// Returns a letter that some stores treat as equal to this one.
 fn look_alike(letter: char) -> char {
     match letter {
         'k' => '\u{212a}',
@@ -70,28 +70,28 @@ fn check(service: &Service, typed: &str, stored: &str) {
     let rules = service.rules;
     let on_record = Rules { international: true, ..rules };
     let expected = address_in(typed, rules);
-    let asked = service.ask(typed, stored);
-    assert_eq!(asked.is_some(), expected.is_some(), "{typed:?}");
+    let outcome = service.request(typed, stored);
+    assert_eq!(outcome.is_some(), expected.is_some(), "{typed:?}");
     for text in [typed, stored] {
         assert_eq!(service.can_be_mailed(text), address_in(text, on_record) == Some(text), "{text:?}");
     }
-    let (Some(asked), Some(address)) = (asked, expected) else { return };
+    let (Some(outcome), Some(address)) = (outcome, expected) else { return };
 
-    assert_eq!(asked.of_the_store, address, "what was typed, and nothing made of it");
+    assert_eq!(outcome.looked_up, address, "the store receives the address as typed");
     assert!(address.len() <= 254 && !address.contains(|letter: char| letter.is_control() || letter.is_whitespace()));
     assert!(service.can_be_mailed(address));
-    let again = service.ask(address, stored).expect("an address is an address");
-    assert_eq!(again, asked, "{address:?}");
+    let again = service.request(address, stored).expect("the trimmed address is valid");
+    assert_eq!(again, outcome, "{address:?}");
     for other in [address.to_ascii_uppercase(), address.to_ascii_lowercase(), format!("\r\n\u{a0}{address}\t\u{200b}")]
     {
-        let other = service.ask(&other, stored).expect("the same address");
-        assert_eq!(other.mailed, asked.mailed, "{address:?} {stored:?}");
+        let other = service.request(&other, stored).expect("the same address");
+        assert_eq!(other.mailed, outcome.mailed, "{address:?} {stored:?}");
     }
 
     if stored == address {
-        assert!(asked.mailed, "{address:?}");
+        assert!(outcome.mailed, "{address:?}");
     }
-    if asked.mailed {
+    if outcome.mailed {
         assert!(service.can_be_mailed(stored), "{stored:?}");
         let parts = [address, stored].map(|text| text.split_once('@').expect("an address has two parts"));
         let [labels, other_labels] = [parts[0].1, parts[1].1].map(|domain| domain.split('.'));
@@ -104,14 +104,14 @@ fn check(service: &Service, typed: &str, stored: &str) {
             assert!(!one.is_ascii() || one.eq_ignore_ascii_case(other), "another address: {address:?} {stored:?}");
         }
     }
-    // Who is the same as somebody is so the other way round.
-    if let Some(other) = service.ask(stored, address).filter(|_| address_in(stored, rules) == Some(stored)) {
-        assert_eq!(other.mailed, asked.mailed, "{address:?} {stored:?}");
+    // The comparison is symmetric.
+    if let Some(other) = service.request(stored, address).filter(|_| address_in(stored, rules) == Some(stored)) {
+        assert_eq!(other.mailed, outcome.mailed, "{address:?} {stored:?}");
     }
 }
 
-/// The address that a text is, by the documented rule: at most 254 bytes, without the white space around it; a local
-/// part without quotes, a domain name that is none of a machine, or `localhost`. The lenient setting adds stray dots in a
+/// Returns the address in a text without white space around it, or `None` if it breaks the documented rule: at most 254 bytes,
+/// an unquoted local part, and a domain name of several labels or `localhost`. The lenient setting also accepts any dots in a
 /// local part without a slash, hosts of one label, and underscores within a label.
 fn address_in(text: &str, rules: Rules) -> Option<&str> {
     let text = trimmed(text);
@@ -151,14 +151,15 @@ fn address_in(text: &str, rules: Rules) -> Option<&str> {
     is_address.then_some(text)
 }
 
-/// What became of a request.
+/// Outcome of a request.
 #[derive(Debug, PartialEq, Eq)]
-struct Asked {
-    of_the_store: String,
+struct Outcome {
+    /// Address that the store was asked for first.
+    looked_up: String,
     mailed: bool,
 }
 
-/// A password reset whose store finds one user, whatever it is asked for.
+/// A password reset whose store returns the same user for every address.
 struct Service {
     rules: Rules,
     runtime: Runtime,
@@ -169,53 +170,54 @@ struct Service {
 
 impl Service {
     fn new(rules: Rules) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime starts");
         let (store, mailed) = (Store::default(), Arc::new(Mutex::new(Vec::new())));
         let outbox = Arc::clone(&mailed);
         let mail = move |event: Arc<ResetTokenCreated>| {
-            outbox.lock().expect("nobody panics with it").push(event.user().email().to_owned());
+            outbox.lock().expect("no thread panics while it holds the lock").push(event.user().email().to_owned());
             async {}
         };
         let builder = builder(store.clone())
             .international_addresses(rules.international)
             .lenient_addresses(rules.lenient)
             .on_reset_token_created(mail);
-        let reset = runtime.block_on(builder.build()).expect("nothing is missing");
+        let reset = runtime.block_on(builder.build()).expect("the settings are complete");
         Self { rules, runtime, reset, store, mailed }
     }
 
-    /// Asks for a reset for `typed` while `stored` is on record. `None` if it is no address.
-    fn ask(&self, typed: &str, stored: &str) -> Option<Asked> {
-        *self.store.stored.lock().expect("nobody panics with it") = stored.to_owned();
+    /// Requests a reset for `typed` while `stored` is on record. Returns `None` if `typed` is refused as malformed.
+    fn request(&self, typed: &str, stored: &str) -> Option<Outcome> {
+        *self.store.stored.lock().expect("no thread panics while it holds the lock") = stored.to_owned();
         let answer = self.runtime.block_on(async {
             let answer = self.reset.request(typed, Client::none()).await;
             until(|| self.reset.ledger().waiting == 0).await;
             answer
         });
-        let asked = std::mem::take(&mut *self.store.asked.lock().expect("nobody panics with it"));
-        let mailed = std::mem::take(&mut *self.mailed.lock().expect("nobody panics with it"));
+        let lookups =
+            std::mem::take(&mut *self.store.lookups.lock().expect("no thread panics while it holds the lock"));
+        let mailed = std::mem::take(&mut *self.mailed.lock().expect("no thread panics while it holds the lock"));
         match answer {
             Ok(()) => {
                 assert!(mailed.is_empty() || mailed == [stored], "mail goes to the address on record: {mailed:?}");
                 // The same address with its domain in Punycode, in Unicode, or in both.
-                let [of_the_store, spellings @ ..] = &asked[..] else { panic!("no look-up: {typed:?}") };
-                assert!(spellings.len() <= 2, "{asked:?}");
+                let [looked_up, spellings @ ..] = &lookups[..] else { panic!("no lookup: {typed:?}") };
+                assert!(spellings.len() <= 2, "{lookups:?}");
                 for spelling in spellings {
                     let rules = Rules { international: true, ..self.rules };
-                    assert_eq!(address_in(spelling, rules), Some(&**spelling), "{asked:?}");
-                    assert!(!spelling.is_ascii() || spelling.contains("xn--"), "a look-alike: {asked:?}");
+                    assert_eq!(address_in(spelling, rules), Some(&**spelling), "{lookups:?}");
+                    assert!(!spelling.is_ascii() || spelling.contains("xn--"), "a look-alike: {lookups:?}");
                 }
-                Some(Asked { of_the_store: of_the_store.clone(), mailed: !mailed.is_empty() })
+                Some(Outcome { looked_up: looked_up.clone(), mailed: !mailed.is_empty() })
             }
             Err(ResetError::InvalidEmail) => {
-                assert!(asked.is_empty() && mailed.is_empty(), "nothing happens: {typed:?}");
+                assert!(lookups.is_empty() && mailed.is_empty(), "no lookup and no mail: {typed:?}");
                 None
             }
             Err(error) => panic!("{error} for {typed:?}"),
         }
     }
 
-    /// Whether somebody with this address can be sent a token.
+    /// Returns whether a token can be issued to a user with this address.
     fn can_be_mailed(&self, email: &str) -> bool {
         match self.reset.issue(&user(email), None) {
             Ok(event) => event.user().email() == email,
@@ -231,15 +233,15 @@ fn user(email: &str) -> StoredUser {
 #[derive(Clone, Default)]
 struct Store {
     stored: Arc<Mutex<String>>,
-    asked: Arc<Mutex<Vec<String>>>,
+    lookups: Arc<Mutex<Vec<String>>>,
 }
 
 impl UserStore for Store {
     type Error = Infallible;
 
     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, Infallible> {
-        self.asked.lock().expect("nobody panics with it").push(email.to_owned());
-        Ok(vec![user(&self.stored.lock().expect("nobody panics with it"))])
+        self.lookups.lock().expect("no thread panics while it holds the lock").push(email.to_owned());
+        Ok(vec![user(&self.stored.lock().expect("no thread panics while it holds the lock"))])
     }
 
     async fn find_by_id(&self, _: &str) -> Result<Option<StoredUser>, Infallible> {
@@ -250,7 +252,7 @@ impl UserStore for Store {
         Ok(Swap::Stale)
     }
 
-    /// The check at start is none of the look-ups that are asked for.
+    /// The default check looks up an address, which would be counted as a lookup of the request.
     async fn check(&self) -> Result<(), Infallible> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Bodies of requests, at the three endpoints. Judged by the OpenAPI document, by what is promised of every answer, and by
-//! other readers of the same bytes.
+//! Request bodies at the three endpoints, checked against the documented responses and against other parsers of the same
+//! bytes.
 
 use std::collections::BTreeSet;
 
@@ -14,24 +14,24 @@ use crate::http::doubles::{GOOD_PASSWORD, verifies};
 use crate::http::{Ask, Encoding, JSON, Operation, Reply, World, trimmed};
 use crate::input::Input;
 
-/// Who is in the store.
+/// Ids of the users in the store.
 const IDS: [&str; 4] = ["1", "2", "3", "4"];
 
 thread_local! {
     static SERVICE: Service = Service::new();
 }
 
-/// Every body has one of the documented answers, in our own words and never in those of the body; mail goes only to whom it
-/// was asked for, and a password changes only to what was sent, with a good token.
+/// Every body gets a documented response that quotes nothing of the body. Mail goes only to the requested address, and a
+/// password changes only to the one that was sent, with a valid token.
 ///
-/// Three digits choose the operation, the kind of the body, and whether its length is announced. In the rest `{token}` stands
-/// for a good token.
+/// Three digits choose the operation, the kind of the body, and whether its length is announced. `{token}` in the rest is
+/// replaced by a valid token.
 pub fn holds(input: &[u8]) {
     let mut input = Input::new(input);
     let operation = Operation::ALL[input.digit(3)];
     let kind = input.digit(10);
-    let announced = input.digit(2) == 0;
-    // A header is text here; what stands in one otherwise is up to the server, not to us.
+    let has_length = input.digit(2) == 0;
+    // Header values are limited to visible ASCII, because the server handles all others.
     let header = |input: &mut Input<'_>| {
         let line = String::from_utf8_lossy(input.until(b'\n')).into_owned();
         line.chars().filter(|letter| (' '..='~').contains(letter)).collect::<String>()
@@ -48,7 +48,7 @@ pub fn holds(input: &[u8]) {
     };
     SERVICE.with(|service| {
         let body = replace(input.rest(), b"{token}", service.token.as_bytes());
-        ask = if announced { ask.header("Content-Length", &body.len().to_string()) } else { ask };
+        ask = if has_length { ask.header("Content-Length", &body.len().to_string()) } else { ask };
         service.check(operation, kind, &ask, &body);
     });
 }
@@ -58,26 +58,26 @@ struct Service {
     world: World,
     people: Vec<StoredUser>,
     token: String,
-    /// All that any answer says: names and sentences.
-    words: BTreeSet<String>,
+    /// Names and texts of all responses.
+    texts: BTreeSet<String>,
 }
 
 impl Service {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime starts");
         let world = runtime.block_on(World::in_process(|builder| {
-            // How strong a password is takes as long as all the rest, and has a target of its own.
+            // The strength estimate takes as long as everything else, and has its own fuzz target.
             builder.clock(|| at(NOW)).policy(PasswordPolicy::default().strength(Strength::Any))
         }));
         let people: Vec<StoredUser> = IDS.iter().filter_map(|id| world.users.get(id)).collect();
         let token = world.token_at("1", at(NOW) - Duration::MINUTE);
-        let mut service = Self { runtime, world, people, token, words: BTreeSet::new() };
-        service.words = service.said_without_being_asked();
+        let mut service = Self { runtime, world, people, token, texts: BTreeSet::new() };
+        service.texts = service.texts_of_all_responses();
         service
     }
 
-    /// The words of all answers, gathered with bodies of which no word is in them.
-    fn said_without_being_asked(&self) -> BTreeSet<String> {
+    /// Collects the texts of all responses, with requests whose bodies have no text in common with them.
+    fn texts_of_all_responses(&self) -> BTreeSet<String> {
         let token = &self.token;
         let confirm =
             |password: &str| (Operation::Confirm, JSON, format!(r#"{{"token":"{token}","password":"{password}"}}"#));
@@ -106,10 +106,10 @@ impl Service {
             .collect();
         asks.push((Ask::post(Operation::Request).header("Accept", "-"), String::new()));
         let replies = asks.iter().map(|(ask, body)| self.ask(ask, body.as_bytes()));
-        let words = replies.flat_map(|reply| words_of(&reply.json())).collect();
+        let texts = replies.flat_map(|reply| texts_in(&reply.json())).collect();
         self.runtime.block_on(self.world.take_mails());
         self.people.iter().cloned().for_each(|user| self.world.users.put(user));
-        words
+        texts
     }
 
     fn ask(&self, ask: &Ask, body: &[u8]) -> Reply {
@@ -119,36 +119,36 @@ impl Service {
     fn check(&self, operation: Operation, kind: usize, ask: &Ask, body: &[u8]) {
         let reply = self.ask(ask, body);
         let shown = || format!("{ask:?} {:?}: {reply:?}", String::from_utf8_lossy(body));
-        // Of the documented answers those that need no haste, no quota and no failure.
+        // The documented statuses, without those for timeouts, rate limits and failures.
         assert!([200, 400, 404, 406, 413, 415].contains(&reply.status), "{}", shown());
-        for word in words_of(&reply.json()) {
-            assert!(self.words.contains(&word), "{word:?} is not ours: {}", shown());
+        for text in texts_in(&reply.json()) {
+            assert!(self.texts.contains(&text), "{text:?} is not a text of this library: {}", shown());
         }
-        let done = reply.status == 200;
-        let said = Said::read(kind, body);
+        let is_ok = reply.status == 200;
+        let parsed = Parsed::new(kind, body);
 
         let mails = self.runtime.block_on(self.world.take_mails());
         let mut mailed: Vec<&str> = mails.iter().map(|(address, _)| address.as_str()).collect();
         mailed.sort_unstable();
-        match said.text("email").filter(|_| done && operation == Operation::Request) {
+        match parsed.text("email").filter(|_| is_ok && operation == Operation::Request) {
             Some(email) => assert_eq!(mailed, eligible(trimmed(&email)), "{}", shown()),
-            None => assert!(mailed.iter().all(|address| said.may_contain(address)), "{mailed:?} {}", shown()),
+            None => assert!(mailed.iter().all(|address| parsed.may_contain(address)), "{mailed:?} {}", shown()),
         }
-        assert!(mailed.is_empty() || (done && operation == Operation::Request), "{mailed:?} {}", shown());
-        if let Some(email) = said.text("email").filter(|_| !done && operation == Operation::Request) {
+        assert!(mailed.is_empty() || (is_ok && operation == Operation::Request), "{mailed:?} {}", shown());
+        if let Some(email) = parsed.text("email").filter(|_| !is_ok && operation == Operation::Request) {
             assert!(eligible(trimmed(&email)).is_empty() || reply.status >= 406, "{}", shown());
         }
 
-        if let Some(token) = said.text("token").filter(|_| done && operation != Operation::Request) {
+        if let Some(token) = parsed.text("token").filter(|_| is_ok && operation != Operation::Request) {
             assert_eq!(trimmed(&token), self.token, "{}", shown());
         }
         let hash = |user: &StoredUser| user.password_hash().map(|hash| hash.expose().to_owned());
         for before in &self.people {
-            let after = self.world.users.get(before.id()).expect("nobody is removed");
-            if done && operation == Operation::Confirm && before.id() == "1" {
+            let after = self.world.users.get(before.id()).expect("no user is removed");
+            if is_ok && operation == Operation::Confirm && before.id() == "1" {
                 assert_ne!(hash(&after), hash(before), "{}", shown());
-                if let Some(password) = said.text("password") {
-                    assert!(verifies(&after, &password), "stored as sent: {}", shown());
+                if let Some(password) = parsed.text("password") {
+                    assert!(verifies(&after, &password), "the password is hashed as sent: {}", shown());
                 }
                 self.world.users.put(before.clone());
             } else {
@@ -158,21 +158,21 @@ impl Service {
     }
 }
 
-/// Who gets mail for this address: of whom it is, and who is active and has a password.
+/// Returns the users who get mail for this address: it is theirs, they are active, and they have a password.
 fn eligible(email: &str) -> Vec<&'static str> {
     ["ann@example.com", "bob@example.com"].into_iter().filter(|address| address.eq_ignore_ascii_case(email)).collect()
 }
 
-/// A body as another reader reads it.
-enum Said {
+/// A body as another parser reads it.
+enum Parsed {
     Json(Value),
     Pairs(Vec<(String, String)>),
-    /// Of a kind that is not read here, or not readable.
+    /// A body of another kind, or a malformed one.
     Bytes(Vec<u8>),
 }
 
-impl Said {
-    fn read(kind: usize, body: &[u8]) -> Self {
+impl Parsed {
+    fn new(kind: usize, body: &[u8]) -> Self {
         match kind {
             0 | 4 | 7 => serde_json::from_slice(body).map_or(Self::Bytes(body.to_vec()), Self::Json),
             1 | 5 => Self::Pairs(form_urlencoded::parse(body).into_owned().collect()),
@@ -180,20 +180,20 @@ impl Said {
         }
     }
 
-    /// The text of a field, if this reader is certain of it.
+    /// Returns the text of a field, if both parsers must agree on it.
     fn text(&self, name: &str) -> Option<String> {
         match self {
             Self::Json(value) => value.get(name)?.as_str().map(str::to_owned),
             Self::Pairs(pairs) => {
-                // In place of bytes that are not text stands a character that says so.
-                let of_that_name = pairs.iter().rev().find(|(other, _)| other == name);
-                of_that_name.map(|(_, text)| text.clone()).filter(|text| !text.contains('\u{fffd}'))
+                // The replacement character marks bytes that are not UTF-8.
+                let field = pairs.iter().rev().find(|(other, _)| other == name);
+                field.map(|(_, text)| text.clone()).filter(|text| !text.contains('\u{fffd}'))
             }
             Self::Bytes(_) => None,
         }
     }
 
-    /// Whether an address can have been read from it.
+    /// Returns whether the library can have read an address from the body.
     fn may_contain(&self, address: &str) -> bool {
         match self {
             Self::Json(_) | Self::Pairs(_) => false,
@@ -205,25 +205,25 @@ impl Said {
     }
 }
 
-/// The names and texts of an answer.
-fn words_of(answer: &Value) -> Vec<String> {
+/// Returns the names and texts in a response.
+fn texts_in(answer: &Value) -> Vec<String> {
     match answer {
         Value::Object(members) => {
-            members.iter().flat_map(|(name, value)| [vec![name.clone()], words_of(value)].concat()).collect()
+            members.iter().flat_map(|(name, value)| [vec![name.clone()], texts_in(value)].concat()).collect()
         }
-        Value::Array(items) => items.iter().flat_map(words_of).collect(),
+        Value::Array(items) => items.iter().flat_map(texts_in).collect(),
         Value::String(text) => vec![text.clone()],
-        other => panic!("no answer has {other}"),
+        other => panic!("no response contains {other}"),
     }
 }
 
-fn replace(bytes: &[u8], what: &[u8], by: &[u8]) -> Vec<u8> {
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut replaced = Vec::new();
     let mut rest = bytes;
-    while let Some(at) = rest.windows(what.len()).position(|window| window == what) {
+    while let Some(at) = rest.windows(from.len()).position(|window| window == from) {
         replaced.extend_from_slice(&rest[..at]);
-        replaced.extend_from_slice(by);
-        rest = &rest[at + what.len()..];
+        replaced.extend_from_slice(to);
+        rest = &rest[at + from.len()..];
     }
     replaced.extend_from_slice(rest);
     replaced

@@ -1,5 +1,5 @@
-//! Headers of proxies: whatever bytes stand in them, and lists that proxies wrote behind whatever a client wrote. Judged by
-//! what each element was made to mean.
+//! Proxy headers: with arbitrary bytes, and with lists of proxies after a prefix from the client. The result is checked against
+//! the addresses that the list was built from.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
@@ -14,20 +14,20 @@ use crate::input::Input;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
-/// The proxies that are trusted.
+/// The trusted proxies.
 const PROXIES: [&str; 3] = ["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"];
 
-static TRUSTS_NOBODY: LazyLock<PasswordReset> = LazyLock::new(|| built(builder(people())));
+static TRUSTS_NO_PROXY: LazyLock<PasswordReset> = LazyLock::new(|| built(builder(people())));
 static TRUSTS_PROXIES: LazyLock<PasswordReset> = LazyLock::new(|| built(builder(people()).trusted_proxies(PROXIES)));
 static READS_ONE_HEADER: LazyLock<PasswordReset> =
     LazyLock::new(|| built(builder(people()).trusted_proxies(PROXIES).client_address_header("CF-Connecting-IP")));
 
 fn built(builder: PasswordResetBuilder) -> PasswordReset {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(builder.on_reset_token_created(no_mail).build()).expect("nothing is missing")
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime starts");
+    runtime.block_on(builder.on_reset_token_created(no_mail).build()).expect("the settings are complete")
 }
 
-/// The same list as [`PROXIES`], read otherwise.
+/// Returns whether an address is in [`PROXIES`], with a separate implementation.
 fn is_proxy(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => address.octets()[0] == 10 || address == Ipv4Addr::new(192, 0, 2, 7),
@@ -36,24 +36,24 @@ fn is_proxy(address: IpAddr) -> bool {
 }
 
 fn client(reset: &PasswordReset, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let address = reset.client(Some(peer), headers).address().expect("the peer is known, so is the client");
-    assert_eq!(address, address.to_canonical(), "an address has one form");
+    let address = reset.client(Some(peer), headers).address().expect("a request with a peer has a client address");
+    assert_eq!(address, address.to_canonical(), "the address is canonical");
     address
 }
 
-/// No header moves a client whose peer is not trusted; behind proxies no client can choose what it counts as.
+/// Headers from an untrusted peer are ignored, and a client behind trusted proxies cannot choose its address.
 pub fn holds(input: &[u8]) {
     let mut input = Input::new(input);
     match input.digit(2) {
-        0 => whatever_is_sent(&mut input),
-        _ => what_proxies_wrote(&mut input),
+        0 => arbitrary_headers(&mut input),
+        _ => list_of_proxies(&mut input),
     }
 }
 
-/// One line of the input is one header line; the first byte says which header.
-fn whatever_is_sent(input: &mut Input<'_>) {
-    let believed = input.digit(4) != 0;
-    let peer = address(input, believed);
+/// Each line of the input is one header line. Its first byte chooses the header.
+fn arbitrary_headers(input: &mut Input<'_>) {
+    let is_trusted = input.digit(4) != 0;
+    let peer = address(input, is_trusted);
     let mut lines = Vec::new();
     while !input.is_empty() {
         let name = if input.digit(2) == 0 { X_FORWARDED_FOR } else { FORWARDED };
@@ -61,27 +61,35 @@ fn whatever_is_sent(input: &mut Input<'_>) {
     }
     let headers = headers_of(&lines);
     assert_eq!(TRUSTS_PROXIES.client(None, &headers).address(), None);
-    assert_eq!(client(&TRUSTS_NOBODY, peer, &headers), peer.to_canonical());
-    assert_eq!(client(&READS_ONE_HEADER, peer, &headers), peer.to_canonical(), "lists are not read");
-    one_address_in_a_header(believed, peer, &lines);
+    assert_eq!(client(&TRUSTS_NO_PROXY, peer, &headers), peer.to_canonical());
+    assert_eq!(
+        client(&READS_ONE_HEADER, peer, &headers),
+        peer.to_canonical(),
+        "lists are ignored if a header is configured"
+    );
+    check_configured_header(is_trusted, peer, &lines);
     let found = client(&TRUSTS_PROXIES, peer, &headers);
-    if !believed {
+    if !is_trusted {
         return assert_eq!(found, peer.to_canonical());
     }
     let written: Vec<IpAddr> = headers.values().flat_map(|value| addresses_in(value.as_bytes())).collect();
-    assert!(found == peer.to_canonical() || written.contains(&found), "{found} is nowhere in {headers:?}");
+    assert!(found == peer.to_canonical() || written.contains(&found), "{found} is not in {headers:?}");
 
-    // With one kind of header it is known what a further proxy's word does.
+    // If all lines have the same header, the effect of an additional element is known.
     let Some((name, _)) = lines.first().filter(|(name, _)| headers.keys().all(|other| other == name)) else { return };
     let element = |address: &str| if *name == FORWARDED { format!("for=\"{address}\"") } else { address.to_owned() };
     let with = |before: &[u8], after: &[u8]| {
         let list = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
         client(&TRUSTS_PROXIES, peer, &headers_of(&[(name.clone(), &[before, &list, after].concat())]))
     };
-    assert_eq!(with(b"", b""), found, "lines of one name are one list");
+    assert_eq!(with(b"", b""), found, "lines of one header form one list");
     assert_eq!(with(b"", format!(", {}", element("198.51.100.77")).as_bytes()).to_string(), "198.51.100.77");
     if !is_proxy(found) {
-        assert_eq!(with(b"", format!(", {}", element("10.9.9.9")).as_bytes()), found, "one more proxy");
+        assert_eq!(
+            with(b"", format!(", {}", element("10.9.9.9")).as_bytes()),
+            found,
+            "an additional trusted proxy changes nothing"
+        );
         for before in [&b"203.0.113.66"[..], b"for=203.0.113.66", b"\xff", b"\"", b"for=\"203.0.113.66", b"\\", b",;="]
         {
             assert_eq!(with(&[before, b","].concat(), b""), found, "{:?} before it", String::from_utf8_lossy(before));
@@ -89,8 +97,8 @@ fn whatever_is_sent(input: &mut Input<'_>) {
     }
 }
 
-/// The same lines in the configured header: only one line with one address, from a trusted proxy, names the client.
-fn one_address_in_a_header(believed: bool, peer: IpAddr, lines: &[(HeaderName, &[u8])]) {
+/// Sends the same lines in the configured header. It counts only as one line with one address from a trusted proxy.
+fn check_configured_header(is_trusted: bool, peer: IpAddr, lines: &[(HeaderName, &[u8])]) {
     let lines: Vec<_> = lines.iter().map(|(_, value)| (CF_CONNECTING_IP, *value)).collect();
     let headers = headers_of(&lines);
     let found = client(&READS_ONE_HEADER, peer, &headers);
@@ -100,8 +108,8 @@ fn one_address_in_a_header(believed: bool, peer: IpAddr, lines: &[(HeaderName, &
         _ => return assert_eq!(found, peer.to_canonical(), "{values:?}"),
     };
     let addresses: Vec<IpAddr> = addresses_in(value.as_bytes()).collect();
-    assert!(found == peer.to_canonical() || believed && addresses.contains(&found), "{found} is not in {value:?}");
-    let named = value.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok()).filter(|_| believed);
+    assert!(found == peer.to_canonical() || is_trusted && addresses.contains(&found), "{found} is not in {value:?}");
+    let named = value.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok()).filter(|_| is_trusted);
     assert!(named.is_none_or(|named| found == named.to_canonical()), "{found} is not {value:?}");
 }
 
@@ -114,7 +122,7 @@ fn headers_of(lines: &[(HeaderName, &[u8])]) -> HeaderMap {
     headers
 }
 
-/// Everything that can be read as an address, with or without a port.
+/// Returns everything that can be parsed as an address, with or without a port.
 fn addresses_in(text: &[u8]) -> impl Iterator<Item = IpAddr> {
     let words = text.split(|byte| !byte.is_ascii_hexdigit() && !b".:".contains(byte)).map(String::from_utf8_lossy);
     words
@@ -125,8 +133,8 @@ fn addresses_in(text: &[u8]) -> impl Iterator<Item = IpAddr> {
         .map(|address: IpAddr| address.to_canonical())
 }
 
-/// A list that is written from the right: proxies, a client that is none, and further left what that client wrote.
-fn what_proxies_wrote(input: &mut Input<'_>) {
+/// Builds a list from the right: trusted proxies, then a client that is not a proxy, then text from that client.
+fn list_of_proxies(input: &mut Input<'_>) {
     let peer = address(input, true);
     let name = if input.digit(2) == 0 { X_FORWARDED_FOR } else { FORWARDED };
     let (mut list, mut expected, mut ended) = (Vec::new(), peer.to_canonical(), false);
@@ -144,7 +152,7 @@ fn what_proxies_wrote(input: &mut Input<'_>) {
         let element = if name == FORWARDED { forwarded_element(input, hop) } else { node(input, hop) };
         list.insert(0, element);
     }
-    // Whatever the client sent, the last of its proxies that is not trusted passed on.
+    // The text from the client stays in front of the list.
     let mut list = list.join(if input.digit(2) == 0 { ", " } else { "," }).into_bytes();
     if ended {
         list = [input.rest(), b", ", &list].concat();
@@ -156,7 +164,7 @@ fn what_proxies_wrote(input: &mut Input<'_>) {
     }
 }
 
-/// `for=`, and beside it what proxies add, where what the client wrote may stand in quotes.
+/// Returns an element of `Forwarded`: `for=` with other parameters, which may quote text from the client.
 fn forwarded_element(input: &mut Input<'_>, hop: Option<IpAddr>) -> String {
     let quoted = |input: &mut Input<'_>| {
         let text = String::from_utf8_lossy(input.until(b'\n')).into_owned();
@@ -182,7 +190,7 @@ fn forwarded_element(input: &mut Input<'_>, hop: Option<IpAddr>) -> String {
     parameters.join(if input.digit(2) == 0 { ";" } else { "; " })
 }
 
-/// An address as proxies write it; or something that is none.
+/// Returns an address in a format that proxies use, or a text that is not an address.
 fn node(input: &mut Input<'_>, hop: Option<IpAddr>) -> String {
     match (hop, input.digit(3)) {
         (None, which) => ["unknown", "_hidden", "203.0.113.256"][which].to_owned(),
@@ -193,7 +201,7 @@ fn node(input: &mut Input<'_>, hop: Option<IpAddr>) -> String {
     }
 }
 
-/// An address of a proxy or of somebody else.
+/// Returns an address that is in [`PROXIES`], or one that is not.
 fn address(input: &mut Input<'_>, is_proxy: bool) -> IpAddr {
     let (kind, last) = (input.digit(4), input.byte());
     let v4 = |first: [u8; 3]| Ipv4Addr::from([first[0], first[1], first[2], last]);
