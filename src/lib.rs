@@ -4,58 +4,62 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Generated code uses the path `::poem_password_reset`, also in the unit tests of this crate.
-#[cfg(all(test, feature = "poem"))]
+#[cfg(all(test, feature = "reset"))]
 extern crate self as poem_password_reset;
 
+// The token layer.
 mod error;
 mod secret;
+pub mod token;
 mod user;
 
-pub mod token;
-
-#[cfg(feature = "poem")]
-mod api;
-#[cfg(feature = "poem")]
+// Operations, stores, handlers and endpoints, independent of a web framework.
+#[cfg(feature = "reset")]
 mod catch_panic;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod client;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod delivery;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod email;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
+mod endpoint;
+#[cfg(feature = "reset")]
 mod event;
-#[cfg(feature = "poem")]
-pub mod guide;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod handler;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod metrics;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod password;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod redact;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod reset;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub mod throttle;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod timeout;
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 mod white_space;
+
+// The adapter for poem, and the user guide, whose examples use it.
+#[cfg(feature = "poem")]
+mod api;
+#[cfg(feature = "poem")]
+pub mod guide;
 
 pub use error::{BoxError, InvalidToken, IssueError, KeyError, Refusal};
 pub use secret::{KeyRing, MIN_KEY_BYTES, NewPassword, PasswordHash, ResetToken, SigningKey};
 pub use token::{BoundUser, SignedClaims, TokenCodec};
 pub use user::StoredUser;
 
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use {
-    api::{AtRoot, HttpContract, HttpContractAt, HttpContractEndpoint, MountPath, ResetApi},
     client::Client,
     delivery::Ledger,
     error::{ApplicationError, BuildError, PasswordRefusal, Problem, ResetError, Unavailable},
@@ -63,11 +67,14 @@ pub use {
     handler::HandlerOutput,
     password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},
     reset::{
-        DiagnosedUser, Diagnosis, LastFailure, MailQuota, Obstacle, PasswordReset, PasswordResetBuilder, SendError,
-        ShutdownReport,
+        Confirmed, DiagnosedUser, Diagnosis, LastFailure, MailQuota, Obstacle, PasswordReset, PasswordResetBuilder,
+        Requested, SendError, Sent, ShutdownReport, Validated,
     },
     store::{Swap, UserStore},
 };
+
+#[cfg(feature = "poem")]
+pub use api::{AtRoot, HttpContract, HttpContractAt, HttpContractEndpoint, MountPath, ResetApi};
 
 /// Registers a function as a handler of [`ResetTokenCreated`], to send the mail with the link.
 ///
@@ -126,7 +133,7 @@ pub use {
 /// Rust does not link a crate that the program never mentions, so the handlers in it are missing without an error. If your
 /// handlers are in a separate crate, write `use my_handlers as _;` in the program. One log line at start names all handlers
 /// that were found.
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use poem_password_reset_macros::on_reset_token_created;
 
 /// Registers a function as a handler of [`PrePasswordReset`], to check a reset before the password is replaced.
@@ -150,7 +157,7 @@ pub use poem_password_reset_macros::on_reset_token_created;
 /// #     async fn is_frozen(&self, _id: &str) -> Result<bool, std::io::Error> { Ok(true) }
 /// # }
 /// ```
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use poem_password_reset_macros::on_pre_password_reset;
 
 /// Registers a function as a handler of [`PostPasswordReset`], to act on a replaced password.
@@ -171,12 +178,12 @@ pub use poem_password_reset_macros::on_pre_password_reset;
 /// #     async fn end_all_of(&self, _id: &str) {}
 /// # }
 /// ```
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 pub use poem_password_reset_macros::on_post_password_reset;
 
 /// Not public API: the names used by the code that the attributes generate. Full paths keep it independent of the user's
 /// imports and shadowed names.
-#[cfg(feature = "poem")]
+#[cfg(feature = "reset")]
 #[doc(hidden)]
 pub mod __private {
     pub use std::boxed::Box;

@@ -84,7 +84,7 @@ fn token_of(reset: &PasswordReset, users: &MemoryUsers, id: &str) -> String {
 }
 
 async fn confirm(reset: &PasswordReset, token: &str, password: &str) -> Result<(), ResetError> {
-    reset.confirm(token, NewPassword::new(password), Client::none()).await
+    reset.confirm(token, NewPassword::new(password), Client::none()).await.map(drop)
 }
 
 async fn finished(reset: &PasswordReset) {

@@ -403,7 +403,7 @@ async fn build_logs_the_handlers_by_name_in_order() {
 /// Confirms a new password for Ann.
 async fn confirm(reset: &PasswordReset, users: &MemoryUsers) -> Result<(), ResetError> {
     let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
-    reset.confirm(event.token().expose(), NewPassword::new(GOOD_PASSWORD), Client::none()).await
+    reset.confirm(event.token().expose(), NewPassword::new(GOOD_PASSWORD), Client::none()).await.map(drop)
 }
 
 fn has_new_password(users: &MemoryUsers) -> bool {

@@ -96,7 +96,7 @@ async fn reset() -> Result<(), Box<dyn Error>> {
     match reset.confirm(token.expose(), password(), Client::none()).await {
         Err(ResetError::InvalidToken(_)) => Ok(()),
         Err(error) => Err(error.into()),
-        Ok(()) => Err("the token worked twice".into()),
+        Ok(_) => Err("the token worked twice".into()),
     }
 }
 

@@ -37,15 +37,15 @@ fn error_returned_from_main_says_how_to_fix_it() {
     };
     assert_eq!(
         error_with_key(None),
-        "Error: the environment variable PASSWORD_RESET_KEY is not set. It holds the signing key; this makes one: \
-         export PASSWORD_RESET_KEY=$(head -c 32 /dev/urandom | base64)\n"
+        "Error: the environment variable PASSWORD_RESET_KEY is not set; set it to a signing key, for example \
+         with `export PASSWORD_RESET_KEY=$(head -c 32 /dev/urandom | base64)`\n"
     );
     assert_eq!(
         error_with_key(Some("c2hvcnQ=")),
-        "Error: the environment variable PASSWORD_RESET_KEY does not give a signing key: the signing key has 5 bytes; it \
-         needs at least 32, and `head -c 32 /dev/urandom | base64` makes one\n"
+        "Error: the environment variable PASSWORD_RESET_KEY does not contain a signing key: the signing key is too \
+         short: it has 5 bytes and needs at least 32; create one with `head -c 32 /dev/urandom | base64`\n"
     );
     let built = error_with_key(Some("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="));
-    assert!(built.starts_with("Error: the password reset cannot start:\n  - no link: say where"), "{built}");
+    assert!(built.starts_with("Error: the password reset cannot start:\n  - no link: set the URL"), "{built}");
     assert!(built.contains("\n  - no handler for ResetTokenCreated: annotate an async fn"), "{built}");
 }
