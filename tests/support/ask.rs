@@ -1,4 +1,4 @@
-//! Requests: which operation, in which encoding, as bytes.
+//! HTTP requests to the endpoints, in each encoding.
 
 /// Where the endpoints are mounted.
 pub const MOUNT: &str = "/api/password_reset";
@@ -15,7 +15,7 @@ pub enum Operation {
 impl Operation {
     pub const ALL: [Self; 3] = [Self::Request, Self::Validate, Self::Confirm];
 
-    /// The path below the mount point, as the OpenAPI document spells it.
+    /// Returns the path below the mount point, as in the OpenAPI document.
     pub fn path(self) -> &'static str {
         match self {
             Self::Request => "/",
@@ -24,7 +24,7 @@ impl Operation {
         }
     }
 
-    /// The address without the last slash and with it.
+    /// Returns the URL without and with the trailing slash.
     pub fn urls(self) -> [String; 2] {
         let bare = format!("{MOUNT}{}", self.path().trim_end_matches('/'));
         [bare.clone(), bare + "/"]
@@ -34,7 +34,7 @@ impl Operation {
         self.urls()[1].clone()
     }
 
-    /// The operation that a path leads to, however its slashes are written.
+    /// Returns the operation at a path, with or without extra slashes.
     pub fn at(path: &str) -> Option<Self> {
         let path = path.split('?').next().unwrap_or_default();
         let below = path.strip_prefix(MOUNT)?.trim_matches('/');
@@ -61,7 +61,7 @@ impl Encoding {
         }
     }
 
-    /// These fields in this order, repeated names and all.
+    /// Encodes the fields in this order, including repeated names.
     pub fn encode(self, fields: &[(&str, &str)]) -> Vec<u8> {
         let each = |write: fn(&str, &str) -> String| fields.iter().map(|(name, text)| write(name, text)).collect();
         match self {
@@ -124,7 +124,7 @@ impl Ask {
         self.untyped_body(body).header("Content-Type", content_type)
     }
 
-    /// A body that does not say what it is.
+    /// Sets a body without a `Content-Type`.
     #[must_use]
     pub fn untyped_body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
@@ -141,14 +141,14 @@ impl Ask {
         self.body(encoding.content_type(), encoding.encode(fields))
     }
 
-    /// Sends the body in chunks, and not how long it is.
+    /// Sends the body in chunks, without a `Content-Length`.
     #[must_use]
     pub fn chunked(mut self) -> Self {
         self.chunked = true;
         self
     }
 
-    /// The request as it goes over a socket.
+    /// Returns the request as it is sent over a socket.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: app.example.com\r\n", self.method, self.url);
         for (name, value) in &self.headers {
@@ -167,7 +167,7 @@ impl Ask {
         [head.as_bytes(), b"\r\n", &body].concat()
     }
 
-    /// One chunk of a chunked body.
+    /// Encodes one chunk of a chunked body.
     pub fn chunk(bytes: &[u8]) -> Vec<u8> {
         [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
     }

@@ -1,4 +1,4 @@
-//! The OpenAPI document, and whether an answer is one that it names: as much of JSON Schema as it uses.
+//! Checks responses against the OpenAPI document. Supports the keywords of JSON Schema that the document uses.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ impl Document {
         Self { json: serde_json::from_str(&text).unwrap(), text }
     }
 
-    /// The operations: path, and what stands under `post`.
+    /// Returns the `post` object of each path.
     pub fn operations(&self) -> BTreeMap<&str, &Value> {
         let paths = self.json["paths"].as_object().expect("paths");
         paths.iter().map(|(path, methods)| (path.as_str(), &methods["post"])).collect()
     }
 
-    /// The statuses that an operation documents.
+    /// Returns the documented statuses of an operation.
     pub fn statuses(&self, path: &str) -> Vec<u16> {
         let responses = self.operations()[path]["responses"].as_object().expect("responses");
         let mut statuses: Vec<u16> = responses.keys().map(|status| status.parse().expect("a status")).collect();
@@ -30,7 +30,7 @@ impl Document {
         statuses
     }
 
-    /// Holds an answer to what the document says of it: status, headers, media type, body.
+    /// Checks the status, headers, media type and body of a response against the document.
     pub fn check(&self, path: &str, reply: &Reply) {
         let documented = &self.operations()[path]["responses"][reply.status.to_string()];
         assert!(documented.is_object(), "POST {path} does not document {}: {}", reply.status, reply.body);
@@ -58,14 +58,14 @@ impl Document {
         }
     }
 
-    /// What keeps `value` from being what `schema` describes. Stricter than JSON Schema: a member that is not described
-    /// is a fault, and so is a keyword that is not understood here.
+    /// Returns why `value` does not match `schema`. Stricter than JSON Schema: a member without a description does not
+    /// match, and an unknown keyword panics.
     pub fn fault(&self, schema: &Value, value: &Value) -> Option<String> {
         let schema = self.resolve(schema).as_object().expect("a schema is an object");
         schema.iter().find_map(|(keyword, rule)| self.keyword_fault(schema, keyword, rule, value))
     }
 
-    /// The schema that a reference stands for.
+    /// Follows a `$ref`.
     pub fn resolve<'s>(&'s self, schema: &'s Value) -> &'s Value {
         match schema["$ref"].as_str() {
             Some(name) => &self.json["components"]["schemas"][name.trim_start_matches("#/components/schemas/")],
@@ -77,14 +77,14 @@ impl Document {
         let list = || rule.as_array().expect("a list").iter();
         let unless = |good: bool| (!good).then(|| format!("{keyword} {rule}: {value}"));
         match keyword {
-            // What a format or a pattern says, the answers do not need.
+            // `format` and `pattern` are not checked.
             "title" | "description" | "example" | "format" | "pattern" => None,
             "type" => unless(match rule.as_str().expect("a type") {
                 "object" => value.is_object(),
                 "array" => value.is_array(),
                 "string" => value.is_string(),
                 "integer" => value.is_i64() || value.is_u64(),
-                other => panic!("a type that is not understood here: {other}"),
+                other => panic!("unsupported type: {other}"),
             }),
             "enum" => unless(list().any(|item| item == value)),
             "minimum" => unless(value.as_f64() >= rule.as_f64()),
@@ -98,7 +98,7 @@ impl Document {
             "items" => value.as_array()?.iter().find_map(|item| self.fault(rule, item)),
             "anyOf" => unless(list().any(|schema| self.fault(schema, value).is_none())),
             "allOf" => list().find_map(|schema| self.fault(schema, value)),
-            other => panic!("a keyword that is not understood here: {other} in {schema:?}"),
+            other => panic!("unsupported keyword: {other} in {schema:?}"),
         }
     }
 }

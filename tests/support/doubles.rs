@@ -1,4 +1,4 @@
-//! Doubles that several tests share.
+//! Test doubles shared by several tests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use poem_password_reset::{
     UserStore,
 };
 
-/// The bytes of the signing key of all tests: at hand where a test signs hostile tokens.
+/// Bytes of the signing key of all tests. Public, so that a test can sign hostile tokens.
 pub const KEY: &[u8] = b"the signing key of the tests, 32+";
 
 /// A password that meets the policy.
@@ -20,19 +20,19 @@ pub fn key() -> SigningKey {
     SigningKey::from_bytes(KEY).unwrap()
 }
 
-/// A hasher that is salted, as `build()` demands, and costs nothing.
+/// A fast hasher. It is salted, because `build()` rejects an unsalted one.
 pub fn cheap_hash(password: &str) -> Result<String, std::convert::Infallible> {
     static SALT: AtomicU64 = AtomicU64::new(0);
     Ok(format!("cheap${}${password}", SALT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Whether a hash of [`cheap_hash`] is one of this password.
+/// Returns whether the user's hash is a [`cheap_hash`] of this password.
 pub fn verifies(user: &StoredUser, password: &str) -> bool {
     let hash = user.password_hash().map(PasswordHash::expose).unwrap_or_default();
     hash.splitn(3, '$').nth(2) == Some(password)
 }
 
-/// Ann, Bob, Carol who is deactivated, and Dave who has no password.
+/// Returns four users: Ann and Bob, Carol (deactivated), and Dave (without a password).
 pub fn people() -> MemoryUsers {
     let hash = |password: &str| Some(cheap_hash(password).unwrap());
     MemoryUsers::new([
@@ -43,7 +43,7 @@ pub fn people() -> MemoryUsers {
     ])
 }
 
-/// A builder with everything that `build()` asks for but a handler; no handlers from elsewhere, and no quotas.
+/// Returns a builder that lacks only a handler. Annotated handlers and quotas are switched off.
 pub fn builder(users: impl UserStore) -> PasswordResetBuilder {
     PasswordReset::builder(users, key())
         .link("https://app.example.com/reset-password#token={token}")
@@ -55,7 +55,7 @@ pub fn builder(users: impl UserStore) -> PasswordResetBuilder {
 /// A handler that does nothing.
 pub async fn no_mail(_: Arc<ResetTokenCreated>) {}
 
-/// How often each method of a store was called.
+/// Number of calls of each method of a store.
 #[derive(Debug, Default)]
 pub struct Calls {
     pub find_by_email: AtomicUsize,
@@ -72,20 +72,20 @@ impl Calls {
     }
 }
 
-/// A store that counts calls and can be told to do something before each: to fail, to wait, to change a row.
+/// A store that counts its calls and runs `before` in each, for example to fail, to wait or to change a row.
 pub struct Watched<Before> {
     pub users: MemoryUsers,
     pub calls: Arc<Calls>,
     pub before: Before,
 }
 
-/// A call of a store.
+/// A method of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     FindByEmail,
     FindById,
     ReplacePassword,
-    /// Not counted: the library makes it by itself after another call failed.
+    /// Not counted: the library calls it after a failed call.
     Check,
 }
 
@@ -118,7 +118,7 @@ where
         (self.before)(Call::Check).await
     }
 
-    /// Succeeds: `before` is about the calls after the start.
+    /// Succeeds without `before`, which is for the calls after the start.
     async fn check_at_start(&self) -> Result<(), BoxError> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The endpoints over HTTP, in process and over a socket; and what is promised of every answer, whatever was asked.
+//! Calls the endpoints in process and over a socket, and checks what is promised for every response.
 
 #[path = "ask.rs"]
 mod ask;
@@ -32,25 +32,25 @@ use self::doubles::{Call, Calls, Watched, builder, key, people};
 pub use self::reply::{Reply, reply_of};
 pub use self::socket::Socket;
 
-/// The headers of every answer.
+/// Headers of every response.
 const ALWAYS: [(&str, &str); 3] =
     [("cache-control", "no-store"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")];
 
-/// Longer than anything takes: a test fails, and does not hang.
+/// Timeout of a step of a test, so that a test fails instead of hanging.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What the store of a [`World`] does.
+/// Behavior of the store of a [`World`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
     Works,
     Errs,
-    /// The look-ups work; the write may have happened, and nobody knows.
+    /// Look-ups succeed. The write fails with an unknown outcome.
     LosesTheAnswerToAWrite,
     Hangs,
     Panics,
 }
 
-/// A mounted service with its users, behind one of the two transports.
+/// A mounted service with its users, called in process or over a socket.
 pub struct World {
     pub users: MemoryUsers,
     pub calls: Arc<Calls>,
@@ -68,8 +68,7 @@ enum Wire {
     Socket(SocketAddr),
 }
 
-/// Runs the same check in process and over a socket. Whatever was asked in the one and the other, the answers must be
-/// the same.
+/// Runs the same check in process and over a socket. Both must give the same responses to the same requests.
 pub async fn on_both_wires(
     settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder,
     check: impl AsyncFn(&World),
@@ -80,10 +79,11 @@ pub async fn on_both_wires(
     check(&over_a_socket).await;
     let journals = [in_process, over_a_socket].map(|world| world.journal.into_inner().unwrap());
     assert!(!journals[0].is_empty());
-    assert_eq!(journals[0], journals[1], "in process, and over a socket");
+    assert_eq!(journals[0], journals[1], "in process and over a socket");
 }
 
-/// The text without what is dropped around addresses and tokens: White_Space of Unicode, and zero-width characters.
+/// Returns the text without surrounding Unicode White_Space and zero-width characters, which the library removes from
+/// addresses and tokens.
 pub fn trimmed(text: &str) -> &str {
     text.trim_matches(|letter| {
         matches!(letter, '\t'..='\r' | ' ' | '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200d}')
@@ -94,7 +94,7 @@ pub fn trimmed(text: &str) -> &str {
     })
 }
 
-/// Settings that leave everything as it is by default.
+/// Default settings: returns the builder unchanged.
 pub fn defaults(builder: PasswordResetBuilder) -> PasswordResetBuilder {
     builder
 }
@@ -141,11 +141,11 @@ impl World {
         Self { users, calls, reset, document, codec, store, mails, wire, journal: Mutex::default() }
     }
 
-    /// The address of the server.
+    /// Returns the address of the server.
     pub fn address(&self) -> SocketAddr {
         match &self.wire {
             Wire::Socket(address) => *address,
-            Wire::InProcess(_) => panic!("there is no server"),
+            Wire::InProcess(_) => panic!("an in-process world has no server"),
         }
     }
 
@@ -153,35 +153,35 @@ impl World {
         *self.store.lock().unwrap() = store;
     }
 
-    /// A good token of this user.
+    /// Issues a token to this user.
     pub fn token(&self, id: &str) -> String {
         self.token_at(id, OffsetDateTime::now_utc())
     }
 
-    /// A token that this user was given at another time.
+    /// Issues a token to this user at another time.
     pub fn token_at(&self, id: &str, now: OffsetDateTime) -> String {
         let user = self.users.get(id).unwrap();
         self.codec.issue(&user, now, Duration::HOUR).unwrap().expose().to_owned()
     }
 
-    /// Whether this is the password of the user.
+    /// Returns whether the user has this password.
     pub fn has_password(&self, id: &str, password: &str) -> bool {
         self.users.get(id).is_some_and(|user| doubles::verifies(&user, password))
     }
 
-    /// Waits until all that was accepted is done. Reports to whom mail was sent, and with which link.
+    /// Waits until every accepted request is done. Returns the address and link of each mail.
     pub async fn mails(&self) -> Vec<(String, String)> {
         until(|| self.reset.ledger().waiting == 0).await;
         self.mails.lock().unwrap().clone()
     }
 
-    /// The same, and forgets them: for whoever asks a million times.
+    /// As [`mails`](Self::mails), and clears the list. For tests that send very many requests.
     pub async fn take_mails(&self) -> Vec<(String, String)> {
         self.mails().await;
         std::mem::take(&mut *self.mails.lock().unwrap())
     }
 
-    /// Some mail was sent, and all of it to Ann's address on record, with the link that is configured.
+    /// Checks that mail was sent, and each to Ann's address on record with the configured link.
     pub async fn every_mail_is_anns(&self) {
         let mails = self.mails().await;
         assert!(!mails.is_empty());
@@ -193,7 +193,7 @@ impl World {
         }
     }
 
-    /// Asks, and holds the answer to what is promised of every answer.
+    /// Sends a request, and checks what is promised for every response.
     pub async fn ask(&self, ask: &Ask) -> Reply {
         let reply = match &self.wire {
             Wire::InProcess(client) if ask.chunked => send_in_process(client, ask, ask.body.clone().into()).await,
@@ -214,15 +214,15 @@ impl World {
         reply
     }
 
-    /// Asks in process with a body of poem's: one that is slow, or never ends.
+    /// Sends a request in process with a `Body` of poem, which may be slow or endless.
     pub async fn ask_with(&self, ask: &Ask, body: Body) -> Reply {
-        let Wire::InProcess(client) = &self.wire else { panic!("over a socket, a body is bytes") };
+        let Wire::InProcess(client) = &self.wire else { panic!("a `Body` can only be sent in process") };
         let reply = send_in_process(client, ask, body).await;
         self.check_promises(ask, &reply);
         reply
     }
 
-    /// Posts the same fields in each encoding, with and without the last slash. Each answer must be the same.
+    /// Posts the same fields in each encoding, with and without the trailing slash. All responses must be equal.
     pub async fn post(&self, operation: Operation, fields: &[(&str, &str)]) -> Reply {
         let mut replies = self.post_each(operation, || fields.to_vec()).await;
         let reply = replies.pop().unwrap();
@@ -232,7 +232,8 @@ impl World {
         reply
     }
 
-    /// Posts fields in each encoding, with and without the last slash: new ones each time, as a token is used up.
+    /// Posts fields in each encoding, with and without the trailing slash. Calls `fields` for each request, because a token
+    /// can be used only once.
     pub async fn post_each<N, T>(&self, operation: Operation, mut fields: impl FnMut() -> Vec<(N, T)>) -> Vec<Reply>
     where
         N: AsRef<str>,
@@ -249,7 +250,7 @@ impl World {
         replies
     }
 
-    /// Posts this JSON, with and without the last slash. Both answers must be the same.
+    /// Posts this JSON with and without the trailing slash. Both responses must be equal.
     pub async fn post_json(&self, operation: Operation, body: &str) -> Reply {
         let [bare, slash] = operation.urls().map(|url| Ask::new("POST", url).json(body));
         let reply = self.ask(&bare).await;
@@ -280,20 +281,20 @@ impl World {
     }
 }
 
-/// Lets others run until it is true. Nothing here takes long.
+/// Yields until the condition is true. Panics after [`PATIENCE`].
 pub async fn until(condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, wait).await.expect("it comes true");
+    timeout(PATIENCE, wait).await.expect("the condition becomes true before the timeout");
 }
 
 async fn before(store: Store, call: Call) -> Result<(), BoxError> {
     match store {
         Store::Works => Ok(()),
-        // A panic is not an outage: the store answers when it is probed.
+        // A panic is not an outage: the probe of the store succeeds.
         Store::Panics if call == Call::Check => Ok(()),
         Store::LosesTheAnswerToAWrite if call != Call::ReplacePassword => Ok(()),
         Store::Errs | Store::LosesTheAnswerToAWrite => Err("the connection is gone".into()),
@@ -308,6 +309,6 @@ async fn send_in_process(client: &TestClient<Route>, ask: &Ask, body: Body) -> R
     for (name, value) in &ask.headers {
         request = request.header(name.as_str(), value.as_str());
     }
-    let response = timeout(PATIENCE, request.body(body).send()).await.expect("an answer");
+    let response = timeout(PATIENCE, request.body(body).send()).await.expect("a response before the timeout");
     reply_of(response.0, &ask.method).await
 }

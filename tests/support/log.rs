@@ -1,4 +1,4 @@
-//! What is logged, kept to be looked at.
+//! Captures the log.
 
 use std::io;
 use std::sync::{Arc, Mutex, Once, OnceLock};
@@ -8,12 +8,12 @@ use tracing::subscriber::{DefaultGuard, set_default, set_global_default};
 use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Everything that was logged.
+/// A captured log.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// The log of this process, at TRACE and of every crate.
+    /// Returns the log of this process, of every crate and level.
     pub fn of_process() -> &'static Self {
         static LOG: OnceLock<Log> = OnceLock::new();
         LOG.get_or_init(|| {
@@ -24,15 +24,15 @@ impl Log {
         })
     }
 
-    /// Sets a subscriber of the process that keeps nothing. A log line that a test reaches while nothing listens may stay
-    /// switched off for the tests that read the log of their thread. A test that wants the log of the whole process calls
-    /// [`of_process`](Self::of_process) first.
+    /// Installs a process-wide subscriber that discards everything. Without a subscriber, `tracing` may cache a log line as
+    /// disabled, and tests that capture the log of their thread would miss it. A test that needs the log of the whole
+    /// process calls [`of_process`](Self::of_process) first.
     pub fn listen() {
-        static LISTENS: Once = Once::new();
-        LISTENS.call_once(|| drop(set_global_default(tracing_subscriber::registry())));
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| drop(set_global_default(tracing_subscriber::registry())));
     }
 
-    /// What this thread logs from now on, while the guard lives. A test's runtime has but one thread.
+    /// Captures the log of this thread until the guard is dropped. The runtime of a test has a single thread.
     pub fn of_thread(&self) -> DefaultGuard {
         Self::listen();
         set_default(fmt().with_writer(self.clone()).with_ansi(false).with_target(false).finish())

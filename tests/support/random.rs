@@ -1,4 +1,4 @@
-//! Random numbers from a seed (SplitMix64): the same seed, the same numbers.
+//! Reproducible random numbers from a seed (SplitMix64).
 
 pub struct Random(u64);
 
@@ -7,8 +7,8 @@ impl Random {
         Self(seed)
     }
 
-    /// With the seed in the variable `SEED`, or with one of the operating system's. It is printed: tests show it when they
-    /// fail.
+    /// Uses the seed in the environment variable `SEED`, or else one from the operating system. Prints the seed, so that
+    /// the output of a failed test contains it.
     pub fn seeded() -> Self {
         let seed = match std::env::var("SEED") {
             Ok(seed) => seed.parse().expect("SEED is a number"),
@@ -30,7 +30,7 @@ impl Random {
         mixed ^ mixed >> 31
     }
 
-    /// A number under `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
@@ -39,7 +39,7 @@ impl Random {
         list[self.below(list.len())]
     }
 
-    /// Whether something happens that happens once in so many times.
+    /// Returns `true` with probability `1 / times`.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

@@ -1,4 +1,4 @@
-//! A client that can do what no good client does.
+//! An HTTP client over a raw socket, which can send malformed requests.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::PATIENCE;
 use super::reply::Reply;
 
-/// A connection, byte by byte.
+/// A raw TCP connection.
 pub struct Socket(TcpStream);
 
 impl Socket {
@@ -21,20 +21,20 @@ impl Socket {
         self.0.write_all(bytes).await.unwrap();
     }
 
-    /// Sends as long as somebody takes it. Reports whether somebody did.
+    /// Sends the bytes. Returns whether the server accepted all of them.
     pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).await.is_ok()
     }
 
     pub async fn reply(&mut self, method: &str) -> Reply {
-        timeout(PATIENCE, self.read_reply(method)).await.expect("an answer")
+        timeout(PATIENCE, self.read_reply(method)).await.expect("a response before the timeout")
     }
 
-    /// Reads one answer, by `Content-Length`.
+    /// Reads one response. Its length is the `Content-Length`.
     async fn read_reply(&mut self, method: &str) -> Reply {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.push(self.0.read_u8().await.expect("an answer"));
+            head.push(self.0.read_u8().await.expect("a response"));
         }
         let head = String::from_utf8(head).unwrap();
         let (status, lines) = head.trim_end().split_once("\r\n").expect("a status line and headers");
@@ -52,9 +52,9 @@ impl Socket {
         Reply::new(status, headers, body)
     }
 
-    /// Whether the server has nothing more to say and hung up.
+    /// Returns whether the server closed the connection without sending more.
     pub async fn is_closed(&mut self) -> bool {
-        // A reset is as good as an end.
+        // A connection reset counts as closed.
         matches!(timeout(PATIENCE, self.0.read(&mut [0])).await, Ok(Ok(0) | Err(_)))
     }
 }

@@ -1,11 +1,11 @@
-//! Whether two classes of samples have the same mean: Welch's t.
+//! Welch's t-test: compares the means of two classes of samples.
 
-/// What a comparison says.
+/// Result of a comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison {
-    /// Welch's t of the samples under the 90th percentile of both classes together: what is above is the machine's doing.
+    /// Welch's t. Samples above the 90th percentile of both classes together are excluded as noise of the machine.
     pub t: f64,
-    /// How far the medians are apart, as a part of the smaller.
+    /// Difference of the medians, divided by the smaller median.
     pub medians: f64,
 }
 
