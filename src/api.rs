@@ -1,9 +1,6 @@
-//! [`ResetApi`]: the three endpoints.
+//! [`ResetApi`]: the endpoints for poem-openapi, with their documentation. The endpoints themselves are in `endpoint.rs`.
 
-mod answer;
-mod body;
 mod contract;
-mod form;
 mod mount;
 mod schema;
 
@@ -12,18 +9,16 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use poem::Request;
+use bytes::Bytes;
+use poem::{Request, Response};
 use poem_openapi::OpenApi;
 
-use self::answer::{Status, Validated};
-use self::body::Form;
-use self::contract::Covered;
+use self::contract::PassedContract;
 pub use self::contract::{HttpContract, HttpContractAt, HttpContractEndpoint};
-use self::form::{ConfirmForm, RequestForm, ValidateForm};
 use self::mount::is_mountable;
 pub use self::mount::{AtRoot, MountPath};
-use self::schema::{Accepted, ConfirmRefused, Group, Replaced, RequestRefused, Valid, ValidateRefused};
-use crate::client::Client;
+use self::schema::{Body, Confirm, DocumentedResponse, Group, RequestReset, Validate};
+use crate::endpoint::Endpoint;
 use crate::reset::PasswordReset;
 
 /// The three endpoints, for `OpenApiService::new(ResetApi::new(reset), ..)`.
@@ -41,15 +36,15 @@ use crate::reset::PasswordReset;
 /// # }
 /// ```
 ///
-/// | endpoint, with or without the last slash | fields | answer |
+/// | endpoint, with or without the last slash | fields | response |
 /// | --- | --- | --- |
-/// | `POST /` | `email` | `{"status":"OK"}`, whether or not anybody has this address |
-/// | `POST /validate_token/` | `token` | `{"status":"OK"}`, or 404 |
-/// | `POST /confirm/` | `token`, `password` | `{"status":"OK"}`, or 404, or 400 with what is wrong with the password |
+/// | `POST /` | `email` | `{"status":"OK"}`, whether or not a user has this address |
+/// | `POST /validate_token/` | `token` | `{"status":"OK"}`, or 404 for an invalid token |
+/// | `POST /confirm/` | `token`, `password` | `{"status":"OK"}`, 404 for an invalid token, or 400 with the reasons why the password is rejected |
 ///
 /// Bodies are JSON, `application/x-www-form-urlencoded` or `multipart/form-data`, up to 16 KiB, and must be complete
-/// within ten seconds. Operation ids and schema names carry the prefix `PasswordReset`; as they are unique in a
-/// document, a service takes one `ResetApi`. For one document with the application's own endpoints see [`at`](Self::at).
+/// within ten seconds. Operation ids and schema names have the prefix `PasswordReset`. They are unique in a document, so a
+/// service takes one `ResetApi`. For one document with the application's own endpoints see [`at`](Self::at).
 pub struct ResetApi<P = AtRoot> {
     reset: PasswordReset,
     has_warned: Arc<AtomicBool>,
@@ -57,7 +52,7 @@ pub struct ResetApi<P = AtRoot> {
 }
 
 impl ResetApi {
-    /// The endpoints of this password reset, at the root of a service.
+    /// Creates the endpoints of `reset`, at the root of a service.
     pub fn new(reset: PasswordReset) -> Self {
         Self { reset, has_warned: Arc::default(), mount: PhantomData }
     }
@@ -67,8 +62,8 @@ impl<P: MountPath> ResetApi<P> {
     /// Moves the endpoints to a path of the service, so that the application's own endpoints are in the same service, the
     /// same document and the same Swagger UI.
     ///
-    /// Mount the service with [`HttpContract::at`] and the same path: it keeps its promises for the three endpoints and
-    /// leaves the others alone. `examples/one_document.rs` is a whole program.
+    /// Mount the service with [`HttpContract::at`] and the same path. It covers the three endpoints only.
+    /// `examples/one_document.rs` is a complete program.
     ///
     /// ```
     /// use poem::{EndpointExt, Route};
@@ -100,28 +95,29 @@ impl<P: MountPath> ResetApi<P> {
     /// # }
     /// ```
     pub fn at<Q: MountPath>(self) -> ResetApi<Q> {
-        const { assert!(is_mountable(Q::PATH), "MountPath::PATH is \"/\", or segments like \"/auth/reset\"") };
+        const { assert!(is_mountable(Q::PATH), "MountPath::PATH must be \"/\" or segments like \"/auth/reset\"") };
         ResetApi { reset: self.reset, has_warned: self.has_warned, mount: PhantomData }
     }
 
-    /// Warns once if the request did not pass through the contract: nothing else would tell the application's author.
+    /// Warns once if the request did not pass through the contract. The author of the application has no other sign of it.
     fn check_contract(&self, request: &Request) {
-        if request.extensions().get::<Covered>().is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
+        if request.extensions().get::<PassedContract>().is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
             let at = match P::PATH {
                 "/" => String::new(),
                 _ => format!("::at::<{}>()", std::any::type_name::<P>()),
             };
             tracing::warn!(
-                "HttpContract is not mounted around this service: paths that end with a slash are not found, errors of \
-                 routing are not JSON, and the security headers are missing; write service.with(HttpContract{at})"
+                "HttpContract is not mounted around this service: paths with a slash at the end return 404, routing \
+                 errors are not JSON, and the security headers are missing; write service.with(HttpContract{at})"
             );
         }
     }
 
-    fn client(&self, request: &Request) -> Client {
+    async fn post<T>(&self, endpoint: Endpoint, request: &Request, body: Body<T>) -> DocumentedResponse<T> {
         self.check_contract(request);
         let peer = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
-        self.reset.client(peer, request.headers())
+        let response = endpoint.post(&self.reset, peer, request.headers(), body.into_stream()).await;
+        DocumentedResponse::new(response)
     }
 }
 
@@ -137,36 +133,40 @@ impl<P: MountPath> fmt::Debug for ResetApi<P> {
     }
 }
 
+/// Converts a response of an endpoint into one of poem.
+fn into_poem(response: http::Response<Bytes>) -> Response {
+    let (head, body) = response.into_parts();
+    let mut response = Response::from(body);
+    response.set_status(head.status);
+    *response.headers_mut() = head.headers;
+    response
+}
+
 #[OpenApi(tag = "Group::PasswordReset", prefix_path = P::PATH)]
 impl<P: MountPath> ResetApi<P> {
-    /// Ask for a reset
+    /// Request a password reset
     ///
-    /// Sends a mail with a reset link to every active user with this address. The answer is the same whether or not
-    /// there is one, and it is given before anybody is looked up.
+    /// Sends an email with a reset link to every active user with this address. The response is the same whether or not
+    /// such a user exists. It is sent before any user is looked up.
     #[oai(path = "/", method = "post", operation_id = "PasswordResetRequest")]
-    async fn request(&self, request: &Request, form: Form<RequestForm>) -> Result<Accepted, RequestRefused> {
-        self.reset.request(&form.0.email, self.client(request)).await?;
-        Ok(Accepted(Status::ok()))
+    async fn request(&self, request: &Request, body: Body<RequestReset>) -> DocumentedResponse<RequestReset> {
+        self.post(Endpoint::Request, request, body).await
     }
 
-    /// Check a token
+    /// Validate a reset token
     ///
-    /// Tells whether a token can still be used. Reads only, and may be repeated.
+    /// Returns whether a token can still be used. Changes nothing and may be repeated.
     #[oai(path = "/validate_token", method = "post", operation_id = "PasswordResetValidate")]
-    async fn validate(&self, request: &Request, form: Form<ValidateForm>) -> Result<Valid, ValidateRefused> {
-        let user = self.reset.validate_for(&self.client(request), form.0.token.expose()).await?;
-        let details = self.reset.user_details_on_validation().then_some(&user);
-        Ok(Valid(Validated::ok(details)))
+    async fn validate(&self, request: &Request, body: Body<Validate>) -> DocumentedResponse<Validate> {
+        self.post(Endpoint::Validate, request, body).await
     }
 
     /// Set a new password
     ///
-    /// Replaces the password of the user whom the token was mailed to. From then on no token of that user works any
-    /// more. If the password is refused, the token stays good.
+    /// Replaces the password of the user to whom the token was sent. This invalidates all tokens of the user. If the
+    /// password is rejected, the token remains valid.
     #[oai(path = "/confirm", method = "post", operation_id = "PasswordResetConfirm")]
-    async fn confirm(&self, request: &Request, form: Form<ConfirmForm>) -> Result<Replaced, ConfirmRefused> {
-        let ConfirmForm { token, password } = form.0;
-        self.reset.confirm(token.expose(), password, self.client(request)).await?;
-        Ok(Replaced(Status::ok()))
+    async fn confirm(&self, request: &Request, body: Body<Confirm>) -> DocumentedResponse<Confirm> {
+        self.post(Endpoint::Confirm, request, body).await
     }
 }

@@ -1,4 +1,4 @@
-//! [`Client`]: who sent the HTTP request, and how that is found out behind proxies.
+//! [`Client`]: the sender of an HTTP request, also behind proxies.
 
 mod warning;
 
@@ -10,15 +10,15 @@ use ipnet::IpNet;
 
 use self::warning::ProxyWarning;
 
-/// How much of a `User-Agent` is kept, in characters.
+/// Maximum length of a stored `User-Agent`, in characters.
 const MAX_USER_AGENT_CHARS: usize = 256;
 
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Who asked: the address and the user agent of the HTTP request that led to an event.
+/// The sender of an HTTP request: its address and user agent.
 ///
-/// The address can be trusted as far as the [trusted proxies](crate::PasswordResetBuilder::trusted_proxies) can; the
-/// user agent is whatever the client wrote. Both are missing where there was no HTTP request.
+/// The address is as reliable as the [trusted proxies](crate::PasswordResetBuilder::trusted_proxies). The user agent is
+/// text that the client chose. An operation called from code has neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     address: Option<IpAddr>,
@@ -26,7 +26,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with this address. An IPv4 address that is mapped into IPv6 is the IPv4 address.
+    /// Creates a client. An IPv4 address mapped into IPv6 becomes the IPv4 address. The user agent loses its control
+    /// characters and is cut to 256 characters.
     pub fn new(address: Option<IpAddr>, user_agent: Option<&str>) -> Self {
         let clean = |text: &str| -> Box<str> {
             text.chars().filter(|letter| !letter.is_control()).take(MAX_USER_AGENT_CHARS).collect()
@@ -34,33 +35,33 @@ impl Client {
         Self { address: address.map(|address| address.to_canonical()), user_agent: user_agent.map(clean) }
     }
 
-    /// Nobody: what is asked for from code, not over HTTP.
+    /// Returns a client without address and user agent, for operations called from code.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// The client of a request from `peer` with these headers.
+    /// Returns the client of a request from `peer` with these headers.
     pub(crate) fn of_request(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
         let user_agent = headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
         Self::new(trusted.client_of(peer, headers), user_agent.as_deref())
     }
 
-    /// The address, if it is known.
+    /// Returns the address, if it is known.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// The user agent as the client gave it, without control characters and cut to 256 characters.
+    /// Returns the user agent that the client sent, without control characters and cut to 256 characters.
     pub fn user_agent(&self) -> Option<&str> {
         self.user_agent.as_deref()
     }
 }
 
-/// The proxies whose word on a client's address is believed, and the header that they name it in.
+/// The proxies whose headers name the address of the client, and the header to read.
 #[derive(Debug)]
 pub(crate) struct TrustedProxies {
     networks: Vec<IpNet>,
-    /// A header with one address. Without it, `X-Forwarded-For` and `Forwarded` are read.
+    /// A header that holds one address. `None` reads `X-Forwarded-For` and `Forwarded`.
     header: Option<HeaderName>,
     warning: ProxyWarning,
 }
@@ -74,7 +75,8 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// The peer; or, if the peer is a trusted proxy, the address that it names. Warns if a setting seems to be missing.
+    /// Returns the address that the peer names if the peer is a trusted proxy, else the peer. Warns if a setting seems to be
+    /// missing.
     fn client_of(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
         let (peer, header) = (peer?.to_canonical(), self.header.as_ref());
         if !self.trusts(peer) {
@@ -91,19 +93,19 @@ impl TrustedProxies {
         }))
     }
 
-    /// The rightmost address in `X-Forwarded-For` or `Forwarded` that is not a trusted proxy. Any client can write the
-    /// addresses further left. `None` if there is no such header.
+    /// Returns the rightmost address in `X-Forwarded-For` or `Forwarded` that is not a trusted proxy, because any client can
+    /// write the addresses further left. Returns `None` without such a header.
     fn address_in_lists(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         let x_forwarded_for = list_of(headers, &X_FORWARDED_FOR)
-            .map(|list| self.rightmost_untrusted(peer, list.rsplit(',').map(read_address)));
+            .map(|list| self.rightmost_untrusted(peer, list.rsplit(',').map(parse_address)));
         let forwarded = list_of(headers, &FORWARDED).map(|list| {
-            self.rightmost_untrusted(peer, rsplit_unquoted(&list, b',').map(|element| read_forwarded(element?)))
+            self.rightmost_untrusted(peer, rsplit_unquoted(&list, b',').map(|element| parse_forwarded(element?)))
         });
         match (x_forwarded_for, forwarded) {
             (None, None) => None,
             (Some(address), None) | (None, Some(address)) => Some(address),
-            // A proxy writes one of the two and may let a forged other one pass. Where they disagree one is a lie, and
-            // nobody can say which: the client counts as the proxy.
+            // A proxy writes one of the two headers and may forward the other one as the client sent it. If they differ, either
+            // can be forged, so the address of the proxy counts.
             (Some(one), Some(other)) => Some(if one == other { one } else { peer }),
         }
     }
@@ -111,7 +113,7 @@ impl TrustedProxies {
     fn rightmost_untrusted(&self, peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
         let mut nearest = peer;
         for hop in hops {
-            // What cannot be read ends the chain: the nearest proxy before it is all that is known.
+            // An unreadable element ends the chain. The last address before it counts.
             let Some(address) = hop else { break };
             nearest = address;
             if !self.trusts(address) {
@@ -122,24 +124,25 @@ impl TrustedProxies {
     }
 }
 
-/// The address in a header that holds one. `None` if there is no such header, or two, or if its value is a list or no
-/// address: a client may have added its own to the proxy's, and nothing tells them apart.
+/// Returns the address in the header `name`. Returns `None` unless there is exactly one such header with exactly one address: a
+/// client may have added a second one, and the two cannot be told apart.
 fn only_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
     let mut lines = headers.get_all(name).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-    read_address(line.to_str().ok()?)
+    parse_address(line.to_str().ok()?)
 }
 
-/// The list in the lines of this name, which are one list (RFC 9110, section 5.3). What is not text spoils its own element
-/// and no other: a client must not hide behind the proxy by a byte that it sends.
+/// Joins the lines of the header `name` into one list (RFC 9110, section 5.3). A byte that is not UTF-8 makes only its own element
+/// unreadable. Otherwise a client could send one to be counted as the proxy.
 fn list_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
     lines.reduce(|list, line| list + "," + &line)
 }
 
-/// What stands between these separators, from the right; one within quotes separates nothing: a proxy quotes the `Host` that
-/// the client chose. From the right, so that quotes which a client left open, further left, spoil nothing of a proxy's.
-/// `None` is where quotes are open.
+/// Splits `text` at each separator outside of quotes, from the right. Yields `None` for an element with an unclosed quote.
+///
+/// Quotes matter because a proxy quotes the `Host` that the client chose. The split starts at the right so that a quote
+/// which the client left open, further left, does not affect the elements of the proxy.
 fn rsplit_unquoted(text: &str, separator: u8) -> impl Iterator<Item = Option<&str>> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -155,21 +158,21 @@ fn rsplit_unquoted(text: &str, separator: u8) -> impl Iterator<Item = Option<&st
     })
 }
 
-/// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`.
-fn read_address(text: &str) -> Option<IpAddr> {
+/// Parses `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`.
+fn parse_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse().ok().or_else(|| text.parse().ok().map(|socket: SocketAddr| socket.ip()))?;
     Some(IpAddr::to_canonical(&address))
 }
 
-/// One element of `Forwarded` (RFC 7239, section 4): `for="[2001:db8::1]:4711";proto=https`, with one `for`.
-fn read_forwarded(element: &str) -> Option<IpAddr> {
+/// Parses an element of `Forwarded` (RFC 7239, section 4): `for="[2001:db8::1]:4711";proto=https`, with exactly one `for`.
+fn parse_forwarded(element: &str) -> Option<IpAddr> {
     let parameters = rsplit_unquoted(element, b';').filter_map(|parameter| parameter?.split_once('='));
     let mut nodes = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
     let (Some((_, node)), None) = (nodes.next(), nodes.next()) else { return None };
     let node = node.trim();
-    read_address(node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node))
+    parse_address(node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node))
 }
 
 #[cfg(test)]
@@ -179,10 +182,10 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, trusted: &[&str], headers: &[(&str, &str)]) -> String {
-        client_by(None, peer, trusted, headers)
+        client_with_header(None, peer, trusted, headers)
     }
 
-    fn client_by(header: Option<&str>, peer: &str, trusted: &[&str], headers: &[(&str, &str)]) -> String {
+    fn client_with_header(header: Option<&str>, peer: &str, trusted: &[&str], headers: &[(&str, &str)]) -> String {
         let networks = trusted.iter().map(|network| network.parse().unwrap()).collect();
         let trusted = TrustedProxies::new(networks, header.map(|name| name.parse().unwrap()));
         let mut map = HeaderMap::new();
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_headers_of_strangers_have_no_effect() {
+    fn forwarding_headers_of_untrusted_peers_are_ignored() {
         for headers in [
             ("X-Forwarded-For", "203.0.113.9"),
             ("Forwarded", "for=203.0.113.9"),
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_trusted_proxies_the_rightmost_untrusted_address_counts() {
+    fn rightmost_untrusted_address_behind_trusted_proxies_is_the_client() {
         let trusted = ["10.0.0.0/8", "2001:db8:1::/48"];
         for (headers, address) in [
             (&[("X-Forwarded-For", "203.0.113.9")][..], "203.0.113.9"),
@@ -234,9 +237,9 @@ mod tests {
         assert_eq!(client("::ffff:10.0.0.1", &trusted, &[("X-Forwarded-For", "203.0.113.9")]), "203.0.113.9");
     }
 
-    /// A proxy quotes the `Host` that the client chose, and adds its word to a list that the client began.
+    /// A proxy quotes the `Host` that the client chose, and appends to a list that the client began.
     #[test]
-    fn what_a_client_wrote_is_no_address_wherever_it_stands() {
+    fn address_written_by_the_client_is_ignored() {
         for header in [
             ("Forwarded", r#"for=203.0.113.9;host="a, for=1.1.1.1""#),
             ("Forwarded", r#"for=203.0.113.9;host="a, for=1.1.1.1, b";proto=https, for=10.0.0.2;host="c,d""#),
@@ -258,14 +261,14 @@ mod tests {
             ("Forwarded", r#"for=203.0.113.9, for=1.1.1.1""#),
             ("Forwarded", "for=\u{e9}"),
         ] {
-            assert_eq!(client("10.0.0.1", &["10.0.0.0/8"], &[header]), "10.0.0.1", "{header:?} cannot be read");
+            assert_eq!(client("10.0.0.1", &["10.0.0.0/8"], &[header]), "10.0.0.1", "{header:?} is unreadable");
         }
     }
 
     #[test]
-    fn the_configured_header_of_a_trusted_proxy_names_the_client() {
+    fn configured_header_of_a_trusted_proxy_names_the_client() {
         let client = |peer: &str, headers: &[(&str, &str)]| {
-            client_by(Some("CF-Connecting-IP"), peer, &["10.0.0.0/8", "2001:db8:1::/48"], headers)
+            client_with_header(Some("CF-Connecting-IP"), peer, &["10.0.0.0/8", "2001:db8:1::/48"], headers)
         };
         for (value, address) in [
             ("203.0.113.9", "203.0.113.9"),
@@ -283,9 +286,10 @@ mod tests {
     }
 
     #[test]
-    fn a_client_counts_as_the_proxy_unless_the_configured_header_holds_one_address() {
-        let client =
-            |headers: &[(&str, &str)]| client_by(Some("CF-Connecting-IP"), "10.0.0.1", &["10.0.0.0/8"], headers);
+    fn configured_header_without_exactly_one_address_makes_the_proxy_the_client() {
+        let client = |headers: &[(&str, &str)]| {
+            client_with_header(Some("CF-Connecting-IP"), "10.0.0.1", &["10.0.0.0/8"], headers)
+        };
         for value in [
             "",
             "203.0.113.9, 203.0.113.10",
@@ -304,7 +308,7 @@ mod tests {
         let [one, same] = [("CF-Connecting-IP", "203.0.113.9"); 2];
         assert_eq!(client(&[one, same]), "10.0.0.1", "two values, equal or not");
         assert_eq!(client(&[]), "10.0.0.1");
-        // The proxy may pass on lists that a client sent.
+        // The proxy may forward lists that the client sent.
         for other in ["X-Forwarded-For", "X-Real-IP"] {
             assert_eq!(client(&[(other, "203.0.113.7")]), "10.0.0.1", "{other} is not read");
             assert_eq!(client(&[one, (other, "203.0.113.7")]), "203.0.113.9");
@@ -313,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_agent_is_cut_and_clean() {
+    fn user_agent_loses_control_characters_and_is_cut() {
         let client = Client::new(None, Some(&("a\r\nb\u{7}".to_owned() + &"x".repeat(1000))));
         let agent = client.user_agent().unwrap();
         assert!(agent.starts_with("abx") && agent.chars().count() == MAX_USER_AGENT_CHARS);

@@ -234,7 +234,7 @@ pub(crate) fn is_lifetime(lifetime: Duration) -> bool {
 }
 
 /// Whether an id can stand in a token.
-#[cfg_attr(not(feature = "poem"), allow(dead_code))]
+#[cfg_attr(not(feature = "reset"), allow(dead_code))]
 pub(crate) fn is_user_id(id: &str) -> bool {
     UserId::new(id).is_some()
 }

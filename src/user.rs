@@ -103,7 +103,7 @@ impl StoredUser {
     }
 
     /// The user as the row stands after the password was replaced.
-    #[cfg_attr(not(feature = "poem"), allow(dead_code))]
+    #[cfg_attr(not(feature = "reset"), allow(dead_code))]
     pub(crate) fn with_password(mut self, hash: PasswordHash) -> Self {
         self.password_hash = Some(hash);
         self
@@ -111,7 +111,7 @@ impl StoredUser {
 }
 
 /// The parts of a user that an error may quote and the log must not show: the address and the hash.
-#[cfg_attr(not(feature = "poem"), allow(dead_code))]
+#[cfg_attr(not(feature = "reset"), allow(dead_code))]
 pub(crate) fn secrets_of(user: &StoredUser) -> impl Iterator<Item = &str> {
     [Some(user.email()), user.password_hash().map(PasswordHash::expose)].into_iter().flatten()
 }

@@ -126,7 +126,7 @@ const KEYS: [usize; 8] = [1_000, 10_000, 100_000, 1_000_000, 2_000_000, 3_000_00
 fn fill_throttle() {
     let key = |number: usize| {
         let address = Ipv4Addr::from_bits(number as u32);
-        ThrottleKey::of_client("request", Some(IpAddr::V4(address)))
+        ThrottleKey::of_client("password-reset", "request", Some(IpAddr::V4(address)))
     };
     let Some(before) = resident_memory("self") else { return println!("{NO_MEMORY_FIGURE}") };
     let throttle = MemoryThrottle::new();

@@ -2,8 +2,8 @@
 
 /// The path of the three endpoints within a service that has other endpoints too. See [`ResetApi::at`](crate::ResetApi::at).
 ///
-/// The path is part of a type because poem-openapi asks a type, not a value, for the paths of an API. Whatever path the
-/// service itself is mounted at comes in front of it.
+/// The path is an associated constant because poem-openapi reads the paths of an API from its type. The path of the
+/// service itself is a prefix of it.
 ///
 /// ```
 /// use poem_password_reset::MountPath;
@@ -15,8 +15,8 @@
 /// }
 /// ```
 pub trait MountPath: Send + Sync + 'static {
-    /// The path: a slash in front of each segment, none at the end. Segments have ASCII letters, digits, `-`, `.`, `_` and `~`.
-    /// Another path does not compile where it is used:
+    /// The path: each segment begins with a slash, and there is no slash at the end. Segments contain ASCII letters, digits,
+    /// `-`, `.`, `_` and `~`. Use of any other path is a compile error:
     ///
     /// ```compile_fail
     /// # use poem_password_reset::{HttpContract, MountPath};
@@ -40,8 +40,8 @@ impl MountPath for AtRoot {
     const PATH: &'static str = "/";
 }
 
-/// Whether a router takes a path for itself: it has no parameters, and only characters that nobody encodes
-/// (RFC 3986, section 2.3).
+/// Returns whether `path` has plain segments only: no parameters of the router, and only unreserved characters, which have a
+/// single spelling (RFC 3986, section 2.3).
 pub(super) const fn is_mountable(path: &str) -> bool {
     let bytes = path.as_bytes();
     if bytes.is_empty() || bytes[0] != b'/' {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_mountable_takes_plain_segments_and_nothing_else() {
+    fn is_mountable_accepts_plain_segments_only() {
         for path in ["/", "/reset", "/auth/reset", "/v1.0/auth_reset/~a-b"] {
             assert!(is_mountable(path), "{path}");
         }

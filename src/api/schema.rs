@@ -1,18 +1,21 @@
-//! How what is answered is documented in OpenAPI, operation by operation.
+//! OpenAPI documentation of the request body and the responses of each operation.
 
-use std::time::Duration;
+mod request;
+mod response;
 
-use poem::http::StatusCode;
-use poem::{IntoResponse, Response};
+use std::io;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::registry::{
-    MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+    MetaMediaType, MetaRequest, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
-use poem_openapi::types::Type;
-use poem_openapi::{ApiResponse, Tags, Union};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Tags};
 
-use super::answer::{Answer, CodedError, Detail, FieldErrors, JSON, Status, Validated, json, whole_seconds};
-use super::form::MISSING;
-use crate::error::ResetError;
+use super::into_poem;
+use crate::endpoint::MediaType;
 
 /// Groups the operations in the OpenAPI document.
 #[derive(Tags)]
@@ -21,168 +24,123 @@ pub(super) enum Group {
     PasswordReset,
 }
 
-macro_rules! success {
-    ($($(#[$doc:meta])* $name:ident($body:ty): $meaning:literal),*) => {$(
-        $(#[$doc])*
-        pub(super) struct $name(pub(super) $body);
+/// Documentation of an operation.
+pub(super) trait Operation: Send {
+    /// The name of the schema of the request body.
+    const BODY: &'static str;
 
-        impl IntoResponse for $name {
-            fn into_response(self) -> Response {
-                json(self.0.to_body())
-            }
-        }
+    fn body() -> MetaSchema;
 
-        impl ApiResponse for $name {
-            fn meta() -> MetaResponses {
-                let response = response(StatusCode::OK, $meaning, <$body>::schema_ref());
-                MetaResponses { responses: vec![response] }
-            }
-
-            fn register(registry: &mut Registry) {
-                <$body>::register(registry);
-            }
-        }
-    )*};
+    fn responses() -> Vec<MetaResponse>;
 }
 
-success! {
-    /// What a request that is taken is answered.
-    Accepted(Status): "Accepted, whether or not there is such a user.",
-    /// What a good token is answered.
-    Valid(Validated): "The token is good.",
-    /// What a confirmation is answered.
-    Replaced(Status): "The password is replaced."
-}
+pub(super) struct RequestReset;
 
-/// A body that is faulty as a whole or in its fields.
-#[derive(Union)]
-#[oai(rename = "PasswordResetBadRequest")]
-pub(super) enum BadRequest {
-    Fields(FieldErrors),
-    Coded(CodedError),
-}
+impl Operation for RequestReset {
+    const BODY: &'static str = "PasswordResetRequestBody";
 
-/// What the operation *request* answers but success.
-#[derive(Debug)]
-pub(super) struct RequestRefused(Answer);
-
-/// What the operation *validate* answers but success.
-#[derive(Debug)]
-pub(super) struct ValidateRefused(Answer);
-
-/// What the operation *confirm* answers but success.
-#[derive(Debug)]
-pub(super) struct ConfirmRefused(Answer);
-
-macro_rules! refused {
-    ($($name:ident: $answers:ident),*) => {$(
-        impl ApiResponse for $name {
-            fn meta() -> MetaResponses {
-                MetaResponses { responses: $answers() }
-            }
-
-            fn register(registry: &mut Registry) {
-                BadRequest::register(registry);
-                Detail::register(registry);
-            }
-        }
-
-        impl From<ResetError> for $name {
-            fn from(error: ResetError) -> Self {
-                Self(error.into())
-            }
-        }
-
-        impl From<$name> for poem::Error {
-            fn from(refused: $name) -> Self {
-                refused.0.into()
-            }
-        }
-    )*};
-}
-
-refused!(RequestRefused: request_answers, ValidateRefused: validate_answers, ConfirmRefused: confirm_answers);
-
-fn request_answers() -> Vec<MetaResponse> {
-    let bad_request = refusal::<BadRequest>(
-        ResetError::InvalidEmail,
-        "The address is missing or is none, or the body cannot be read.",
-    );
-    std::iter::once(bad_request).chain(common_answers()).collect()
-}
-
-fn validate_answers() -> Vec<MetaResponse> {
-    let missing = FieldErrors { token: Some(vec![MISSING.to_owned()]), ..FieldErrors::default() };
-    let bad_request =
-        refusal::<BadRequest>(Answer::FaultyFields(missing), "The token is missing, or the body cannot be read.");
-    [bad_request, invalid_token()].into_iter().chain(common_answers()).collect()
-}
-
-fn confirm_answers() -> Vec<MetaResponse> {
-    let weak = ["The password must have at least 8 characters.", "The password is too easy to guess."];
-    let bad_request = refusal::<BadRequest>(
-        ResetError::PasswordRefused(weak.map(str::to_owned).into()),
-        "A field is missing, the body cannot be read, or the password is refused: then the token stays good.",
-    );
-    [bad_request, invalid_token()].into_iter().chain(common_answers()).collect()
-}
-
-fn invalid_token() -> MetaResponse {
-    refusal::<CodedError>(
-        Answer::InvalidToken,
-        "The token is not valid: forged, expired, used or stale, or its user is not active. Which of these is not told.",
-    )
-}
-
-fn common_answers() -> Vec<MetaResponse> {
-    let soon = Duration::from_secs(5);
-    vec![
-        refusal::<Detail>(Answer::NotAcceptable, "`Accept` rules out `application/json`."),
-        refusal::<Detail>(Answer::BodyTimeout, "The body was not complete within ten seconds."),
-        refusal::<Detail>(Answer::BodyTooLarge, "The body is larger than 16 KiB."),
-        refusal::<Detail>(Answer::UnsupportedMediaType, "The body is of another type."),
-        refusal::<Detail>(Answer::Throttled(soon), "Over the quota of the client."),
-        refusal::<Detail>(Answer::Failed, "Something failed; nothing was changed."),
-        refusal::<Detail>(
-            Answer::Unavailable(soon),
-            "Busy, shutting down, or without its user store. A second try is safe.",
-        ),
-    ]
-}
-
-/// Documents a refusal, with the answer itself as the example.
-fn refusal<T: Type>(example: impl Into<Answer>, description: &'static str) -> MetaResponse {
-    let example = example.into();
-    let schema = MetaSchema {
-        all_of: vec![T::schema_ref()],
-        example: serde_json::from_str(&example.body()).ok(),
-        ..MetaSchema::ANY
-    };
-    let mut response = response(example.status(), description, MetaSchemaRef::Inline(Box::new(schema)));
-    if let Some(after) = example.retry_after() {
-        response.headers.push(retry_after(after));
+    fn body() -> MetaSchema {
+        request::object("Requests a password reset.", vec![request::email()])
     }
-    response
-}
 
-fn retry_after(example: Duration) -> MetaHeader {
-    let seconds =
-        MetaSchema { minimum: Some(1.0), example: Some(whole_seconds(example).into()), ..MetaSchema::new("integer") };
-    MetaHeader {
-        name: "Retry-After".to_owned(),
-        description: Some("Seconds until another try makes sense.".to_owned()),
-        required: true,
-        deprecated: false,
-        schema: MetaSchemaRef::Inline(Box::new(seconds)),
+    fn responses() -> Vec<MetaResponse> {
+        response::request()
     }
 }
 
-fn response(status: StatusCode, description: &'static str, schema: MetaSchemaRef) -> MetaResponse {
-    MetaResponse {
-        description,
-        status: Some(status.as_u16()),
-        status_range: None,
-        content: vec![MetaMediaType { content_type: JSON, schema }],
-        headers: Vec::new(),
+pub(super) struct Validate;
+
+impl Operation for Validate {
+    const BODY: &'static str = "PasswordResetValidateBody";
+
+    fn body() -> MetaSchema {
+        request::object("Validates a reset token.", vec![request::token()])
+    }
+
+    fn responses() -> Vec<MetaResponse> {
+        response::validate()
+    }
+}
+
+pub(super) struct Confirm;
+
+impl Operation for Confirm {
+    const BODY: &'static str = "PasswordResetConfirmBody";
+
+    fn body() -> MetaSchema {
+        request::object("Sets a new password.", vec![request::token(), request::password()])
+    }
+
+    fn responses() -> Vec<MetaResponse> {
+        response::confirm()
+    }
+}
+
+/// The unread body of a request, documented as that of the operation `T`.
+pub(super) struct Body<T> {
+    body: poem::Body,
+    operation: PhantomData<T>,
+}
+
+impl<T> Body<T> {
+    pub(super) fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> {
+        self.body.into_bytes_stream()
+    }
+}
+
+impl<'a, T: Operation> ApiExtractor<'a> for Body<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    const PARAM_IS_REQUIRED: bool = true;
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        let schema = MetaSchema { title: Some(T::BODY.to_owned()), ..T::body() };
+        registry.schemas.insert(T::BODY.to_owned(), schema);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let media_type = |media_type: MediaType| MetaMediaType {
+            content_type: media_type.name(),
+            schema: MetaSchemaRef::Reference(T::BODY.to_owned()),
+        };
+        Some(MetaRequest {
+            description: Some("At most 16 KiB. The three media types are equivalent."),
+            content: MediaType::ALL.into_iter().map(media_type).collect(),
+            required: true,
+        })
+    }
+
+    async fn from_request(_: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+        Ok(Self { body: body.take()?, operation: PhantomData })
+    }
+}
+
+/// A response, documented as one of the operation `T`.
+pub(super) struct DocumentedResponse<T> {
+    response: http::Response<Bytes>,
+    operation: PhantomData<T>,
+}
+
+impl<T> DocumentedResponse<T> {
+    pub(super) fn new(response: http::Response<Bytes>) -> Self {
+        Self { response, operation: PhantomData }
+    }
+}
+
+impl<T: Operation> IntoResponse for DocumentedResponse<T> {
+    fn into_response(self) -> Response {
+        into_poem(self.response)
+    }
+}
+
+impl<T: Operation> ApiResponse for DocumentedResponse<T> {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: T::responses() }
+    }
+
+    fn register(registry: &mut Registry) {
+        response::register(registry);
     }
 }

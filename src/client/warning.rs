@@ -1,4 +1,4 @@
-//! The warning about a proxy whose clients all count as one, because a setting is missing.
+//! The warning about a missing proxy setting, without which all clients behind the proxy share one quota.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,32 +8,32 @@ use http::header::HeaderName;
 
 use crate::timeout::CoolDown;
 
-/// Headers in which proxies pass on the address of a client, in the case that `HeaderName` uses.
+/// Headers in which proxies forward the address of a client, in lower case.
 const FORWARDING_HEADERS: [&str; 7] =
     ["x-forwarded-for", "forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip", "fly-client-ip", "x-client-ip"];
 
-/// Time between two warnings. Any client can send such a header, so each request could cause one.
+/// Minimum time between two warnings. Any client can send such a header, so every request could cause a warning.
 const COOL_DOWN: Duration = Duration::from_secs(3600);
 
-/// Logs that a proxy is not known, at most once an hour.
+/// Warns about a missing proxy setting, at most once an hour.
 #[derive(Debug)]
 pub(super) struct ProxyWarning {
-    silent: CoolDown,
+    cool_down: CoolDown,
 }
 
 impl ProxyWarning {
     pub(super) fn new() -> Self {
-        Self { silent: CoolDown::inactive() }
+        Self { cool_down: CoolDown::inactive() }
     }
 
-    /// Warns if a peer that is not trusted sent a forwarding header and is on a private network, as proxies are.
+    /// Warns about a forwarding header from an untrusted peer on a private network, which is probably a proxy.
     pub(super) fn untrusted(&self, peer: IpAddr, headers: &HeaderMap, configured: Option<&HeaderName>) {
-        // First: the peers of a service without a proxy are public, and their headers need no look.
+        // Checked first because it is cheaper than a search of the headers, and peers are public if there is no proxy.
         if !is_private(peer) {
             return;
         }
         let Some(header) = forwarding_header(headers, configured) else { return };
-        if self.silent.try_start(COOL_DOWN) {
+        if self.cool_down.try_start(COOL_DOWN) {
             tracing::warn!(
                 %peer,
                 %header,
@@ -46,7 +46,7 @@ impl ProxyWarning {
     /// Warns if a trusted proxy sent a forwarding header, but no usable address in a header that is read.
     pub(super) fn unnamed(&self, peer: IpAddr, headers: &HeaderMap, configured: Option<&HeaderName>) {
         let Some(header) = forwarding_header(headers, configured) else { return };
-        if self.silent.try_start(COOL_DOWN) {
+        if self.cool_down.try_start(COOL_DOWN) {
             let read = configured.map_or("x-forwarded-for, forwarded", HeaderName::as_str);
             tracing::warn!(
                 %peer,
@@ -59,13 +59,13 @@ impl ProxyWarning {
     }
 }
 
-/// The first header of the request that a proxy might have set.
+/// Returns the name of the first header that a proxy might have set.
 fn forwarding_header<'h>(headers: &'h HeaderMap, configured: Option<&HeaderName>) -> Option<&'h HeaderName> {
     headers.keys().find(|name| FORWARDING_HEADERS.contains(&name.as_str()) || configured == Some(name))
 }
 
-/// Whether an address is on this machine or on a private network. Besides RFC 1918 and RFC 4193 these are link-local
-/// addresses and 100.64.0.0/10 (RFC 6598), which load balancers and container networks use.
+/// Returns whether an address is on this machine or on a private network (RFC 1918, RFC 4193). Includes link-local addresses and
+/// 100.64.0.0/10 (RFC 6598), which load balancers and container networks use.
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {

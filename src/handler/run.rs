@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::client::Client;
     use crate::error::Problem;
-    use crate::handler::{Data, HandlersBuilder};
+    use crate::handler::HandlersBuilder;
     use crate::on_post_password_reset;
     use crate::user::StoredUser;
 
@@ -169,8 +169,8 @@ mod tests {
     }
 
     #[on_post_password_reset(priority = -1)]
-    async fn annotated(_: &PostPasswordReset, called: Option<Data<&Arc<AtomicBool>>>) {
-        if let Some(Data(called)) = called {
+    async fn annotated(_: &PostPasswordReset, called: Option<&Arc<AtomicBool>>) {
+        if let Some(called) = called {
             called.store(true, Ordering::SeqCst);
         }
     }

@@ -177,7 +177,7 @@ impl KeyRing {
     }
 
     /// The key that signs.
-    #[cfg_attr(not(feature = "poem"), allow(dead_code))]
+    #[cfg_attr(not(feature = "reset"), allow(dead_code))]
     pub(crate) fn current(&self) -> &SigningKey {
         &self.keys[0]
     }

@@ -13,7 +13,7 @@ pub(crate) enum Purpose {
     /// Binds reset tokens to the state of a user.
     Binding,
     /// Hides email addresses in throttle keys.
-    #[cfg_attr(not(feature = "poem"), allow(dead_code))]
+    #[cfg_attr(not(feature = "reset"), allow(dead_code))]
     Throttle,
     /// Names a key without showing it.
     KeyId,

@@ -139,7 +139,7 @@ async fn users_whose_addresses_collide_get_their_own_mail_alone() {
             mailed += mails.len();
             for (id, address, token) in &mails {
                 assert_eq!(address, addresses[id.parse::<usize>().unwrap()], "to the address on record");
-                assert_eq!(reset.validate(token).await.unwrap().id(), id, "a token of his own");
+                assert_eq!(reset.validate(token).await.unwrap().user().id(), id, "a token of his own");
                 assert_eq!(address.is_ascii(), asked.is_ascii(), "{asked:?} for {address:?}");
                 if asked.is_ascii() {
                     assert!(address.eq_ignore_ascii_case(asked), "{asked:?} for {address:?}");

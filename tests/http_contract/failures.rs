@@ -162,7 +162,7 @@ fn all_unavailable_alike(replies: &[Reply]) {
     }
 }
 
-const FAILED: &str = r#"{"detail":"Something went wrong here. Nothing was changed."}"#;
+const FAILED: &str = r#"{"detail":"An internal error occurred. Nothing was changed."}"#;
 
 /// Hashers and rules that fail, or panic, or give the hash that is stored already.
 #[tokio::test]

@@ -172,7 +172,7 @@ async fn bodies_that_cannot_be_read() {
             }
             for body in ["null", "[]", "1", "\"email\"", "true", " [{}] ", r#"[{"email":"ann@example.com"}]"#] {
                 let reply = world.post_json(operation, body).await;
-                reply.is(400, r#"{"non_field_errors":["The body must be a JSON object."]}"#);
+                reply.is(400, r#"{"non_field_errors":["The request body must be a JSON object."]}"#);
             }
         }
         assert_eq!((world.calls.all(), world.reset.ledger().accepted), (0, 0));

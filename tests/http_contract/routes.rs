@@ -33,7 +33,7 @@ async fn another_path_is_404_whatever_the_method() {
                 let reply = world.ask(&Ask::new(method, format!("{MOUNT}{path}")).json("{}")).await;
                 assert_eq!(reply.status, 404, "{method} {path}");
                 if method != "HEAD" {
-                    reply.is(404, r#"{"detail":"There is nothing here."}"#);
+                    reply.is(404, r#"{"detail":"Not found."}"#);
                 }
             }
         }

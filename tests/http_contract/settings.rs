@@ -34,7 +34,7 @@ async fn reveal_unknown_users() {
             world.post(Request, &[("email", "ann@example.com")]).await.is_ok();
             world.post(Request, &[("email", " ANN@example.com ")]).await.is_ok();
             let unknown = world.post(Request, &[("email", "nobody@example.com")]).await;
-            unknown.is(400, r#"{"email":["There is no active user with this email address."]}"#);
+            unknown.is(400, r#"{"email":["No active user has this email address."]}"#);
             for ineligible in ["carol@example.com", "dave@example.com"] {
                 assert_eq!(world.post(Request, &[("email", ineligible)]).await, unknown, "{ineligible}");
             }

@@ -56,12 +56,15 @@ impl Reply {
     /// The answer to every bad token.
     #[track_caller]
     pub fn is_bad_token(&self) {
-        self.is(404, r#"{"detail":"The reset token is not valid. Ask for a new one.","code":"invalid_token"}"#);
+        self.is(
+            404,
+            r#"{"detail":"This reset token is invalid or has expired. Request a new one.","code":"invalid_token"}"#,
+        );
     }
 
     #[track_caller]
     pub fn is_parse_error(&self) {
-        self.is(400, r#"{"detail":"The body cannot be read.","code":"parse_error"}"#);
+        self.is(400, r#"{"detail":"The request body could not be parsed.","code":"parse_error"}"#);
     }
 
     /// `{"detail": ".."}` with this status.
@@ -76,7 +79,7 @@ impl Reply {
     /// 503 with the one text, and when to try again.
     #[track_caller]
     pub fn is_unavailable(&self) {
-        self.is(503, r#"{"detail":"Not available just now. Try again in a moment."}"#);
+        self.is(503, r#"{"detail":"The service is temporarily unavailable. Try again in a moment."}"#);
         let [after] = self.header("retry-after")[..] else { panic!("one Retry-After: {self:?}") };
         assert!((1..=5).contains(&after.parse::<u64>().expect("whole seconds")), "{after}");
     }

@@ -379,7 +379,7 @@ fn faulty_fields_are_told_apart() {
         browser.open(&format!("{}/forgot-password", demo.site)).await;
         browser.fill("#email", "nobody").await;
         browser.click("button[type=submit]").await;
-        browser.wait_for_text("#email-errors", "not an email address").await;
+        browser.wait_for_text("#email-errors", "valid email address").await;
         // Mended, the complaint is gone.
         browser.fill("#email", "nobody@example.com").await;
         browser.click("button[type=submit]").await;

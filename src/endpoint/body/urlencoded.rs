@@ -1,12 +1,12 @@
-//! Bodies that are `application/x-www-form-urlencoded`, as forms send them (WHATWG URL, section 5).
+//! Parser for `application/x-www-form-urlencoded` (WHATWG URL, section 5).
 
 use percent_encoding::percent_decode;
 
 use super::fields::{Fields, Value};
 
-/// Reads `name=value&..`. Bytes that are not UTF-8 are no text: replacing them would store another password than was
+/// Parses `name=value&..`. A value that is not UTF-8 is not text: replacing its bytes would store a password other than the one
 /// sent.
-pub(super) fn read(bytes: &[u8]) -> Fields {
+pub(super) fn parse(bytes: &[u8]) -> Fields {
     let decode = |text: &[u8]| {
         let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
         let decoded: Vec<u8> = percent_decode(&spaced).collect();
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urlencoded_pairs() {
+    fn pairs_are_decoded_and_the_last_of_equal_names_wins() {
         let text = |text: &str| Some(Value::Text(text.to_owned()));
         for (body, value) in [
             ("email=x+y%2B%20", text("x y+ ")),
@@ -40,9 +40,9 @@ mod tests {
             ("=d&e=mail&Email=1&%FF=1", None),
             ("", None),
         ] {
-            assert_eq!(read(body.as_bytes()), Fields { email: value, ..Fields::default() }, "{body}");
+            assert_eq!(parse(body.as_bytes()), Fields { email: value, ..Fields::default() }, "{body}");
         }
-        assert_eq!(read(b"email=\xe9").email, Some(Value::Other));
-        assert_eq!(read(b"password=p&token=t"), Fields { email: None, token: text("t"), password: text("p") });
+        assert_eq!(parse(b"email=\xe9").email, Some(Value::Other));
+        assert_eq!(parse(b"password=p&token=t"), Fields { email: None, token: text("t"), password: text("p") });
     }
 }

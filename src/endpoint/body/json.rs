@@ -1,4 +1,4 @@
-//! Bodies that are `application/json` (RFC 8259).
+//! Parser for `application/json` (RFC 8259).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,18 +7,16 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, Value, has_byte};
-use crate::api::answer::Answer;
+use super::fields::{Fields, Value};
+use crate::endpoint::ErrorResponse;
 
-/// Reads a JSON object. A member is kept as it was written until it is known that somebody wants it: so a number keeps its
-/// digits, and an unknown member costs nothing.
-pub(super) fn read(bytes: &[u8]) -> Result<Fields, Answer> {
-    // Once for the whole: the parser would look at each text by itself.
-    let text = str::from_utf8(bytes).map_err(|_| Answer::ParseError)?;
-    serde_json::from_str(text).map_err(|_| {
-        let document = serde_json::from_str::<&RawValue>(text);
+/// Parses a JSON object. Keeps each member as raw JSON until it is known to be a field that an operation reads: a number keeps
+/// its digits, and an unknown member is not parsed further.
+pub(super) fn parse(bytes: &[u8]) -> Result<Fields, ErrorResponse> {
+    serde_json::from_slice(bytes).map_err(|_| {
+        let document = serde_json::from_slice::<&RawValue>(bytes);
         let is_other = document.is_ok_and(|document| !document.get().starts_with('{'));
-        if is_other { Answer::NotAnObject } else { Answer::ParseError }
+        if is_other { ErrorResponse::NotAnObject } else { ErrorResponse::ParseError }
     })
 }
 
@@ -47,26 +45,18 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// The name of a member, copied only if it has escapes.
+/// The name of a member, copied only if it contains an escape.
 #[derive(Deserialize)]
 struct Name<'j>(#[serde(borrow)] Cow<'j, str>);
 
 fn json_value(raw: &RawValue) -> Value {
     let raw = raw.get();
     match raw.as_bytes().first() {
-        Some(b'"') => json_text(raw).map_or(Value::Other, Value::Text),
+        // An unpaired surrogate is valid JSON and not text (RFC 8259, section 8.2).
+        Some(b'"') => serde_json::from_str(raw).map_or(Value::Other, Value::Text),
         Some(b'-' | b'0'..=b'9') => Value::Number(raw.to_owned()),
         Some(b'n') => Value::Null,
         _ => Value::Other,
-    }
-}
-
-/// The text of a JSON string. `None` for one with half of a surrogate pair: it is JSON and no text (RFC 8259, section 8.2).
-fn json_text(raw: &str) -> Option<String> {
-    // Without an escape, as tokens and most of all else are, it stands there as it is.
-    match raw.strip_prefix('"')?.strip_suffix('"')? {
-        plain if !has_byte(plain, b'\\') => Some(plain.to_owned()),
-        _ => serde_json::from_str(raw).ok(),
     }
 }
 
@@ -75,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_members() {
+    fn member_becomes_value() {
         let text = |text: &str| Value::Text(text.to_owned());
         for (json, value) in [
             (r#""a\u00e9""#, text("a\u{e9}")),
@@ -95,16 +85,16 @@ mod tests {
         ] {
             let fields = Fields { email: Some(value), ..Fields::default() };
             for name in ["email", "\\u0065mail"] {
-                assert_eq!(read(format!(" {{ \"{name}\" :{json}}} ").as_bytes()).unwrap(), fields, "{json}");
+                assert_eq!(parse(format!(" {{ \"{name}\" :{json}}} ").as_bytes()).unwrap(), fields, "{json}");
             }
         }
-        let fields = read(br#"{"token":"t","password":"p","Email":1,"":2}"#).unwrap();
+        let fields = parse(br#"{"token":"t","password":"p","Email":1,"":2}"#).unwrap();
         assert_eq!(fields, Fields { email: None, token: Some(text("t")), password: Some(text("p")) });
-        assert_eq!(read(b"{}").unwrap(), Fields::default());
+        assert_eq!(parse(b"{}").unwrap(), Fields::default());
     }
 
     #[test]
-    fn json_that_is_none() {
+    fn invalid_json_is_a_parse_error_and_valid_json_must_be_an_object() {
         let deep_lists = "[".repeat(16_000);
         let deep_objects = "{\"a\":".repeat(3_000);
         for body in [
@@ -126,14 +116,14 @@ mod tests {
             &deep_lists,
             &deep_objects,
         ] {
-            assert!(matches!(read(body.as_bytes()), Err(Answer::ParseError)), "{body:.20}");
+            assert!(matches!(parse(body.as_bytes()), Err(ErrorResponse::ParseError)), "{body:.20}");
         }
-        assert!(matches!(read(b"{\"email\":\"\xff\"}"), Err(Answer::ParseError)));
-        assert!(matches!(read(b"{\0\"\0e\0"), Err(Answer::ParseError)), "UTF-16");
+        assert!(matches!(parse(b"{\"email\":\"\xff\"}"), Err(ErrorResponse::ParseError)));
+        assert!(matches!(parse(b"{\0\"\0e\0"), Err(ErrorResponse::ParseError)), "UTF-16");
         for body in ["null", "[]", "1", "\"text\"", "true", " [{}] "] {
-            assert!(matches!(read(body.as_bytes()), Err(Answer::NotAnObject)), "{body}");
+            assert!(matches!(parse(body.as_bytes()), Err(ErrorResponse::NotAnObject)), "{body}");
         }
         let nested = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
-        assert!(read(nested.as_bytes()).is_ok(), "what nobody wants may be as deep as it likes");
+        assert!(parse(nested.as_bytes()).is_ok(), "the depth of an unknown member is not limited");
     }
 }
