@@ -95,7 +95,7 @@ fn points(what: &str, duration: &str, points: Result<Vec<Point>, String>) {
 
 /// Duration of a request, from an empty queue to a full one. The handler never returns, so requests stay in the queue.
 fn queue(runtime: &Runtime) {
-    let (capacity, step) = if args::is_smoke_test() { (64, 16) } else { (4_096, 256) };
+    let (capacity, step) = if args::is_smoke_test() { (64, 16) } else { (4_096, 1_024) };
     let _context = runtime.enter();
     let reset = builder(&Users::new(1)).queue(capacity).handled_at_once(1).handler_timeout(Duration::from_secs(3_600));
     let reset = reset.on_reset_token_created(async |_| pending::<()>().await);

@@ -102,7 +102,7 @@ impl Report {
 const NAME: usize = 50;
 
 fn print_row(name: &str, ours: &str, reference: &str, ratio: &str, interval: &str, reach: &str, met: &str) {
-    println!("{name:<NAME$}  {ours:>13}  {reference:>13}  {ratio:>5}  {interval:>16}  {reach:>10}  {met}");
+    println!("{name:<NAME$}  {ours:>13}  {reference:>13}  {ratio:>5}  {interval:>18}  {reach:>10}  {met}");
 }
 
 fn range(Estimate { low, high, .. }: Estimate, unit: fn(f64) -> String) -> String {
