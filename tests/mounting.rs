@@ -60,7 +60,7 @@ async fn warnings_of(app: impl IntoEndpoint, mount: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn endpoints_without_the_contract_log_one_warning_with_the_code_to_write() {
+async fn endpoints_without_the_contract_log_one_warning_with_the_missing_code() {
     let reset = reset().await;
     let service = || OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0");
     let without = Route::new().nest("/reset", service());
@@ -74,7 +74,7 @@ async fn endpoints_without_the_contract_log_one_warning_with_the_code_to_write()
 }
 
 #[tokio::test]
-async fn each_endpoint_notices_that_the_contract_is_missing() {
+async fn each_endpoint_warns_about_the_missing_contract() {
     for (path, body) in GOOD {
         let log = Log::default();
         let _guard = log.of_thread();
@@ -91,7 +91,7 @@ impl MountPath for Account {
 }
 
 #[tokio::test]
-async fn the_code_to_write_names_the_path() {
+async fn warning_about_the_missing_contract_names_the_mount_path() {
     let reset = reset().await;
     let service = || OpenApiService::new(ResetApi::new(reset.clone()).at::<Account>(), "Accounts", "1.0");
     let mount = format!("/api{}", Account::PATH);
@@ -117,7 +117,7 @@ fn operations(document: &Value) -> BTreeMap<String, &Value> {
 }
 
 #[tokio::test]
-async fn one_document_has_the_endpoints_of_both_and_differs_from_two_documents_in_the_paths_alone() {
+async fn shared_document_differs_from_separate_documents_in_the_paths_only() {
     let shared: Value = serde_json::from_str(&one_document::service(reset().await).spec()).unwrap();
     let alone = OpenApiService::new(ResetApi::new(reset().await), "Accounts", "1.0");
     let alone: Value = serde_json::from_str(&alone.spec()).unwrap();
@@ -155,7 +155,7 @@ fn spellings(path: &str) -> [String; 3] {
 }
 
 #[tokio::test]
-async fn the_contract_keeps_its_promises_below_a_path() {
+async fn contract_at_a_path_covers_the_endpoints_there() {
     let users = people();
     let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let token = || reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
@@ -203,7 +203,7 @@ async fn the_contract_keeps_its_promises_below_a_path() {
 }
 
 #[tokio::test]
-async fn a_panic_below_a_path_is_a_500_in_json() {
+async fn panic_in_an_endpoint_at_a_path_returns_500_as_json() {
     let users = people();
     let issuer = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let token = issuer.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
@@ -277,7 +277,7 @@ const TO_THE_APPLICATION: [(&str, &str, &str, u16); 22] = [
 ];
 
 #[tokio::test]
-async fn endpoints_of_the_application_answer_the_same_with_and_without_the_contract() {
+async fn contract_at_a_path_does_not_change_other_endpoints() {
     let reset = reset().await;
     let service = || OpenApiService::new((ResetApi::new(reset.clone()).at::<Account>(), Shop), "Shop", "1.0");
     let without = TestClient::new(Route::new().nest("/api", service()));
@@ -293,7 +293,7 @@ async fn endpoints_of_the_application_answer_the_same_with_and_without_the_contr
 
 /// The root of a service is a path as well: then the contract leaves the other endpoints alone there.
 #[tokio::test]
-async fn the_contract_at_the_root_leaves_other_endpoints_alone_too() {
+async fn contract_at_the_root_path_does_not_change_other_endpoints() {
     struct Neighbor;
 
     #[OpenApi]
@@ -316,7 +316,7 @@ async fn the_contract_at_the_root_leaves_other_endpoints_alone_too() {
 }
 
 #[tokio::test]
-async fn the_example_answers_for_both() {
+async fn one_document_example_serves_its_own_endpoint_and_the_docs() {
     let app = TestClient::new(one_document::app(reset().await));
     let reply = ask(&app, "GET", "/api/profiles/1", "").await;
     assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"name":"Ann"}"#));

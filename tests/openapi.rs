@@ -19,12 +19,12 @@ use poem_password_reset::throttle::{Quota, Quotas};
 use serde_json::Value;
 
 #[tokio::test]
-async fn the_document_is_the_reviewed_one() {
+async fn document_matches_the_reviewed_snapshot() {
     insta::assert_snapshot!("document", World::in_process(defaults).await.document.text);
 }
 
 #[tokio::test]
-async fn each_operation_is_documented_in_full() {
+async fn each_operation_documents_its_statuses_bodies_and_headers() {
     let document = World::in_process(defaults).await.document;
     let common = [200, 400, 406, 408, 413, 415, 429, 500, 503];
     let mut ids = BTreeSet::new();
@@ -52,7 +52,7 @@ async fn each_operation_is_documented_in_full() {
 
 /// Names of schemas, operations and tags are one space, shared with whatever else the application documents.
 #[tokio::test]
-async fn every_name_has_the_prefix() {
+async fn schema_and_tag_names_have_the_prefix() {
     let document: Value = serde_json::from_str(&World::in_process(defaults).await.document.text).unwrap();
     let schemas = document["components"]["schemas"].as_object().unwrap();
     assert_eq!(schemas.len(), 10);
@@ -64,7 +64,7 @@ async fn every_name_has_the_prefix() {
 
 /// What a reader sees first, and a client may be generated from.
 #[tokio::test]
-async fn examples_are_what_they_are_examples_of() {
+async fn examples_match_their_schemas() {
     let world = World::in_process(defaults).await;
     let document = &world.document;
     for operation in Operation::ALL {
@@ -100,7 +100,7 @@ fn settings(builder: PasswordResetBuilder) -> PasswordResetBuilder {
 
 /// Each status that is documented for an operation is provoked, and `World::ask` has held each answer to the document.
 #[tokio::test(start_paused = true)]
-async fn every_documented_answer_is_provoked() {
+async fn documented_statuses_are_exactly_the_statuses_that_occur() {
     for operation in Operation::ALL {
         let mut seen = BTreeSet::new();
         for (fields, store) in [

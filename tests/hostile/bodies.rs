@@ -53,13 +53,13 @@ impl Judge {
 /// JSON and multipart say where they end, so that what was cut off is no body; a name and a value without their end are
 /// still a pair of an urlencoded form.
 #[tokio::test]
-async fn a_body_that_was_cut_off() {
+async fn truncated_bodies_have_no_effect() {
     for mode in ADDRESS_MODES {
-        cut_off_bodies_do_nothing(World::in_process(mode).await).await;
+        check_truncated_bodies(World::in_process(mode).await).await;
     }
 }
 
-async fn cut_off_bodies_do_nothing(world: World) {
+async fn check_truncated_bodies(world: World) {
     let ann = world.users.get("1").unwrap();
     for operation in Operation::ALL {
         for encoding in Encoding::ALL {
@@ -143,7 +143,7 @@ fn content_type(random: &mut Random, encoding: Encoding) -> String {
 }
 
 #[tokio::test]
-async fn a_body_that_was_changed_at_random() {
+async fn randomly_changed_bodies_get_documented_responses_only() {
     let mut random = Random::seeded();
     let [strict, lenient] = ADDRESS_MODES.map(World::in_process);
     let worlds = [strict.await, lenient.await];

@@ -56,7 +56,7 @@ fn fields(random: &mut Random, operation: Operation, token: &str) -> Vec<(&'stat
 }
 
 #[tokio::test]
-async fn what_is_sent_means_the_same_in_every_encoding() {
+async fn fields_have_the_same_meaning_in_every_encoding() {
     let mut random = Random::seeded();
     let [strict, lenient] = ADDRESS_MODES.map(World::in_process);
     let worlds = [strict.await, lenient.await];

@@ -86,7 +86,7 @@ fn look_alikes() -> Vec<(char, char)> {
 }
 
 #[tokio::test]
-async fn no_code_point_that_folds_into_ascii_reaches_an_ascii_address() {
+async fn address_with_look_alike_of_ascii_sends_no_mail_to_the_ascii_address() {
     // One address for each letter that is replaced, so that the store finds something every time.
     let look_alikes = look_alikes();
     assert!(look_alikes.len() > 2_000, "{} from the Unicode data", look_alikes.len());
@@ -112,7 +112,7 @@ async fn no_code_point_that_folds_into_ascii_reaches_an_ascii_address() {
 /// Users whose addresses are the same to the store: each gets mail at his own address alone, with a token for himself, and
 /// only when it was his address that was asked for.
 #[tokio::test]
-async fn users_whose_addresses_collide_get_their_own_mail_alone() {
+async fn users_with_colliding_addresses_receive_only_their_own_mail() {
     let letters: &[&[&str]] = &[
         &["k", "K", "\u{212a}", "\u{ff4b}"],
         &["s", "S", "\u{17f}", "\u{ff53}", "\u{24e2}"],

@@ -45,7 +45,7 @@ async fn check(content_type: &str, answer: Answer, bodies: &[&[u8]]) {
 }
 
 #[tokio::test]
-async fn json() {
+async fn malformed_json_is_rejected_without_look_up() {
     let deep = "{\"email\":".repeat(1_500);
     let lists = "[".repeat(16_000);
     check(
@@ -212,7 +212,7 @@ async fn json() {
 
 /// Hardly anything is no urlencoded form; but what is not clearly an address is none.
 #[tokio::test]
-async fn urlencoded() {
+async fn malformed_urlencoded_is_rejected_without_look_up() {
     let many = "a=&".repeat(5_000);
     let names = "email[".repeat(2_000) + "=ann@example.com";
     check(URLENCODED, ParseError, &[b" ", b"\r\n", b"\t \n"]).await;
@@ -269,7 +269,7 @@ async fn urlencoded() {
 }
 
 #[tokio::test]
-async fn multipart() {
+async fn malformed_multipart_is_rejected_without_look_up() {
     /// A body with this part, which is whole.
     fn with(headers: &str, value: &str) -> Vec<u8> {
         format!("--b\r\n{headers}\r\n\r\n{value}\r\n--b--\r\n").into_bytes()

@@ -59,13 +59,13 @@ fn check_answer(reply: &Reply, shown: &str) {
 }
 
 #[tokio::test]
-async fn mail_goes_to_who_is_named_exactly_and_to_nobody_else() {
+async fn mail_is_sent_to_the_exact_address_only() {
     for (lenient, mode) in [false, true].into_iter().zip(ADDRESS_MODES) {
-        mail_goes_to_the_named_user_only(lenient, World::in_process(mode).await).await;
+        check_recipients(lenient, World::in_process(mode).await).await;
     }
 }
 
-async fn mail_goes_to_the_named_user_only(lenient: bool, world: World) {
+async fn check_recipients(lenient: bool, world: World) {
     let mut random = Random::seeded();
     let log = Log::default();
     let _guard = log.of_thread();
@@ -98,7 +98,7 @@ async fn mail_goes_to_the_named_user_only(lenient: bool, world: World) {
 
 /// Header syntax never reaches the store or a mail: each piece at the edges and in the middle of each part, typed and on record.
 #[tokio::test]
-async fn no_mode_passes_header_syntax_to_a_store_or_a_mail() {
+async fn header_syntax_in_an_address_reaches_neither_store_nor_mail() {
     for mode in ADDRESS_MODES {
         let asked = Asked::default();
         let builder = mode(builder(asked.clone())).international_addresses(true).on_reset_token_created(no_mail);
@@ -168,7 +168,7 @@ fn check_log(log: &Log) {
 }
 
 #[tokio::test]
-async fn a_token_is_good_as_it_was_issued_and_in_no_other_way() {
+async fn changed_token_is_rejected() {
     let mut random = Random::seeded();
     let log = Log::default();
     let _guard = log.of_thread();
@@ -211,7 +211,7 @@ async fn a_token_is_good_as_it_was_issued_and_in_no_other_way() {
 
 /// Whatever the password: it is stored exactly as it was sent, or nothing is.
 #[tokio::test]
-async fn a_password_is_stored_exactly_or_not_at_all() {
+async fn password_is_stored_exactly_or_rejected() {
     let mut random = Random::seeded();
     let log = Log::default();
     let _guard = log.of_thread();
@@ -246,7 +246,7 @@ async fn a_password_is_stored_exactly_or_not_at_all() {
 
 /// Each piece by itself, in the middle and at both ends of a password of a legal length: accepted, unless it has a NUL.
 #[tokio::test]
-async fn every_text_of_legal_length_is_a_password() {
+async fn text_of_allowed_length_is_accepted_as_password() {
     use poem_password_reset::{PasswordPolicy, Strength};
     let world = World::in_process(|builder| {
         builder.policy(PasswordPolicy::default().strength(Strength::Any).allow_similar(true))

@@ -41,7 +41,7 @@ fn assert_silent(place: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn nothing_that_was_sent_comes_back() {
+async fn submitted_values_appear_in_no_response_and_no_log() {
     tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(|| Log).init();
     for world in [World::in_process(defaults).await, World::over_a_socket(defaults).await] {
         for ask in every_place_for_a_canary() {

@@ -27,7 +27,7 @@ fn request(email: &str) -> Ask {
 }
 
 #[tokio::test]
-async fn the_queue_is_full() {
+async fn request_with_full_queue_returns_503() {
     on_both_wires(
         |builder| builder.queue(1).handled_at_once(1),
         async |world| {
@@ -47,7 +47,7 @@ async fn the_queue_is_full() {
 
 /// The first request is accepted, as nobody knows yet. When its look-ups have failed, everybody is told.
 #[tokio::test]
-async fn the_store_is_down() {
+async fn operations_with_store_down_return_503() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         world.store(Store::Errs);
@@ -85,7 +85,7 @@ async fn the_store_is_down() {
 
 /// A store that does not answer is given up after ten seconds.
 #[tokio::test(start_paused = true)]
-async fn the_store_hangs() {
+async fn store_that_hangs_returns_503_after_ten_seconds() {
     let world = World::in_process(defaults).await;
     let token = world.token("1");
     world.store(Store::Hangs);
@@ -99,7 +99,7 @@ async fn the_store_hangs() {
 
 /// The connection broke after the write was sent. A second try is safe.
 #[tokio::test]
-async fn the_outcome_is_not_known() {
+async fn confirm_with_unknown_outcome_returns_503_and_retry_is_safe() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         world.store(Store::LosesTheAnswerToAWrite);
@@ -113,7 +113,7 @@ async fn the_outcome_is_not_known() {
 
 /// As many confirms wait as may wait. The others are told so at once.
 #[tokio::test]
-async fn too_many_confirms_wait() {
+async fn confirm_with_full_hashing_queue_returns_503() {
     const LINE: usize = 1024;
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
@@ -135,7 +135,7 @@ async fn too_many_confirms_wait() {
 }
 
 #[tokio::test]
-async fn the_service_shuts_down() {
+async fn operations_during_shutdown_return_503() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         world.reset.shutdown(Duration::ZERO).await;
@@ -166,7 +166,7 @@ const FAILED: &str = r#"{"detail":"An internal error occurred. Nothing was chang
 
 /// Hashers and rules that fail, or panic, or give the hash that is stored already.
 #[tokio::test]
-async fn the_application_fails() {
+async fn failure_of_application_code_returns_500_and_changes_nothing() {
     let settings = |builder: PasswordResetBuilder| {
         let rule = |password: &str, _: &_| match password.contains("tractor panics") {
             true => panic!("as planned"),
@@ -211,7 +211,7 @@ async fn the_application_fails() {
 
 /// A store that panics is contained: the connection gets an answer. What a confirm wrote by then is not known.
 #[tokio::test]
-async fn the_store_panics() {
+async fn store_that_panics_returns_503() {
     on_both_wires(
         |builder| builder.reveal_unknown_users(true),
         async |world| {
@@ -229,7 +229,7 @@ async fn the_store_panics() {
 }
 
 #[tokio::test]
-async fn a_handler_before_the_reset_vetoes_or_fails() {
+async fn pre_handler_veto_returns_400_and_failure_returns_500() {
     const REASON: &str = "Passwords cannot be changed before noon today.";
     let settings = |builder: PasswordResetBuilder| {
         builder.on_pre_password_reset(|event: Arc<PrePasswordReset>| async move {
@@ -257,7 +257,7 @@ async fn a_handler_before_the_reset_vetoes_or_fails() {
 
 /// What happens to the mail, and after the reset, no client learns.
 #[tokio::test]
-async fn handlers_after_the_answer_cannot_change_it() {
+async fn failing_created_and_post_handlers_do_not_change_the_response() {
     let asked = Arc::new(AtomicBool::new(false));
     let was_asked = Arc::clone(&asked);
     let settings = move |builder: PasswordResetBuilder| {

@@ -8,7 +8,7 @@ use crate::http::{Ask, Encoding, Operation, defaults, on_both_wires};
 
 /// Missing, blank, with a NUL: alike in each encoding, and all faulty fields at once.
 #[tokio::test]
-async fn missing_blank_and_cut_fields() {
+async fn fields_missing_blank_or_with_nul_return_400() {
     let faulty = ["", " ", "\t\r\n ", "\u{a0}\u{2003}", "a\0b", "\0", "ann@example.com\0"];
     on_both_wires(defaults, async |world| {
         for (operation, names) in fields_of_all() {
@@ -33,7 +33,7 @@ async fn missing_blank_and_cut_fields() {
 
 /// What only JSON can say.
 #[tokio::test]
-async fn values_that_are_no_text() {
+async fn json_values_other_than_text_return_400() {
     let not_text =
         ["null", "true", "false", "[]", "{}", r#"["ann@example.com"]"#, r#"{"a":"ann@example.com"}"#, r#""\ud800""#];
     let numbers = ["0", "-1", "12345678", "1e5", "1.50", "99999999999999999999"];
@@ -57,7 +57,7 @@ async fn values_that_are_no_text() {
 
 /// A number as password counts as its text, digit by digit as it was sent.
 #[tokio::test]
-async fn a_number_as_password_is_its_text() {
+async fn number_as_password_is_used_as_written() {
     on_both_wires(defaults, async |world| {
         let confirm = |number: &str| {
             Ask::post(Confirm).json(format!(r#"{{"token":"{}","password":{number}}}"#, world.token("1")))
@@ -72,7 +72,7 @@ async fn a_number_as_password_is_its_text() {
 }
 
 #[tokio::test]
-async fn what_is_no_address() {
+async fn malformed_email_returns_400() {
     let longest = "a".repeat(242) + "@example.com";
     let too_long = "a".repeat(243) + "@example.com";
     on_both_wires(defaults, async |world| {
@@ -104,7 +104,7 @@ async fn what_is_no_address() {
 /// Of a faulty field and a bad token the field wins, of a bad token and a weak password the token; a weak password
 /// leaves a good token good.
 #[tokio::test]
-async fn which_fault_wins() {
+async fn field_errors_precede_bad_token_and_bad_token_precedes_weak_password() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         for (token, password, answer) in [
@@ -147,7 +147,7 @@ async fn which_fault_wins() {
 }
 
 #[tokio::test]
-async fn success_is_one_short_answer() {
+async fn success_response_is_the_same_for_every_address() {
     on_both_wires(defaults, async |world| {
         let known = world.post(Request, &[("email", "ann@example.com")]).await;
         for email in
@@ -168,7 +168,7 @@ async fn success_is_one_short_answer() {
 }
 
 #[tokio::test]
-async fn unknown_fields_are_inert() {
+async fn unknown_fields_are_ignored() {
     on_both_wires(defaults, async |world| {
         let unknown = [
             ("redirect", "https://elsewhere.example"),
@@ -231,7 +231,7 @@ async fn query_strings_are_ignored() {
 /// A filter in front and this library must not read two different fields: the last of two equal ones counts, and no
 /// other is even looked at.
 #[tokio::test]
-async fn of_two_equal_fields_the_last_counts() {
+async fn last_of_several_fields_with_the_same_name_wins() {
     on_both_wires(defaults, async |world| {
         world.post(Request, &[("email", "no address"), ("email", "ann@example.com")]).await.is_ok();
         world.post(Request, &[("email", "ann@example.com"), ("email", "no address")]).await.is_faulty(&["email"]);
@@ -250,7 +250,7 @@ async fn of_two_equal_fields_the_last_counts() {
 }
 
 #[tokio::test]
-async fn white_space_around_address_and_token_is_dropped() {
+async fn white_space_around_email_and_token_is_removed() {
     on_both_wires(defaults, async |world| {
         for (before, after) in [
             (" ", ""),
@@ -290,7 +290,7 @@ async fn white_space_around_address_and_token_is_dropped() {
 
 /// Never trimmed, cut, or normalized.
 #[tokio::test]
-async fn a_password_is_stored_exactly_as_sent() {
+async fn password_is_stored_exactly_as_sent() {
     let long = "ä purple tractor ".repeat(10);
     let passwords = [
         "  purple tractor  ",
@@ -317,7 +317,7 @@ async fn a_password_is_stored_exactly_as_sent() {
 
 /// 8 to 256 by default, in code points: neither bytes nor what a reader takes for one character.
 #[tokio::test]
-async fn the_length_of_a_password_is_counted_in_code_points() {
+async fn password_length_is_counted_in_code_points() {
     let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
     on_both_wires(lax, async |world| {
         for piece in ["x", "é", "e\u{301}", "字", "🚜"] {
@@ -340,7 +340,7 @@ async fn the_length_of_a_password_is_counted_in_code_points() {
 
 /// No kind of character is demanded or forbidden; digits only are too few to choose from.
 #[tokio::test]
-async fn every_printable_character_will_do() {
+async fn password_may_contain_any_character_but_not_digits_only() {
     let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
     on_both_wires(lax, async |world| {
         let all: String = (' '..='~').collect();
@@ -362,7 +362,7 @@ async fn every_printable_character_will_do() {
 
 /// Bytes that are not UTF-8 are no text: to replace them would store another password than was sent.
 #[tokio::test]
-async fn bytes_that_are_no_text() {
+async fn values_that_are_not_utf8_are_rejected() {
     on_both_wires(defaults, async |world| {
         let multipart = |password: &[u8]| {
             let head = format!(

@@ -31,7 +31,7 @@ fn claim(header: &str, number: usize) -> String {
 
 /// The peer of these requests is 127.0.0.1.
 #[tokio::test]
-async fn a_forwarded_address_counts_only_if_the_peer_is_a_trusted_proxy() {
+async fn forwarded_address_is_used_only_from_a_trusted_proxy() {
     for header in HEADERS {
         for trusted in [&[][..], &["203.0.113.0/24"][..]] {
             assert_eq!(passing(header, |number| claim(header, number), trusted).await, 10, "{header}, {trusted:?}");
@@ -44,7 +44,7 @@ async fn a_forwarded_address_counts_only_if_the_peer_is_a_trusted_proxy() {
 
 /// A proxy appends the address that it saw. The client wrote everything to the left of it.
 #[tokio::test]
-async fn a_client_behind_a_trusted_proxy_cannot_claim_another_address() {
+async fn client_behind_a_trusted_proxy_cannot_forge_its_address() {
     for header in ["X-Forwarded-For", "Forwarded"] {
         let seen = if header == "Forwarded" { "for=192.0.2.7" } else { "192.0.2.7" };
         let value = |number| format!("{}, {seen}", claim(header, number));

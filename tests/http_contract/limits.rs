@@ -26,7 +26,7 @@ fn body_of(encoding: Encoding, bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn sixteen_kib_fit_and_not_a_byte_more() {
+async fn body_over_16_kib_returns_413() {
     on_both_wires(defaults, async |world| {
         for encoding in Encoding::ALL {
             let ask = |bytes| Ask::post(Request).body(encoding.content_type(), body_of(encoding, bytes));
@@ -49,7 +49,7 @@ async fn sixteen_kib_fit_and_not_a_byte_more() {
 
 /// What is announced as too large is not even asked for; what is announced in another type neither.
 #[tokio::test]
-async fn an_announced_gigabyte_is_refused_unread() {
+async fn body_with_large_content_length_is_rejected_unread() {
     let world = World::over_a_socket(defaults).await;
     for (content_type, status) in [(JSON, 413), ("text/plain", 415)] {
         let head = format!(
@@ -67,7 +67,7 @@ async fn an_announced_gigabyte_is_refused_unread() {
 
 /// An endless body is read no further than the limit, give or take a buffer.
 #[tokio::test]
-async fn no_more_is_read_than_fits() {
+async fn endless_body_is_read_up_to_the_limit_only() {
     let world = World::in_process(defaults).await;
     for (content_type, status, most) in [(JSON, 413, LIMIT), ("text/plain", 415, 1)] {
         let read = Arc::new(AtomicUsize::new(0));
@@ -110,7 +110,7 @@ impl AsyncRead for Endless {
 
 /// Ten seconds, not a moment longer, whether nothing comes, or too little, or something each second.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_end_is_given_up() {
+async fn incomplete_body_returns_408_after_ten_seconds() {
     let world = World::in_process(defaults).await;
     for operation in Operation::ALL {
         for content_type in
@@ -142,7 +142,7 @@ async fn a_body_that_does_not_end_is_given_up() {
 
 /// A body that just makes it is a body.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_slow_but_in_time_is_taken() {
+async fn slow_body_within_the_deadline_is_accepted() {
     let world = World::in_process(defaults).await;
     let (reader, mut writer) = tokio::io::duplex(64);
     tokio::spawn(async move {
@@ -156,7 +156,7 @@ async fn a_body_that_is_slow_but_in_time_is_taken() {
 
 /// The same on a real connection, in real time: a stalled body, one that drips, and half a chunk.
 #[tokio::test]
-async fn slow_bodies_over_a_socket() {
+async fn incomplete_bodies_over_a_socket_return_408() {
     let world = World::over_a_socket(defaults).await;
     let head = |length: &str| {
         format!("POST {} HTTP/1.1\r\nHost: a\r\nContent-Type: {JSON}\r\n{length}\r\n\r\n", Validate.url()).into_bytes()

@@ -11,7 +11,7 @@ use crate::http::doubles::{GOOD_PASSWORD, cheap_hash};
 use crate::http::{Ask, Encoding, Reply, World, defaults, on_both_wires};
 
 #[tokio::test]
-async fn bad_tokens_of_every_class_have_one_answer() {
+async fn every_kind_of_bad_token_has_the_same_response() {
     on_both_wires(defaults, async |world| {
         let good = world.token("1");
         let mut answers: Vec<(&str, Reply)> = Vec::new();
@@ -81,7 +81,7 @@ async fn bad_tokens(world: &World) -> Vec<(&'static str, String)> {
 
 /// Two confirms have both checked the token before either writes. The one that loses gets the answer of any bad token.
 #[tokio::test]
-async fn a_confirm_that_loses_a_race_has_the_answer_of_a_bad_token() {
+async fn confirm_that_loses_a_race_returns_404() {
     let settings = |builder: PasswordResetBuilder| {
         let both_checked = Arc::new(Barrier::new(2));
         builder.on_pre_password_reset(move |_| {
@@ -108,7 +108,7 @@ async fn a_confirm_that_loses_a_race_has_the_answer_of_a_bad_token() {
 
 /// One second decides, and nothing is lenient.
 #[tokio::test]
-async fn a_token_is_good_until_its_last_second() {
+async fn token_is_valid_until_it_expires_without_leeway() {
     on_both_wires(defaults, async |world| {
         let now = OffsetDateTime::now_utc();
         let almost = world.token_at("1", now - Duration::HOUR + Duration::seconds(30));
@@ -121,7 +121,7 @@ async fn a_token_is_good_until_its_last_second() {
 
 /// A validation reads only, and may be repeated.
 #[tokio::test]
-async fn validating_uses_nothing_up() {
+async fn validate_changes_nothing_and_can_be_repeated() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         for _ in 0..10 {
