@@ -1,4 +1,4 @@
-//! Proxies in front of the application: which address counts, and the warning if a setting is missing.
+//! Proxies in front of the application: the address of the client, and the warning about a missing setting.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -30,7 +30,7 @@ async fn built(settings: impl FnOnce(PasswordResetBuilder) -> PasswordResetBuild
     settings(builder(people())).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
-/// The address of the client of a request.
+/// Returns the address of the client of a request.
 fn client(reset: &PasswordReset, peer: &str, (name, value): (&str, &str)) -> String {
     let mut headers = HeaderMap::new();
     headers.insert("User-Agent", HeaderValue::from_static("Firefox"));
@@ -56,7 +56,7 @@ async fn forwarding_header_from_untrusted_private_peer_logs_a_warning() {
             for part in [&name, &setting, "share one quota"] {
                 assert!(warnings[0].contains(part), "{part}: {warnings:?}");
             }
-            assert!(!log.text().contains(CLIENT), "no address of a client");
+            assert!(!log.text().contains(CLIENT), "the log contains no address of a client");
         }
     }
 }
@@ -102,7 +102,7 @@ async fn trusted_proxy_without_client_address_in_a_known_header_logs_a_warning()
         for part in [&header.0.to_lowercase(), &read, ".client_address_header("] {
             assert!(warnings[0].contains(part), "{part}: {warnings:?}");
         }
-        assert!(!log.text().contains(CLIENT), "no address of a client");
+        assert!(!log.text().contains(CLIENT), "the log contains no address of a client");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is in a body: fields that are missing, faulty, doubled, unknown; what is trimmed and what is not.
+//! Fields of a body: missing, invalid, repeated and unknown ones; trimming; passwords as sent.
 
 use poem_password_reset::{PasswordPolicy, PasswordResetBuilder, Strength};
 
@@ -6,21 +6,21 @@ use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
 use crate::http::{Ask, Encoding, Operation, defaults, on_both_wires};
 
-/// Missing, blank, with a NUL: alike in each encoding, and all faulty fields at once.
+/// The response is the same in each encoding and lists all invalid fields.
 #[tokio::test]
 async fn fields_missing_blank_or_with_nul_return_400() {
-    let faulty = ["", " ", "\t\r\n ", "\u{a0}\u{2003}", "a\0b", "\0", "ann@example.com\0"];
+    let invalid = ["", " ", "\t\r\n ", "\u{a0}\u{2003}", "a\0b", "\0", "ann@example.com\0"];
     on_both_wires(defaults, async |world| {
         for (operation, names) in fields_of_all() {
             world.post(operation, &[]).await.is_faulty(names);
             world.post(operation, &[("unknown", "a")]).await.is_faulty(names);
-            for value in faulty {
+            for value in invalid {
                 let fields: Vec<_> = names.iter().map(|name| (*name, value)).collect();
                 world.post(operation, &fields).await.is_faulty(names);
             }
         }
         let good = ("password", GOOD_PASSWORD);
-        for value in faulty {
+        for value in invalid {
             world.post(Confirm, &[("token", "bad"), ("password", value)]).await.is_faulty(&["password"]);
             world.post(Confirm, &[("token", value), good]).await.is_faulty(&["token"]);
         }
@@ -31,7 +31,6 @@ async fn fields_missing_blank_or_with_nul_return_400() {
     .await;
 }
 
-/// What only JSON can say.
 #[tokio::test]
 async fn json_values_other_than_text_return_400() {
     let not_text =
@@ -55,7 +54,7 @@ async fn json_values_other_than_text_return_400() {
     .await;
 }
 
-/// A number as password counts as its text, digit by digit as it was sent.
+/// The password is the text of the JSON number, digit by digit.
 #[tokio::test]
 async fn number_as_password_is_used_as_written() {
     on_both_wires(defaults, async |world| {
@@ -101,8 +100,7 @@ async fn malformed_email_returns_400() {
     .await;
 }
 
-/// Of a faulty field and a bad token the field wins, of a bad token and a weak password the token; a weak password
-/// leaves a good token good.
+/// A weak password does not use up the token.
 #[tokio::test]
 async fn field_errors_precede_bad_token_and_bad_token_precedes_weak_password() {
     on_both_wires(defaults, async |world| {
@@ -125,16 +123,16 @@ async fn field_errors_precede_bad_token_and_bad_token_precedes_weak_password() {
                 fields => reply.is_faulty(&fields.split(' ').collect::<Vec<_>>()),
             }
         }
-        // Over the upper limit no token is even read: it costs nothing, and tells nothing.
-        let endless = "purple tractor ".repeat(30);
-        let [bad, good] = ["bad", &token].map(|token| [("token", token), ("password", endless.as_str())]);
+        // A password over the upper limit is rejected before the token is read, at no cost and without revealing anything.
+        let too_long = "purple tractor ".repeat(30);
+        let [bad, good] = ["bad", &token].map(|token| [("token", token), ("password", too_long.as_str())]);
         let calls = world.calls.all();
         let reply = world.post(Confirm, &bad).await;
         reply.is_faulty(&["password"]);
         assert_eq!(world.post(Confirm, &good).await, reply);
         assert_eq!(world.calls.all(), calls);
 
-        // Several rules at once.
+        // The response lists every failed rule.
         let weak = world.post(Confirm, &[("token", &token), ("password", "1234")]).await;
         assert!(weak.json()["password"].as_array().is_some_and(|reasons| reasons.len() == 3), "{}", weak.body);
 
@@ -182,7 +180,7 @@ async fn unknown_fields_are_ignored() {
             ("email ", "bob@example.com"),
             ("", "bob@example.com"),
             ("__proto__", "1"),
-            // A browser sends such a name as it is.
+            // Browsers send control characters in names unescaped.
             ("na\u{1e}me\0\u{7f}", "bob@example.com"),
         ];
         let with = |fields: &[(&'static str, String)]| {
@@ -201,7 +199,7 @@ async fn unknown_fields_are_ignored() {
         }
         assert!(world.has_password("2", "bob's old password"));
 
-        // JSON can nest, and repeat what nobody wants.
+        // Unknown members may be nested and repeated.
         let deep = "[".repeat(5000) + &"]".repeat(5000);
         let body = format!(r#"{{"a":{deep},"a":{{"email":"b"}},"email":"ann@example.com","c":1e999,"d":"\ud800"}}"#);
         world.post_json(Request, &body).await.is_ok();
@@ -228,8 +226,7 @@ async fn query_strings_are_ignored() {
     .await;
 }
 
-/// A filter in front and this library must not read two different fields: the last of two equal ones counts, and no
-/// other is even looked at.
+/// A fixed rule matters because a filter in front of the library must read the same value.
 #[tokio::test]
 async fn last_of_several_fields_with_the_same_name_wins() {
     on_both_wires(defaults, async |world| {
@@ -264,7 +261,7 @@ async fn white_space_around_email_and_token_is_removed() {
             world.post(Validate, &[("token", &around(&world.token("1")))]).await.is_ok();
             world.ask(&confirm(&around(&world.token("1")), GOOD_PASSWORD)).await.is_ok();
         }
-        // Other invisible characters stay, and nothing is dropped from within.
+        // Other invisible characters are kept, and nothing is removed from within the text.
         let token = world.token("1");
         let (head, tail) = token.split_at(20);
         for spaced in [
@@ -288,7 +285,7 @@ async fn white_space_around_email_and_token_is_removed() {
     .await;
 }
 
-/// Never trimmed, cut, or normalized.
+/// Passwords are never trimmed, truncated or normalized.
 #[tokio::test]
 async fn password_is_stored_exactly_as_sent() {
     let long = "ä purple tractor ".repeat(10);
@@ -315,7 +312,7 @@ async fn password_is_stored_exactly_as_sent() {
     .await;
 }
 
-/// 8 to 256 by default, in code points: neither bytes nor what a reader takes for one character.
+/// The default is 8 to 256 code points, neither bytes nor grapheme clusters.
 #[tokio::test]
 async fn password_length_is_counted_in_code_points() {
     let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
@@ -338,7 +335,7 @@ async fn password_length_is_counted_in_code_points() {
     .await;
 }
 
-/// No kind of character is demanded or forbidden; digits only are too few to choose from.
+/// The policy requires and forbids no class of characters, but a password of digits only is rejected.
 #[tokio::test]
 async fn password_may_contain_any_character_but_not_digits_only() {
     let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
@@ -360,7 +357,7 @@ async fn password_may_contain_any_character_but_not_digits_only() {
     .await;
 }
 
-/// Bytes that are not UTF-8 are no text: to replace them would store another password than was sent.
+/// Replacing the invalid bytes would store a password other than the one sent.
 #[tokio::test]
 async fn values_that_are_not_utf8_are_rejected() {
     on_both_wires(defaults, async |world| {
@@ -382,7 +379,7 @@ async fn values_that_are_not_utf8_are_rejected() {
         }
         world.ask(&Ask::post(Confirm).json(b"{\"password\":\"purple\xfftractor\"}")).await.is_parse_error();
 
-        // A file is no text either.
+        // A file is not text either.
         let file =
             "--x\r\nContent-Disposition: form-data; name=\"email\"; filename=\"a\"\r\n\r\nann@example.com\r\n--x--";
         world.ask(&Ask::post(Request).body("multipart/form-data; boundary=x", file)).await.is_faulty(&["email"]);
@@ -394,7 +391,7 @@ fn confirm(token: &str, password: &str) -> Ask {
     Ask::post(Confirm).fields(Encoding::Json, &[("token", token), ("password", password)])
 }
 
-/// Each operation with the names of its fields.
+/// Returns each operation with the names of its fields.
 fn fields_of_all() -> [(Operation, &'static [&'static str]); 3] {
     [(Request, &["email"]), (Validate, &["token"]), (Confirm, &["token", "password"])]
 }

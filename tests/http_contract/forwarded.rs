@@ -1,4 +1,4 @@
-//! The address of a client, over a socket: the peer, or what a trusted proxy says.
+//! The address of a client, over a socket: that of the peer, or the one that a trusted proxy names.
 
 use poem_password_reset::PasswordResetBuilder;
 use poem_password_reset::throttle::{Quota, Quotas};
@@ -8,7 +8,7 @@ use crate::http::{Ask, Operation, World};
 const HEADERS: [&str; 6] =
     ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP", "True-Client-IP"];
 
-/// Of 60 requests, each of which claims another address in this header: how many pass a quota of ten a client.
+/// Sends 60 requests, each with another address in this header, against a quota of ten per client. Returns how many pass.
 async fn passing(header: &str, value: impl Fn(usize) -> String, trusted: &[&str]) -> usize {
     let settings = |builder: PasswordResetBuilder| {
         let quotas = Quotas::off().request_per_client(Quota::per_hour(10).unwrap());
@@ -42,7 +42,7 @@ async fn forwarded_address_is_used_only_from_a_trusted_proxy() {
     }
 }
 
-/// A proxy appends the address that it saw. The client wrote everything to the left of it.
+/// A proxy appends the address of its peer. The client can write everything to the left of it.
 #[tokio::test]
 async fn client_behind_a_trusted_proxy_cannot_forge_its_address() {
     for header in ["X-Forwarded-For", "Forwarded"] {

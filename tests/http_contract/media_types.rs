@@ -1,4 +1,4 @@
-//! Content types, `Accept`, and bodies that cannot be read.
+//! `Content-Type`, `Accept`, and malformed bodies.
 
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::{Ask, Encoding, JSON, Operation, defaults, on_both_wires};
@@ -66,7 +66,6 @@ async fn other_media_types_return_415() {
     .await;
 }
 
-/// An empty body is what `{}` is, whatever the content type.
 #[tokio::test]
 async fn empty_body_of_any_media_type_counts_as_empty_object() {
     on_both_wires(defaults, async |world| {

@@ -65,7 +65,7 @@ async fn methods_other_than_post_return_405_and_options_returns_204() {
     .await;
 }
 
-/// Scanners of mails follow links; browsers fetch ahead.
+/// Mail scanners follow links, and browsers prefetch them.
 #[tokio::test]
 async fn get_never_uses_up_a_token() {
     on_both_wires(defaults, async |world| {
@@ -89,8 +89,7 @@ async fn get_never_uses_up_a_token() {
     .await;
 }
 
-/// Neither a cookie nor a credential is ever read, so a form on another site gains nothing; and no header leads
-/// anywhere else.
+/// No cookie and no credential is read, so a form on another site gains nothing. No header redirects a request.
 #[tokio::test]
 async fn other_request_headers_are_ignored() {
     on_both_wires(defaults, async |world| {
@@ -139,13 +138,13 @@ async fn other_request_headers_are_ignored() {
                 assert_eq!(with_header, world.ask(&plain).await, "{name}: {value}");
             }
         }
-        // Nor does the mail say so: the link is made from configuration alone.
+        // The mailed link is built from the configuration only.
         world.every_mail_is_anns().await;
     })
     .await;
 }
 
-/// The host that a request names, in whichever way, leads nowhere: not the mail, and not the request.
+/// Neither `Host` nor an absolute request target affects the link.
 #[tokio::test]
 async fn host_header_does_not_change_the_mailed_link() {
     let world = World::over_a_socket(defaults).await;
@@ -173,8 +172,7 @@ async fn host_header_does_not_change_the_mailed_link() {
     world.every_mail_is_anns().await;
 }
 
-/// Each request is faulty in everything that comes after the first check that it fails. The service is shutting down, so
-/// the last check fails for all of them.
+/// Each request fails one check and every later check. The service is shutting down, so the last check fails for all of them.
 #[tokio::test]
 async fn first_failed_check_determines_the_status() {
     on_both_wires(defaults, async |world| {

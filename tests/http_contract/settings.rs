@@ -1,4 +1,4 @@
-//! Settings that change an answer.
+//! Settings that change a response.
 
 use poem_password_reset::StoredUser;
 
@@ -43,7 +43,6 @@ async fn request_that_reveals_unknown_users_returns_400_for_unknown_address() {
     .await;
 }
 
-/// Where existence is told, a store that does not answer is told as well.
 #[tokio::test(start_paused = true)]
 async fn request_that_reveals_unknown_users_with_store_down_returns_503() {
     let world = crate::http::World::in_process(|builder| builder.reveal_unknown_users(true)).await;
@@ -63,7 +62,7 @@ async fn international_addresses_are_accepted_if_enabled() {
             for email in ["ä\u{202e}nn@example.com", "ä nn@example.com", "änn@example", "\u{ad}änn@example.com"] {
                 world.post(Request, &[("email", email)]).await.is_faulty(&["email"]);
             }
-            // 254 is a number of bytes, not of letters.
+            // The limit of 254 counts bytes, not characters.
             let long = "ä".repeat(121) + "@example.com";
             assert_eq!(long.len(), 254);
             world.post(Request, &[("email", &long)]).await.is_ok();

@@ -1,4 +1,4 @@
-//! Bad tokens of every class have one answer, byte for byte, at both endpoints.
+//! Bad tokens: every kind gets the same response, byte for byte, from both endpoints.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use crate::http::{Ask, Encoding, Reply, World, defaults, on_both_wires};
 async fn every_kind_of_bad_token_has_the_same_response() {
     on_both_wires(defaults, async |world| {
         let good = world.token("1");
-        let mut answers: Vec<(&str, Reply)> = Vec::new();
+        let mut replies: Vec<(&str, Reply)> = Vec::new();
         for (class, token) in bad_tokens(world).await {
             for (operation, password) in [(Validate, None), (Confirm, Some(GOOD_PASSWORD)), (Confirm, Some("short"))] {
                 let mut fields = vec![("token", token.as_str())];
                 fields.extend(password.map(|password| ("password", password)));
-                answers.push((class, world.post(operation, &fields).await));
+                replies.push((class, world.post(operation, &fields).await));
             }
         }
-        assert_eq!(answers.len(), 3 * 16);
-        let (_, first) = &answers[0];
+        assert_eq!(replies.len(), 3 * 16);
+        let (_, first) = &replies[0];
         first.is_bad_token();
-        for (class, answer) in &answers {
-            assert_eq!(answer, first, "{class}");
+        for (class, reply) in &replies {
+            assert_eq!(reply, first, "{class}");
         }
 
-        // None of this cost anybody anything.
+        // The bad tokens changed nothing.
         assert!(world.has_password("1", "ann's old password"));
         world.post(Validate, &[("token", &good)]).await.is_ok();
         let confirm = [("token", good.as_str()), ("password", GOOD_PASSWORD)];
@@ -42,7 +42,7 @@ async fn bad_tokens(world: &World) -> Vec<(&'static str, String)> {
     let now = OffsetDateTime::now_utc();
     let good = world.token("1");
     let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
-    let other_key = TokenCodec::new(SigningKey::from_bytes(b"the signing key of somebody else").unwrap());
+    let other_key = TokenCodec::new(SigningKey::from_bytes(b"the signing key of another owner").unwrap());
     let forged = other_key.issue(&world.users.get("1").unwrap(), now, Duration::HOUR).unwrap().expose().to_owned();
     let forged_signature = forged.rsplit('.').next().unwrap();
     let mut bad = vec![
@@ -79,7 +79,7 @@ async fn bad_tokens(world: &World) -> Vec<(&'static str, String)> {
     bad
 }
 
-/// Two confirms have both checked the token before either writes. The one that loses gets the answer of any bad token.
+/// Two confirmations have both checked the token before either writes. The one that loses gets the response to a bad token.
 #[tokio::test]
 async fn confirm_that_loses_a_race_returns_404() {
     let settings = |builder: PasswordResetBuilder| {
@@ -91,7 +91,7 @@ async fn confirm_that_loses_a_race_returns_404() {
             }
         })
     };
-    // Not `on_both_wires`: which of the two wins is up to chance.
+    // Not `on_both_wires`, because the winner differs from run to run.
     for world in [World::in_process(settings).await, World::over_a_socket(settings).await] {
         for encoding in Encoding::ALL {
             let token = world.token("1");
@@ -106,7 +106,6 @@ async fn confirm_that_loses_a_race_returns_404() {
     }
 }
 
-/// One second decides, and nothing is lenient.
 #[tokio::test]
 async fn token_is_valid_until_it_expires_without_leeway() {
     on_both_wires(defaults, async |world| {
@@ -119,7 +118,6 @@ async fn token_is_valid_until_it_expires_without_leeway() {
     .await;
 }
 
-/// A validation reads only, and may be repeated.
 #[tokio::test]
 async fn validate_changes_nothing_and_can_be_repeated() {
     on_both_wires(defaults, async |world| {
