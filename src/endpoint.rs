@@ -86,8 +86,8 @@ impl Endpoint {
             }
             Self::Validate => {
                 let ValidateForm { token } = ValidateForm::from_fields(fields)?;
-                let user = reset.validate_for(&reset.client(peer, headers), token.expose()).await?;
-                let details = reset.user_details_on_validation().then_some(&user);
+                let validated = reset.validate_for(token.expose(), &reset.client(peer, headers)).await?;
+                let details = reset.user_details_on_validation().then_some(validated.user());
                 Ok(details.map_or_else(response::ok, response::user_details))
             }
             Self::Confirm => {

@@ -9,13 +9,13 @@ use crate::error::BoxError;
 use crate::secret::ResetToken;
 use crate::user::StoredUser;
 
-/// A token was issued: send the mail.
+/// The event of an issued reset token: send the mail.
 ///
-/// Received by functions annotated with [`#[on_reset_token_created]`](macro@crate::on_reset_token_created), off the
-/// request path: the client has its answer already, and nothing that happens here can change it. An error is logged
-/// and counted; other handlers still run.
+/// Functions annotated with [`#[on_reset_token_created]`](macro@crate::on_reset_token_created) receive it. They run after
+/// the client was answered, so they cannot change or delay the response. A handler's error is logged and counted, and the
+/// other handlers still run.
 ///
-/// `Debug` shows neither token nor address.
+/// `Debug` shows neither token, link nor email address.
 pub struct ResetTokenCreated {
     user: StoredUser,
     token: ResetToken,
@@ -35,28 +35,29 @@ impl ResetTokenCreated {
         Self { user, token, link, expires_at, client }
     }
 
-    /// Whom it was issued to. Send the mail to [`user().email()`](StoredUser::email), the address on record, and to no
-    /// other.
+    /// Returns the user that the token was issued to.
+    ///
+    /// Send the mail to [`user().email()`](StoredUser::email), the address on record, and to no other address.
     pub fn user(&self) -> &StoredUser {
         &self.user
     }
 
-    /// The token. Whoever holds it can set the password: it belongs in the mail and nowhere else.
+    /// Returns the token. Its holder can set the password, so it belongs in the mail and nowhere else.
     pub fn token(&self) -> &ResetToken {
         &self.token
     }
 
-    /// The link to mail, made from the configured one; as secret as the token in it.
+    /// Returns the link to mail: the configured link with the token in it. It is as secret as the token.
     pub fn link(&self) -> &str {
         self.link.expose()
     }
 
-    /// When the token expires.
+    /// Returns the time at which the token expires.
     pub fn expires_at(&self) -> OffsetDateTime {
         self.expires_at
     }
 
-    /// Who asked.
+    /// Returns the client that asked for the reset. It is empty if the application issued the token itself.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -71,10 +72,12 @@ impl fmt::Debug for ResetTokenCreated {
     }
 }
 
-/// A password is about to be replaced: token, user and policy have passed, nothing is written yet.
+/// The event before a password is replaced: token, user and new password passed every check, and nothing is written yet.
 ///
-/// Received by functions annotated with [`#[on_pre_password_reset]`](macro@crate::on_pre_password_reset). Returning
-/// [`Veto`] refuses with a text for the user, any other error with a 500; the token stays good.
+/// Functions annotated with [`#[on_pre_password_reset]`](macro@crate::on_pre_password_reset) receive it. A [`Veto`] refuses
+/// the reset with a text for the user; any other error fails it with status 500. The token stays valid either way.
+///
+/// `Debug` shows no email address.
 #[derive(Debug)]
 pub struct PrePasswordReset {
     user: StoredUser,
@@ -86,22 +89,24 @@ impl PrePasswordReset {
         Self { user, client }
     }
 
-    /// Whose password it is, as the row stands now.
+    /// Returns the user as currently stored, with the old password hash.
     pub fn user(&self) -> &StoredUser {
         &self.user
     }
 
-    /// Who asked.
+    /// Returns the client that sent the new password.
     pub fn client(&self) -> &Client {
         &self.client
     }
 }
 
-/// A password was replaced, and the store has acknowledged it.
+/// The event after a password was replaced and the store acknowledged the write.
 ///
-/// Received once per reset by functions annotated with
-/// [`#[on_post_password_reset]`](macro@crate::on_post_password_reset): end the user's login sessions, send a notice. An
-/// error is logged and counted; the reset stands.
+/// Functions annotated with [`#[on_post_password_reset]`](macro@crate::on_post_password_reset) receive it once per reset,
+/// for example to end the user's sessions and to send a notice. A handler's error is logged and counted; it does not undo
+/// the reset.
+///
+/// `Debug` shows no email address.
 #[derive(Debug)]
 pub struct PostPasswordReset {
     user: StoredUser,
@@ -113,18 +118,19 @@ impl PostPasswordReset {
         Self { user, client }
     }
 
-    /// Whose password it was, as the row stands now.
+    /// Returns the user as stored after the reset, with the new password hash.
     pub fn user(&self) -> &StoredUser {
         &self.user
     }
 
-    /// Who asked.
+    /// Returns the client that sent the new password.
     pub fn client(&self) -> &Client {
         &self.client
     }
 }
 
-/// A reason not to replace the password, for the user to read.
+/// The error of an [`#[on_pre_password_reset]`](macro@crate::on_pre_password_reset) handler that refuses a reset, with a
+/// reason for the user.
 ///
 /// ```
 /// use poem_password_reset::{PrePasswordReset, Veto, on_pre_password_reset};
@@ -140,17 +146,17 @@ pub struct Veto {
 }
 
 impl Veto {
-    /// Refuses with this text, which the client gets under `password`.
+    /// Creates a veto. The client receives the text with status 400, as an error of the field `password`.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into() }
     }
 
-    /// The text.
+    /// Returns the text for the user.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The veto in a handler's error, if it is one.
+    /// Returns the error as a veto, if it is one.
     pub(crate) fn of(error: &BoxError) -> Option<&Self> {
         error.downcast_ref()
     }

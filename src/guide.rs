@@ -1,19 +1,40 @@
 //! The user guide: one chapter a module. Every example is a doc test.
 //!
-//! | chapter | answers |
+//! Read [`getting_started`] first, then [`security_model`]. The other chapters stand alone.
+//!
+//! | chapter | subject |
 //! | --- | --- |
-//! | [`links`] | Where does the link lead, what does the page behind it do, and what if an answer is lost? |
-//! | [`no_mail`] | A user asked, and no mail came. Why? |
-//! | [`mounting`] | Where do the endpoints go: a service of their own, one document with mine, a front end on another origin? |
-//! | [`passwords`] | Which passwords are accepted, how are they hashed, and why does a password from a Mac not sign in? |
-//! | [`rate_limits`] | How often may a client ask, how often does an address get mail, and who is locked out? |
-//! | [`moving_from_django`] | What changes for an application that used `django-rest-passwordreset`? |
+//! | [`getting_started`] | the first working reset: dependencies, program, three requests |
+//! | [`users_table`] | your own users table: `SqliteUsers`, or three SQL statements |
+//! | [`links`] | the link in the mail, and the page behind it |
+//! | [`mail`] | sending mail with lettre or an HTTP API; a notice after the reset |
+//! | [`handlers`] | the three attributes, injected values, order, refusing a reset |
+//! | [`mounting`] | paths, one document with your endpoints, CORS |
+//! | [`passwords`] | rules for new passwords, hashes, the sign-in |
+//! | [`rate_limits`] | quotas, proxies, and the counter of failed sign-ins |
+//! | [`keys`] | making, keeping and replacing the signing key |
+//! | [`logs_and_metrics`] | log events, counters, alerts |
+//! | [`several_instances`] | shared quotas, start and stop |
+//! | [`testing`] | tests of the whole flow, of a handler, of your store |
+//! | [`security_model`] | guarantees, your part, and limits of the design |
+//! | [`performance`] | measured speed and cost, with the commands |
+//! | [`moving_from_django`] | settings and differences for users of `django-rest-passwordreset` |
+//! | [`questions`] | no mail, 429 for everyone, expired links, and other questions |
+
+#[doc = include_str!("guide/getting_started.md")]
+pub mod getting_started {}
+
+#[doc = include_str!("guide/users_table.md")]
+pub mod users_table {}
 
 #[doc = include_str!("guide/links.md")]
 pub mod links {}
 
-#[doc = include_str!("guide/no_mail.md")]
-pub mod no_mail {}
+#[doc = include_str!("guide/mail.md")]
+pub mod mail {}
+
+#[doc = include_str!("guide/handlers.md")]
+pub mod handlers {}
 
 #[doc = include_str!("guide/mounting.md")]
 pub mod mounting {}
@@ -24,5 +45,26 @@ pub mod passwords {}
 #[doc = include_str!("guide/rate_limits.md")]
 pub mod rate_limits {}
 
+#[doc = include_str!("guide/keys.md")]
+pub mod keys {}
+
+#[doc = include_str!("guide/logs_and_metrics.md")]
+pub mod logs_and_metrics {}
+
+#[doc = include_str!("guide/several_instances.md")]
+pub mod several_instances {}
+
+#[doc = include_str!("guide/testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("guide/security_model.md")]
+pub mod security_model {}
+
+#[doc = include_str!("guide/performance.md")]
+pub mod performance {}
+
 #[doc = include_str!("guide/moving_from_django.md")]
 pub mod moving_from_django {}
+
+#[doc = include_str!("guide/questions.md")]
+pub mod questions {}

@@ -1,9 +1,9 @@
-//! Handlers of events: the registry and dependency injection. Running them is in `handler/run.rs`.
+//! Handlers of events: the registry and the injection of values. `handler/run.rs` runs them.
 //!
-//! An attribute submits a [`Handler`] to a list that the linker gathers, one per [`Event`]; the builder adds closures.
-//! [`HandlersBuilder::build`] checks that every value a handler wants was given, so [`Handlers`] cannot miss one later.
+//! Each attribute registers a [`Handler`] in a list that the linker collects, one list per [`Event`]. The builder adds
+//! closures. [`HandlersBuilder::build`] checks that every required value was given, so that no call fails for lack of one.
 //!
-//! What is `pub` here is for the code the attributes generate, which reaches it through `crate::__private`.
+//! The `pub` items are for the code that the attributes generate, which uses them through `crate::__private`.
 
 #[cfg(feature = "poem")]
 mod data;
@@ -21,13 +21,13 @@ use crate::error::{BoxError, Problem};
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 use crate::user::secrets_of;
 
-/// How long a handler may take unless the builder says otherwise.
+/// Default timeout of a handler.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A call of a handler.
+/// The future of one handler call.
 pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + 'a>>;
 
-/// An annotated function, as its attribute registers it.
+/// An annotated function, registered by its attribute.
 pub struct Handler<E: 'static> {
     name: &'static str,
     location: &'static str,
@@ -37,7 +37,7 @@ pub struct Handler<E: 'static> {
 }
 
 impl<E> Handler<E> {
-    /// `const`, because the registry is filled before `main`; function pointers, because it is a static.
+    /// Creates the entry. It is `const` and takes function pointers, because the registry consists of statics.
     pub const fn new(
         name: &'static str,
         location: &'static str,
@@ -49,11 +49,11 @@ impl<E> Handler<E> {
     }
 }
 
-/// The types a handler cannot be called without.
+/// The types of the values that a handler requires.
 #[derive(Default)]
 pub struct Requirements(Vec<(TypeId, &'static str)>);
 
-/// The values given to the builder, by type.
+/// The values given to the builder, keyed by type.
 #[derive(Default)]
 pub struct Deps(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
 
@@ -63,32 +63,50 @@ impl Deps {
     }
 }
 
-/// A parameter that is injected.
+/// A type that a handler's parameter may have after the event.
 #[diagnostic::on_unimplemented(
-    message = "a handler cannot get a `{Self}`",
-    label = "write `Data<&T>`, or `Option<Data<&T>>`",
-    note = "after the event a handler takes `poem::web::Data<&T>`, or `Option<Data<&T>>` for what may be missing, \
-            from the values given to the builder with `.data(value)`"
+    message = "a handler cannot take a parameter of type `{Self}`",
+    label = "write `&T` or `Option<&T>`, where `T` is `Send + Sync + 'static`",
+    note = "after the event, a handler takes `&T` for a value given to the builder with `.data(value)`, or \
+            `Option<&T>` for an optional one; poem's `Data<&T>` and `Option<Data<&T>>` work too"
 )]
 pub trait FromDeps<'a>: Sized {
-    /// Tells what the builder must have been given.
+    /// Adds the type to the requirements, unless it is optional.
     fn require(requirements: &mut Requirements);
 
-    /// The value.
+    /// Returns the value of this type.
     ///
     /// # Errors
     ///
-    /// When nobody gave it, which the builder rules out.
+    /// Fails if a required value is missing. The builder checks for that, so it does not happen.
     fn from_deps(deps: &'a Deps) -> Result<Self, BoxError>;
 }
 
-/// The type of a first parameter: the event itself.
+impl<'a, T: Send + Sync + 'static> FromDeps<'a> for &'a T {
+    fn require(requirements: &mut Requirements) {
+        requirements.0.push((TypeId::of::<T>(), type_name::<T>()));
+    }
+
+    fn from_deps(deps: &'a Deps) -> Result<Self, BoxError> {
+        deps.get().ok_or_else(|| format!("no value of type {}", type_name::<T>()).into())
+    }
+}
+
+impl<'a, T: Send + Sync + 'static> FromDeps<'a> for Option<&'a T> {
+    fn require(_: &mut Requirements) {}
+
+    fn from_deps(deps: &'a Deps) -> Result<Self, BoxError> {
+        Ok(deps.get())
+    }
+}
+
+/// The type of the first parameter, which must be the event.
 #[diagnostic::on_unimplemented(
-    message = "this attribute is for handlers of `{E}`, and this one takes a `{Self}`",
-    label = "write `{E}`, or use the attribute of the event you want"
+    message = "the first parameter of this handler must be `&{E}`, not `&{Self}`",
+    label = "write `{E}`, or use the attribute for the event that you want"
 )]
 pub trait IsEvent<E> {
-    /// The same.
+    /// Returns the event unchanged.
     fn from_event(event: &E) -> &Self;
 }
 
@@ -98,18 +116,18 @@ impl<E> IsEvent<E> for E {
     }
 }
 
-/// What a handler returns.
+/// A type that a handler may return: `()`, or `Result<(), E>` with any error that is `Into<`[`BoxError`]`>`.
 #[diagnostic::on_unimplemented(
-    message = "a handler cannot return a `{Self}`",
-    label = "write `Result<(), E>`, or nothing",
-    note = "a handler returns nothing, or `Result<(), E>` with any error type `E` that is `Into<BoxError>`"
+    message = "a handler cannot return `{Self}`",
+    label = "write `Result<(), E>`, or remove the return type",
+    note = "a handler returns nothing, or `Result<(), E>` with an error type `E` that implements `Into<BoxError>`"
 )]
 pub trait HandlerOutput {
-    /// The same, with the error in a box.
+    /// Converts the output into a result with a boxed error.
     ///
     /// # Errors
     ///
-    /// The handler's.
+    /// Returns the handler's error.
     fn into_result(self) -> Result<(), BoxError>;
 }
 
@@ -127,22 +145,22 @@ impl<E: Into<BoxError>> HandlerOutput for Result<(), E> {
 
 /// One of the three events.
 pub(crate) trait Event: Sized + Send + Sync + 'static {
-    /// What the log calls it.
+    /// Name of the event in the log and the metrics.
     const NAME: &'static str;
 
-    /// The annotated handlers that were linked in.
+    /// Returns the annotated handlers that are linked into the program.
     fn linked() -> impl Iterator<Item = &'static Handler<Self>>;
 
-    /// Its handlers.
+    /// Returns the handlers of this event.
     fn of(lists: &Lists) -> &Vec<Entry<Self>>;
 
-    /// Its handlers, to add one.
+    /// Returns the handlers of this event, mutably.
     fn of_mut(lists: &mut Lists) -> &mut Vec<Entry<Self>>;
 
-    /// The id of the user it is about.
+    /// Returns the id of the event's user, for the log.
     fn user_id(&self) -> &str;
 
-    /// The texts in it that must not get into the log, not even as part of a handler's error.
+    /// Returns the strings that are removed from a handler's error before it is logged: address, password hash and token.
     fn secrets(&self) -> Vec<&str>;
 }
 
@@ -188,7 +206,7 @@ event!(ResetTokenCreated, created, |self| secrets_of(self.user()).chain([self.to
 event!(PrePasswordReset, pre, |self| secrets_of(self.user()).collect());
 event!(PostPasswordReset, post, |self| secrets_of(self.user()).collect());
 
-/// A handler that is ready to be called.
+/// A handler with the values that it takes, ready to be called.
 pub(crate) struct Entry<E> {
     name: &'static str,
     location: String,
@@ -196,10 +214,10 @@ pub(crate) struct Entry<E> {
     call: Call<E>,
 }
 
-/// Owns all it needs, so that it can run in a task of its own.
+/// Calls a handler. Owns everything that the call uses, because it runs in a task of its own.
 type Call<E> = Arc<dyn Fn(Arc<E>) -> HandlerFuture<'static> + Send + Sync>;
 
-/// What the builder of a [`PasswordReset`](crate::PasswordReset) learns about handlers.
+/// Handlers and values collected by the [`PasswordResetBuilder`](crate::PasswordResetBuilder).
 #[derive(Default)]
 pub(crate) struct HandlersBuilder {
     deps: Deps,
@@ -209,12 +227,12 @@ pub(crate) struct HandlersBuilder {
 }
 
 impl HandlersBuilder {
-    /// A value for handlers to get as `Data<&T>`. There is one of a type: the last one given.
+    /// Adds a value for handlers to take as `&T`. It replaces an earlier value of the same type.
     pub(crate) fn data<T: Send + Sync + 'static>(&mut self, value: T) {
         self.deps.0.insert(TypeId::of::<T>(), Box::new(value));
     }
 
-    /// A handler beside the annotated ones.
+    /// Adds a handler that is not annotated.
     pub(crate) fn add<E, F, Fut, O>(&mut self, handler: F, location: &'static Location<'static>)
     where
         E: Event,
@@ -234,17 +252,17 @@ impl HandlersBuilder {
         });
     }
 
-    /// Whether the annotated handlers are called. They are by default.
+    /// Sets whether the annotated handlers are called. Default: `true`.
     pub(crate) fn linked(&mut self, linked: bool) {
         self.not_linked = !linked;
     }
 
-    /// How long a handler may take: 30 seconds by default.
+    /// Sets the timeout of each handler. Default: [`DEFAULT_TIMEOUT`].
     pub(crate) fn timeout(&mut self, timeout: Duration) {
         self.timeout = Some(timeout);
     }
 
-    /// Puts the handlers in order, and tells what keeps them from being called.
+    /// Sorts the handlers, and adds a problem for each missing value and if no handler sends the token.
     pub(crate) fn build(mut self, problems: &mut Vec<Problem>) -> Handlers {
         let deps = Arc::new(self.deps);
         if !self.not_linked {
@@ -265,15 +283,15 @@ impl HandlersBuilder {
 
 fn add_linked<E: Event>(list: &mut Vec<Entry<E>>, deps: &Arc<Deps>, problems: &mut Vec<Problem>) {
     for handler in E::linked() {
-        let mut wanted = Requirements::default();
-        (handler.requires)(&mut wanted);
-        for (id, wanted) in wanted.0 {
+        let mut required = Requirements::default();
+        (handler.requires)(&mut required);
+        for (id, wanted) in required.0 {
             let problem = || Problem::MissingData {
                 wanted,
                 handler: handler.name.to_owned(),
                 location: handler.location.to_owned(),
             };
-            // A handler may ask twice for one type.
+            // A handler may take two parameters of one type.
             if !deps.0.contains_key(&id) && !problems.contains(&problem()) {
                 problems.push(problem());
             }
@@ -292,7 +310,7 @@ fn add_linked<E: Event>(list: &mut Vec<Entry<E>>, deps: &Arc<Deps>, problems: &m
     }
 }
 
-/// By priority, then name. Closures of one function share a name and stay in the order they were given in.
+/// Sorts by priority, then name. The sort is stable: closures with the same name stay in the order they were added in.
 fn sort<E>(list: &mut [Entry<E>]) {
     list.sort_by_key(|entry| (entry.priority, entry.name));
 }

@@ -3,7 +3,7 @@
 #![warn(unreachable_pub, clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// Generated code says `::poem_password_reset`, in the tests of this crate too.
+// Generated code uses the path `::poem_password_reset`, also in the unit tests of this crate.
 #[cfg(all(test, feature = "reset"))]
 extern crate self as poem_password_reset;
 
@@ -62,13 +62,13 @@ pub use user::StoredUser;
 pub use {
     client::Client,
     delivery::Ledger,
-    error::{ApplicationError, BuildError, Problem, ResetError, Unavailable},
+    error::{ApplicationError, BuildError, PasswordRefusal, Problem, ResetError, Unavailable},
     event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto},
     handler::HandlerOutput,
     password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},
     reset::{
-        DiagnosedUser, Diagnosis, LastFailure, MailQuota, Obstacle, PasswordReset, PasswordResetBuilder, SendError,
-        ShutdownReport,
+        Confirmed, DiagnosedUser, Diagnosis, LastFailure, MailQuota, Obstacle, PasswordReset, PasswordResetBuilder,
+        Requested, SendError, Sent, ShutdownReport, Validated,
     },
     store::{Swap, UserStore},
 };
@@ -76,14 +76,13 @@ pub use {
 #[cfg(feature = "poem")]
 pub use api::{AtRoot, HttpContract, HttpContractAt, HttpContractEndpoint, MountPath, ResetApi};
 
-/// Makes a function a handler of [`ResetTokenCreated`]: the one that sends the mail.
+/// Registers a function as a handler of [`ResetTokenCreated`], to send the mail with the link.
 ///
 /// ```
-/// use poem::web::Data;
 /// use poem_password_reset::{ResetTokenCreated, on_reset_token_created};
 ///
 /// #[on_reset_token_created]
-/// async fn mail_reset_link(event: &ResetTokenCreated, mailer: Data<&Mailer>) -> Result<(), MailError> {
+/// async fn mail_reset_link(event: &ResetTokenCreated, mailer: &Mailer) -> Result<(), MailError> {
 ///     mailer.send(event.user().email(), "Reset your password", event.link()).await
 /// }
 /// # struct Mailer;
@@ -93,56 +92,61 @@ pub use api::{AtRoot, HttpContract, HttpContractAt, HttpContractEndpoint, MountP
 /// # }
 /// ```
 ///
-/// That is all: the function stays what it is, and every [`PasswordReset`] of the program calls it, unless its builder
-/// says [`linked_handlers(false)`](PasswordResetBuilder::linked_handlers). `build()` refuses to start when nothing
-/// handles this event.
+/// The function itself is not changed. Every [`PasswordReset`] of the program calls it, unless its builder sets
+/// [`linked_handlers(false)`](PasswordResetBuilder::linked_handlers). `build()` fails if this event has no handler.
 ///
-/// A handler is an `async fn`, not generic and not a method. Its parameters are
+/// # Signature
 ///
-/// * first `&ResetTokenCreated`, the event;
-/// * then any number of `Data<&T>`, each the value of that type given to the builder with
-///   [`.data(value)`](PasswordResetBuilder::data). If nobody gave it, `build()` says which handler wants it. Of what may
-///   be missing, `Option<Data<&T>>`.
+/// A handler is an `async fn`. It is neither generic nor a method. Its parameters are:
 ///
-/// It returns nothing, or `Result<(), E>` with any error that is `Into<`[`BoxError`]`>`. Handlers run one after the
-/// other, each in a task of its own. One that fails, panics or takes longer than
-/// [`handler_timeout`](PasswordResetBuilder::handler_timeout) is logged by its name and counted, and the others still
-/// run. Of an error the log has the text, without the user's address and the token; of a panic nothing. Work that blocks
-/// belongs in `tokio::task::spawn_blocking`: no timeout can end it elsewhere.
+/// * first the event, `&ResetTokenCreated`;
+/// * then any number of values given to the builder with [`.data(value)`](PasswordResetBuilder::data), chosen by type:
+///   `&T` for a required value, `Option<&T>` for an optional one. `T` is `Send + Sync + 'static`. If a required value is
+///   missing, `build()` fails and names the type and the handler. poem's `Data<&T>` and `Option<Data<&T>>` work too.
+///
+/// A handler returns nothing, or `Result<(), E>` with any error that implements `Into<`[`BoxError`]`>`.
+///
+/// # Execution
+///
+/// The handlers of an event run one after the other, each in a task of its own. A handler that fails, panics, or exceeds
+/// the [`handler_timeout`](PasswordResetBuilder::handler_timeout) is logged by name and counted; the others still run. The
+/// log contains the error's message with the user's address, password hash and token removed. Panic messages are not
+/// logged.
+///
+/// Run blocking work in `tokio::task::spawn_blocking`. The timeout cannot interrupt a handler that blocks its thread.
 ///
 /// # Arguments
 ///
 /// | argument | meaning | default |
 /// | --- | --- | --- |
-/// | `priority = <i32>` | lower runs earlier; handlers of equal priority run by name | `0` |
-/// | `crate = <path>` | where this library is, for macros of other crates | `::poem_password_reset` |
+/// | `priority = <i32>` | lower runs earlier; handlers of equal priority run in order of their names | `0` |
+/// | `crate = <path>` | path of this library, for macros of other crates | `::poem_password_reset` |
 ///
 /// ```
 /// # use poem_password_reset::{ResetTokenCreated, on_reset_token_created};
 /// #[on_reset_token_created(priority = -1)]
-/// async fn count_it_first(_event: &ResetTokenCreated) {}
+/// async fn count_tokens(_event: &ResetTokenCreated) {}
 /// ```
 ///
-/// # A handler that is never called
+/// # Handlers that are not called
 ///
-/// Rust does not link a crate that no line of code mentions, and its handlers are missing without a word. Where handlers
-/// live in a crate of their own, mention it in the program: `use my_handlers as _;`. The log names, at start, the
-/// handlers that were found.
+/// Rust does not link a crate that the program never mentions, so the handlers in it are missing without an error. If your
+/// handlers are in a separate crate, write `use my_handlers as _;` in the program. One log line at start names all handlers
+/// that were found.
 #[cfg(feature = "reset")]
 pub use poem_password_reset_macros::on_reset_token_created;
 
-/// Makes a function a handler of [`PrePasswordReset`]: it is asked before a password is replaced.
+/// Registers a function as a handler of [`PrePasswordReset`], to check a reset before the password is replaced.
 ///
-/// Returning [`Veto`] refuses, with a text for the user; any other error, a panic or a timeout fails the reset with a
-/// 500. Either way nothing was written, the token stays good, and no further handler is asked. Parameters and arguments
-/// are those of [`on_reset_token_created`](macro@on_reset_token_created).
+/// A [`Veto`] refuses the reset with a text for the user. Any other error, a panic or a timeout fails it with status 500.
+/// Either way nothing was written, the token stays valid, and the remaining handlers are not called. Parameters and
+/// arguments are those of [`on_reset_token_created`](macro@on_reset_token_created).
 ///
 /// ```
-/// use poem::web::Data;
 /// use poem_password_reset::{BoxError, PrePasswordReset, Veto, on_pre_password_reset};
 ///
 /// #[on_pre_password_reset]
-/// async fn not_while_frozen(event: &PrePasswordReset, freezes: Data<&Freezes>) -> Result<(), BoxError> {
+/// async fn not_while_frozen(event: &PrePasswordReset, freezes: &Freezes) -> Result<(), BoxError> {
 ///     match freezes.is_frozen(event.user().id()).await? {
 ///         true => Err(Veto::new("This account is frozen. Please call us.").into()),
 ///         false => Ok(()),
@@ -156,18 +160,17 @@ pub use poem_password_reset_macros::on_reset_token_created;
 #[cfg(feature = "reset")]
 pub use poem_password_reset_macros::on_pre_password_reset;
 
-/// Makes a function a handler of [`PostPasswordReset`]: it is told of every password that was replaced.
+/// Registers a function as a handler of [`PostPasswordReset`], to act on a replaced password.
 ///
-/// The place to end the user's login sessions and to send a notice. It runs once per reset, after the store acknowledged
-/// the write, also when the client is gone by then; an error is logged and counted, and the reset stands. Parameters and
+/// End the user's sessions and send a notice here. The handler runs once per reset, after the store acknowledged the write,
+/// even if the client has disconnected. An error is logged and counted, and does not undo the reset. Parameters and
 /// arguments are those of [`on_reset_token_created`](macro@on_reset_token_created).
 ///
 /// ```
-/// use poem::web::Data;
 /// use poem_password_reset::{PostPasswordReset, on_post_password_reset};
 ///
 /// #[on_post_password_reset]
-/// async fn end_sessions(event: &PostPasswordReset, sessions: Data<&Sessions>) {
+/// async fn end_sessions(event: &PostPasswordReset, sessions: &Sessions) {
 ///     sessions.end_all_of(event.user().id()).await;
 /// }
 /// # struct Sessions;
@@ -178,7 +181,8 @@ pub use poem_password_reset_macros::on_pre_password_reset;
 #[cfg(feature = "reset")]
 pub use poem_password_reset_macros::on_post_password_reset;
 
-/// For the code that the attributes generate, and nobody else: every name it uses, whatever the user imports or shadows.
+/// Not public API: the names used by the code that the attributes generate. Full paths keep it independent of the user's
+/// imports and shadowed names.
 #[cfg(feature = "reset")]
 #[doc(hidden)]
 pub mod __private {

@@ -10,6 +10,7 @@ mod link;
 mod mailing;
 mod no_mail;
 mod request;
+mod results;
 mod start_check;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use self::link::Link;
 use self::mailing::Mailing;
 use self::no_mail::NoMail;
 pub use self::request::SendError;
+pub use self::results::{Confirmed, Requested, Sent, Validated};
 use crate::client::{Client, TrustedProxies};
 use crate::delivery::{Delivery, Ledger};
 use crate::email::{AddressRules, EmailAddress};
@@ -131,13 +133,59 @@ impl PasswordReset {
         PasswordResetBuilder::new(users, keys.into())
     }
 
-    /// Checks a token and says whose it is. Reads only, and may be repeated.
+    /// Checks a token and returns the user to whom it was issued. Writes nothing, counts no quota, and can be repeated.
+    ///
+    /// [`validate_for`](Self::validate_for) does the same and also counts the client's quota, as the endpoint does.
     ///
     /// # Errors
     ///
-    /// [`ResetError::InvalidToken`], or [`ResetError::Unavailable`] if the store does not answer.
-    pub async fn validate(&self, token: &str) -> Result<StoredUser, ResetError> {
+    /// * [`ResetError::InvalidToken`]: forged, expired, used or stale, or its user may not reset a password.
+    /// * [`ResetError::Unavailable`]: the store does not answer, or the service is shutting down.
+    pub async fn validate(&self, token: &str) -> Result<Validated, ResetError> {
         answered(Scope::Validate, self.inner.check(token).await)
+    }
+
+    /// Counts one use of the client's quota, and then does the same as [`validate`](Self::validate).
+    ///
+    /// The endpoint of [`ResetApi`](crate::ResetApi) calls this method. Call it from an endpoint of your own, with
+    /// [`client`](Self::client). The quota is [`Quotas::validate_per_client`](crate::throttle::Quotas::validate_per_client).
+    ///
+    /// ```
+    /// use poem_password_reset::store::MemoryUsers;
+    /// use poem_password_reset::throttle::{Quota, Quotas};
+    /// use poem_password_reset::{Client, PasswordReset, ResetError, SigningKey, StoredUser};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ann = StoredUser::new(7, "ann@example.com", Some("her hash".to_owned()));
+    /// let reset = PasswordReset::builder(MemoryUsers::new([ann.clone()]), SigningKey::generate()?)
+    ///     .link("https://app.example.com/reset-password#token={token}")
+    ///     .on_reset_token_created(async |_| {})
+    /// #   .linked_handlers(false)
+    ///     .quotas(Quotas::default().validate_per_client(Quota::per_minute(1)?))
+    ///     .build()
+    ///     .await?;
+    /// let event = reset.issue(&ann, None)?;
+    /// let (token, client) = (event.token().expose(), Client::none());
+    ///
+    /// assert_eq!(reset.validate_for(token, &client).await?.user().id(), "7");
+    /// assert!(matches!(reset.validate_for(token, &client).await, Err(ResetError::Throttled { .. })));
+    /// assert_eq!(reset.validate(token).await?.user().id(), "7");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`validate`](Self::validate), and [`ResetError::Throttled`] if the client is over its quota.
+    /// [`ResetError::Unavailable`] comes first and counts no use.
+    pub async fn validate_for(&self, token: &str, client: &Client) -> Result<Validated, ResetError> {
+        let checked = async {
+            self.inner.is_available()?;
+            self.inner.count_client(Scope::Validate, client).await?;
+            self.inner.check(token).await
+        };
+        answered(Scope::Validate, checked.await)
     }
 
     /// Issues a token to `user` from code, for an administrator's page or a job. No mail is sent and no handler is
@@ -186,16 +234,6 @@ impl PasswordReset {
         report
     }
 
-    /// The same for a client, who has a quota.
-    pub(crate) async fn validate_for(&self, client: &Client, token: &str) -> Result<StoredUser, ResetError> {
-        let checked = async {
-            self.inner.is_available()?;
-            self.inner.count_client(Scope::Validate, client).await?;
-            self.inner.check(token).await
-        };
-        answered(Scope::Validate, checked.await)
-    }
-
     /// Who sent a request, by the address of the peer and the headers: with the same
     /// [trusted proxies](PasswordResetBuilder::trusted_proxies) as the endpoints, for quotas and logs of the
     /// application's own.
@@ -232,7 +270,7 @@ impl Inner {
 
     /// Counts an operation of a client. Comes after everything that is answered 400 or 503: neither uses quota up.
     async fn count_client(&self, scope: Scope, client: &Client) -> Result<(), ResetError> {
-        let key = || ThrottleKey::of_client(scope.name(), client.address());
+        let key = || self.throttles.client_key(scope, client.address());
         match self.throttles.count(scope, key).await {
             Verdict::Within => Ok(()),
             Verdict::Over { retry_after } => {
@@ -243,10 +281,11 @@ impl Inner {
         }
     }
 
-    async fn check(&self, token: &str) -> Result<StoredUser, ResetError> {
+    async fn check(&self, token: &str) -> Result<Validated, ResetError> {
         self.is_available()?;
         let claims = self.verify(token)?;
-        Ok(self.bind(claims).await?.into_user())
+        let expires_at = claims.expires_at();
+        Ok(Validated { user: self.bind(claims).await?.into_user(), expires_at })
     }
 
     fn verify(&self, token: &str) -> Result<SignedClaims, ResetError> {
@@ -283,7 +322,7 @@ impl Inner {
 
     /// The key of an address's quota, from its folded form.
     fn address_key(&self, folded: &str) -> ThrottleKey {
-        ThrottleKey::of_address(&self.address_mac.of([Some(folded.as_bytes())], &[]))
+        self.throttles.address_key(&self.address_mac.of([Some(folded.as_bytes())], &[]))
     }
 
     /// Whether id and address of a user are fit for a token and a mail.

@@ -62,7 +62,7 @@ async fn each_problem_by_itself() {
     let network = "10.0.0.0/33".to_owned();
     assert_eq!(
         problem(good().trusted_proxies([network.as_str()]).build().await.unwrap_err()),
-        Problem::Network { network }
+        Problem::TrustedProxy { proxy: network }
     );
     good().trusted_proxies(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"]).build().await.unwrap();
     let policy = PasswordPolicy::default().min_chars(20).max_chars(10);
@@ -105,7 +105,8 @@ async fn all_problems_are_listed_at_once() {
         .unwrap_err();
     assert_eq!(error.problems().len(), 6, "{error}");
     let text = error.to_string();
-    for expected in ["no link", "a lifetime of 0", "queue is zero", "not a network", "no salt", "use my_handlers as _;"]
+    for expected in
+        ["no link", "a lifetime of 0", "queue is zero", "not a network", "random salt", "use my_handlers as _;"]
     {
         assert!(text.contains(expected), "{expected}: {text}");
     }

@@ -1,4 +1,4 @@
-//! Handlers that fail, panic or hang stop nobody else; they run in order, with what they asked for.
+//! Handlers run in order with the values they take. A handler that fails, panics or hangs does not affect the others.
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
@@ -21,12 +21,13 @@ use log::Log;
 use poem::web::Data;
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{
-    BoxError, Client, NewPassword, PasswordReset, PasswordResetBuilder, PostPasswordReset, PrePasswordReset, Problem,
-    ResetError, ResetTokenCreated, Veto, on_post_password_reset, on_pre_password_reset, on_reset_token_created,
+    BoxError, Client, NewPassword, PasswordRefusal, PasswordReset, PasswordResetBuilder, PostPasswordReset,
+    PrePasswordReset, Problem, ResetError, ResetTokenCreated, Veto, on_post_password_reset, on_pre_password_reset,
+    on_reset_token_created,
 };
 use tokio::time::Instant;
 
-/// What ran, in order.
+/// The names of the handlers that ran, in order.
 #[derive(Clone, Default)]
 struct Ran(Arc<Mutex<Vec<&'static str>>>);
 
@@ -39,7 +40,7 @@ impl Ran {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
-    /// A handler that has run.
+    /// Returns a handler that records this name.
     fn handler<E>(&self, name: &'static str) -> impl Fn(Arc<E>) -> std::future::Ready<()> + Send + Sync + 'static {
         let ran = self.clone();
         move |_| {
@@ -52,7 +53,7 @@ impl Ran {
 mod last {
     use super::*;
 
-    /// As [`Ran::handler`], with a name that comes after those of the bad ones.
+    /// As [`Ran::handler`]. Its module sorts it after the handlers of [`failing`].
     pub(crate) fn handler(ran: &Ran) -> impl Fn(Arc<ResetTokenCreated>) -> std::future::Ready<()> + use<> {
         let ran = ran.clone();
         move |_| {
@@ -62,33 +63,30 @@ mod last {
     }
 }
 
-/// Event, handler and reason of each failure in a log.
+/// Returns the event, handler and reason of each failed handler in the log.
 fn failures(log: &Log) -> Vec<String> {
     let text = log.text();
     let failures = text.lines().filter_map(|line| line.split_once("ERROR a handler failed "));
     failures.map(|(_, fields)| fields.to_owned()).collect()
 }
 
-fn ann() -> poem_password_reset::StoredUser {
-    people().get("1").unwrap()
-}
-
+/// Sends Ann a reset token. Returns whether all handlers succeeded.
 async fn send(reset: &PasswordReset) -> bool {
-    reset.send(&ann(), None).await.is_ok()
+    reset.send(&people().get("1").unwrap(), None).await.is_ok()
 }
 
-mod bad {
+mod failing {
     use super::*;
 
     pub(crate) async fn fails(_: Arc<ResetTokenCreated>) -> Result<(), io::Error> {
-        Err(io::Error::other("the mail server is away"))
+        Err(io::Error::other("the mail server is down"))
     }
 
     pub(crate) async fn panics(event: Arc<ResetTokenCreated>) {
         panic!("cannot write to {} of {}", event.user().email(), event.link());
     }
 
-    /// Before there is a future.
+    /// Panics before it returns a future.
     pub(crate) fn panics_at_once(_: Arc<ResetTokenCreated>) -> std::future::Ready<()> {
         panic!("at once");
     }
@@ -121,7 +119,7 @@ mod bad {
         }
     }
 
-    /// Its payload panics when it is dropped, and so does the payload of that.
+    /// Panics with a payload that panics when it is dropped, as does the payload of that panic.
     pub(crate) async fn panics_with_a_panic(_: Arc<ResetTokenCreated>) {
         panic_any(PanicsTwice);
     }
@@ -157,20 +155,20 @@ mod bad {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
+async fn failed_handlers_are_logged_by_name_and_others_still_run() {
     let log = Log::default();
     let _guard = log.of_thread();
     let ran = Ran::default();
     let reset = builder(people())
-        .on_reset_token_created(bad::fails)
-        .on_reset_token_created(bad::panics)
-        .on_reset_token_created(bad::panics_at_once)
-        .on_reset_token_created(bad::panics_with_a_lock)
-        .on_reset_token_created(bad::panics_in_drop)
-        .on_reset_token_created(bad::panics_with_a_panic)
-        .on_reset_token_created(bad::hangs)
-        .on_reset_token_created(bad::hangs_and_panics_in_drop)
-        .on_reset_token_created(bad::fails_with_a_panic)
+        .on_reset_token_created(failing::fails)
+        .on_reset_token_created(failing::panics)
+        .on_reset_token_created(failing::panics_at_once)
+        .on_reset_token_created(failing::panics_with_a_lock)
+        .on_reset_token_created(failing::panics_in_drop)
+        .on_reset_token_created(failing::panics_with_a_panic)
+        .on_reset_token_created(failing::hangs)
+        .on_reset_token_created(failing::hangs_and_panics_in_drop)
+        .on_reset_token_created(failing::fails_with_a_panic)
         .on_reset_token_created(last::handler(&ran))
         .on_reset_token_created(ran.handler("the first"))
         .build()
@@ -179,15 +177,15 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
 
     for round in 1..=3 {
         let started = Instant::now();
-        assert!(!send(&reset).await, "a handler failed");
+        assert!(!send(&reset).await, "handlers failed");
         assert_eq!(ran.take(), ["the first", "the last"], "round {round}");
-        assert_eq!(started.elapsed().as_secs(), 60, "two that hang, 30 seconds each");
+        assert_eq!(started.elapsed().as_secs(), 60, "two handlers hang for 30 seconds each");
         let ledger = reset.ledger();
         assert_eq!((ledger.accepted, ledger.failed, ledger.waiting), (round, round, 0));
     }
     let failures = failures(&log);
     let expected = [
-        ("fails", "the mail server is away"),
+        ("fails", "the mail server is down"),
         ("fails_with_a_panic", "an error that panics when it is shown"),
         ("hangs", "the handler was not done within 30s"),
         ("hangs_and_panics_in_drop", "the handler was not done within 30s"),
@@ -198,7 +196,7 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
         ("panics_with_a_panic", "the handler panicked"),
     ];
     let expected = expected.map(|(name, reason)| {
-        format!("event=\"ResetTokenCreated\" handler=\"handlers::bad::{name}\" user=\"1\" reason=\"{reason}\"")
+        format!("event=\"ResetTokenCreated\" handler=\"handlers::failing::{name}\" user=\"1\" reason=\"{reason}\"")
     });
     assert_eq!(failures.len(), 27);
     for round in failures.chunks(9) {
@@ -207,7 +205,7 @@ async fn a_bad_handler_stops_nobody_else_and_is_named_in_the_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_hangs_is_dropped() {
+async fn hanging_handler_is_dropped_after_the_timeout() {
     struct Dropped(Arc<AtomicUsize>);
     impl Drop for Dropped {
         fn drop(&mut self) {
@@ -236,9 +234,9 @@ async fn a_handler_that_hangs_is_dropped() {
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
 }
 
-/// It cannot be ended, but it holds nobody up.
+/// A blocked thread cannot be interrupted, but the caller stops waiting for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handler_that_blocks_its_thread_is_left_behind() {
+async fn handler_that_blocks_its_thread_times_out() {
     let reset = builder(people())
         .handler_timeout(Duration::from_millis(50))
         .on_reset_token_created(async |_| std::thread::sleep(Duration::from_secs(2)))
@@ -251,7 +249,7 @@ async fn a_handler_that_blocks_its_thread_is_left_behind() {
 }
 
 #[tokio::test]
-async fn the_log_of_an_error_is_one_line_without_secrets() {
+async fn handler_error_is_logged_on_one_line_without_secrets() {
     #[derive(Debug)]
     struct Smtp(io::Error);
     impl fmt::Display for Smtp {
@@ -291,71 +289,77 @@ mod annotated {
     use super::*;
 
     pub(crate) struct Region(pub(crate) &'static str);
-    pub(crate) struct Campaign;
-    /// Has no `Clone`, and nobody asks for it.
+    pub(crate) struct Campaign(pub(crate) &'static str);
+    /// Is not `Clone`: values are injected by reference.
     pub(crate) struct Rules(pub(crate) &'static str);
 
     #[on_reset_token_created(priority = 1)]
-    async fn a_late_one(_: &ResetTokenCreated, ran: Data<&Ran>) {
-        ran.add("a_late_one");
+    async fn a_late(_: &ResetTokenCreated, ran: &Ran) {
+        ran.add("a_late");
     }
 
     #[on_reset_token_created]
-    async fn b_optional(_: &ResetTokenCreated, ran: Data<&Ran>, campaign: Option<Data<&Campaign>>) {
-        ran.add(if campaign.is_some() { "b_optional, with" } else { "b_optional, without" });
+    async fn b_optional(_: &ResetTokenCreated, ran: &Ran, campaign: Option<&Campaign>) {
+        ran.add(campaign.map_or("b_optional: none", |campaign| campaign.0));
     }
 
     #[on_reset_token_created]
-    async fn a_plain_one(event: &ResetTokenCreated, ran: Data<&Ran>, Data(region): Data<&Region>, _: Data<&Ran>) {
+    async fn c_optional_data(_: &ResetTokenCreated, ran: Data<&Ran>, campaign: Option<Data<&Campaign>>) {
+        ran.add(campaign.map_or("c_optional_data: none", |campaign| campaign.0.0));
+    }
+
+    #[on_reset_token_created]
+    async fn a_required(event: &ResetTokenCreated, ran: &Ran, region: &Region, Data(same): Data<&Region>, _: &Region) {
         assert_eq!(event.user().email(), "ann@example.com");
+        assert!(std::ptr::eq(region, same), "both styles borrow one value");
         ran.add(region.0);
     }
 
     #[on_reset_token_created(priority = i32::MIN)]
-    async fn z_first(_: &ResetTokenCreated, ran: Data<&Ran>) -> Result<(), BoxError> {
+    async fn z_first(_: &ResetTokenCreated, ran: &Ran) -> Result<(), BoxError> {
         ran.add("z_first");
         Ok(())
     }
 
     #[on_pre_password_reset]
-    async fn ask(_: &PrePasswordReset, Data(rules): Data<&Rules>, ran: Data<&Ran>) -> Result<(), Veto> {
-        ran.add("ask");
+    async fn check_rules(_: &PrePasswordReset, Data(rules): Data<&Rules>, ran: &Ran) -> Result<(), Veto> {
+        ran.add("check_rules");
         if rules.0.is_empty() { Ok(()) } else { Err(Veto::new(rules.0)) }
     }
 
     #[on_post_password_reset]
-    async fn tell(_: &PostPasswordReset, ran: Data<&Ran>) {
-        ran.add("tell");
+    async fn notify(_: &PostPasswordReset, ran: &Ran) {
+        ran.add("notify");
     }
 }
 use annotated::{Campaign, Region, Rules};
 
 #[tokio::test]
-async fn handlers_run_by_priority_then_name_with_their_data() {
+async fn handlers_run_by_priority_then_name_with_their_values() {
     let ran = Ran::default();
     let linked = |users: MemoryUsers| {
         builder(users)
             .linked_handlers(true)
-            .data(Region("this is replaced"))
+            .data(Region("replaced by the second value of this type"))
             .data(ran.clone())
             .data(Rules(""))
-            .data(Region("a_plain_one"))
+            .data(Region("a_required"))
             .on_reset_token_created(ran.handler("a closure, named handlers::Ran::handler"))
     };
-    let all = |optional: &'static str| {
-        ["z_first", "a closure, named handlers::Ran::handler", "a_plain_one", optional, "a_late_one"]
+    let all = |[borrowed, data]: [&'static str; 2]| {
+        ["z_first", "a closure, named handlers::Ran::handler", "a_required", borrowed, data, "a_late"]
     };
     assert!(send(&linked(people()).build().await.unwrap()).await);
-    assert_eq!(ran.take(), all("b_optional, without"));
-    assert!(send(&linked(people()).data(Campaign).build().await.unwrap()).await);
-    assert_eq!(ran.take(), all("b_optional, with"));
-    // Another service in the same process, without them.
+    assert_eq!(ran.take(), all(["b_optional: none", "c_optional_data: none"]));
+    assert!(send(&linked(people()).data(Campaign("spring")).build().await.unwrap()).await);
+    assert_eq!(ran.take(), all(["spring", "spring"]));
+    // Another service in the same process does not call the annotated handlers.
     assert!(send(&linked(people()).linked_handlers(false).build().await.unwrap()).await);
     assert_eq!(ran.take(), ["a closure, named handlers::Ran::handler"]);
 }
 
 #[tokio::test]
-async fn every_missing_value_is_listed_with_type_handler_and_place() {
+async fn build_with_missing_values_lists_type_handler_and_location() {
     let error = builder(people()).linked_handlers(true).data(Ran::default()).build().await.unwrap_err();
     let mut missing = error.problems().to_vec();
     missing.sort_by_key(ToString::to_string);
@@ -365,35 +369,33 @@ async fn every_missing_value_is_listed_with_type_handler_and_place() {
         lines.zip(1..).skip_while(|(line, _)| !line.starts_with("mod annotated")).find(|(line, _)| line.contains(text))
     };
     let problem = |wanted, handler: &str, function| {
-        // The attribute stands one line higher.
+        // The location is that of the attribute, one line above.
         let line = line_of(function).unwrap().1 - 1;
         Problem::MissingData { wanted, handler: handler.to_owned(), location: format!("tests/handlers.rs:{line}") }
     };
-    assert_eq!(region, problem("handlers::annotated::Region", "handlers::annotated::a_plain_one", "fn a_plain_one"));
-    assert_eq!(rules, problem("handlers::annotated::Rules", "handlers::annotated::ask", "fn ask"));
+    assert_eq!(region, problem("handlers::annotated::Region", "handlers::annotated::a_required", "fn a_required"));
+    assert_eq!(rules, problem("handlers::annotated::Rules", "handlers::annotated::check_rules", "fn check_rules"));
     let text = error.to_string();
-    assert!(
-        text.contains("no value of type handlers::annotated::Region, needed by handlers::annotated::a_plain_one (")
-    );
+    assert!(text.contains("no value of type handlers::annotated::Region, needed by handlers::annotated::a_required ("));
 
-    // A value that several handlers want is missing for each of them, and once for each.
+    // A missing value is listed once for each handler that takes it.
     let error = builder(people()).linked_handlers(true).data(Rules("")).data(Region("")).build().await.unwrap_err();
-    assert_eq!(error.problems().len(), 6, "{error}");
+    assert_eq!(error.problems().len(), 7, "{error}");
 }
 
 #[tokio::test]
-async fn the_log_names_the_handlers_at_start() {
+async fn build_logs_the_handlers_by_name_in_order() {
     let log = Log::default();
     let guard = log.of_thread();
     let with = |builder: PasswordResetBuilder| builder.data(Ran::default()).data(Rules("")).data(Region("")).build();
     with(builder(people()).linked_handlers(true).on_post_password_reset(async |_| {})).await.unwrap();
     drop(guard);
     let text = log.text();
-    let names = ["z_first", "a_plain_one", "b_optional", "a_late_one", "ask", "tell"];
+    let names = ["z_first", "a_required", "b_optional", "c_optional_data", "a_late", "check_rules", "notify"];
     let places: Vec<_> = names.iter().map(|name| text.find(&format!("handlers::annotated::{name} ("))).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
     assert!(
-        text.contains("the_log_names_the_handlers_at_start::{{closure}}::{{closure}} (tests/handlers.rs:"),
+        text.contains("build_logs_the_handlers_by_name_in_order::{{closure}}::{{closure}} (tests/handlers.rs:"),
         "{text}"
     );
 }
@@ -401,7 +403,7 @@ async fn the_log_names_the_handlers_at_start() {
 /// Confirms a new password for Ann.
 async fn confirm(reset: &PasswordReset, users: &MemoryUsers) -> Result<(), ResetError> {
     let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
-    reset.confirm(event.token().expose(), NewPassword::new(GOOD_PASSWORD), Client::none()).await
+    reset.confirm(event.token().expose(), NewPassword::new(GOOD_PASSWORD), Client::none()).await.map(drop)
 }
 
 fn has_new_password(users: &MemoryUsers) -> bool {
@@ -409,37 +411,39 @@ fn has_new_password(users: &MemoryUsers) -> bool {
 }
 
 #[tokio::test]
-async fn the_first_that_refuses_ends_the_reset() {
+async fn first_veto_ends_the_reset() {
     let users = people();
     let ran = Ran::default();
     let linked =
         |rules| builder(users.clone()).linked_handlers(true).data(ran.clone()).data(Region("")).data(Rules(rules));
-    let refusing = linked("Not before noon.").on_pre_password_reset(last_to_be_asked(&ran)).build().await.unwrap();
-    match confirm(&refusing, &users).await.unwrap_err() {
-        ResetError::PasswordRefused(reasons) => assert_eq!(reasons, ["Not before noon."]),
+    let vetoing = linked("Not before noon.").on_pre_password_reset(last_before_reset(&ran)).build().await.unwrap();
+    match confirm(&vetoing, &users).await.unwrap_err() {
+        ResetError::PasswordRefused(reasons) => {
+            assert_eq!(reasons, [PasswordRefusal::Custom("Not before noon.".to_owned())])
+        }
         error => panic!("{error:?}"),
     }
-    refusing.shutdown(Duration::from_secs(10)).await;
-    assert_eq!(ran.take(), ["ask"], "no further handler, and none of the other event");
+    vetoing.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(ran.take(), ["check_rules"], "later handlers and those of the next event do not run");
     assert!(!has_new_password(&users));
 
-    let agreeing = linked("").on_pre_password_reset(last_to_be_asked(&ran)).build().await.unwrap();
-    confirm(&agreeing, &users).await.unwrap();
-    agreeing.shutdown(Duration::from_secs(10)).await;
-    assert_eq!(ran.take(), ["ask", "last to be asked", "tell"]);
+    let allowing = linked("").on_pre_password_reset(last_before_reset(&ran)).build().await.unwrap();
+    confirm(&allowing, &users).await.unwrap();
+    allowing.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(ran.take(), ["check_rules", "last_before_reset", "notify"]);
     assert!(has_new_password(&users));
 }
 
-fn last_to_be_asked(ran: &Ran) -> impl Fn(Arc<PrePasswordReset>) -> std::future::Ready<()> + use<> {
+fn last_before_reset(ran: &Ran) -> impl Fn(Arc<PrePasswordReset>) -> std::future::Ready<()> + use<> {
     let ran = ran.clone();
     move |_| {
-        ran.add("last to be asked");
+        ran.add("last_before_reset");
         std::future::ready(())
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_cannot_answer_does_not_agree() {
+async fn pre_handler_that_panics_or_hangs_fails_the_reset() {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
@@ -466,13 +470,15 @@ async fn a_handler_that_cannot_answer_does_not_agree() {
     assert!(!has_new_password(&users));
     assert_eq!(failures(&log).len(), 2, "{}", log.text());
     assert!(
-        failures(&log).iter().all(|failure| failure.starts_with("event=\"PrePasswordReset\" handler=\"handlers::a_"))
+        failures(&log)
+            .iter()
+            .all(|failure| failure.starts_with("event=\"PrePasswordReset\" handler=\"handlers::pre_handler_"))
     );
     assert!(!log.text().contains("ann@"), "{}", log.text());
 }
 
 #[tokio::test]
-async fn the_log_of_the_other_events_has_no_address_either() {
+async fn pre_and_post_handler_errors_are_logged_without_the_address() {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
@@ -501,19 +507,19 @@ async fn the_log_of_the_other_events_has_no_address_either() {
 }
 
 #[tokio::test]
-async fn the_reset_stands_whatever_is_done_after_it() {
+async fn reset_stands_if_post_handlers_fail() {
     let users = people();
     let ran = Ran::default();
     let reset = builder(users.clone())
         .on_reset_token_created(doubles::no_mail)
         .on_post_password_reset(|_| async { Err::<(), _>("no notice") })
         .on_post_password_reset(|_| async { panic!("no notice") as () })
-        .on_post_password_reset(ran.handler("told"))
+        .on_post_password_reset(ran.handler("last"))
         .build()
         .await
         .unwrap();
     confirm(&reset, &users).await.unwrap();
     reset.shutdown(Duration::from_secs(10)).await;
-    assert_eq!(ran.take(), ["told"]);
+    assert_eq!(ran.take(), ["last"]);
     assert!(has_new_password(&users));
 }

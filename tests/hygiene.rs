@@ -1,8 +1,8 @@
-//! The attributes work whatever stands around them: no prelude, shadowed names, macros, `cfg`, nested modules.
+//! The attributes work without a prelude, with shadowed names, in macros, with `cfg`, and in nested modules.
 
 #![no_implicit_prelude]
 #![forbid(unsafe_code)]
-// Generated code gives no cause for lints either; what is allowed is what the handlers below do on purpose.
+// Generated code causes no lint. The allowed lints concern the handlers below.
 #![deny(warnings, clippy::all, clippy::pedantic)]
 #![allow(clippy::unused_async, clippy::non_minimal_cfg, clippy::type_complexity)]
 
@@ -18,7 +18,7 @@ fn ran(name: &'static str) {
     RAN.lock().expect("no handler panics while it is locked").push(name);
 }
 
-/// Names that generated code could mean, with another meaning.
+/// Items that shadow the names that generated code could use.
 #[allow(dead_code)]
 mod shadowed {
     pub struct Box;
@@ -67,11 +67,8 @@ mod names {
     }
 
     #[on_reset_token_created]
-    async fn deps(
-        call: &::renamed::ResetTokenCreated,
-        event: ::poem::web::Data<&u8>,
-    ) -> ::std::result::Result<(), ::std::io::Error> {
-        ::std::assert!(call.user().is_active() && **event == 8);
+    async fn deps(call: &::renamed::ResetTokenCreated, event: &u8) -> ::std::result::Result<(), ::std::io::Error> {
+        ::std::assert!(call.user().is_active() && *event == 8);
         crate::ran("names::deps");
         ::std::result::Result::Ok(())
     }
@@ -86,9 +83,11 @@ mod names {
     async fn requirements(
         _: &::renamed::ResetTokenCreated,
         ::poem::web::Data(Handler): ::poem::web::Data<&Handler>,
+        Handler: &Handler,
         none: ::std::option::Option<::poem::web::Data<&String>>,
+        nothing: ::std::option::Option<&String>,
     ) {
-        ::std::assert!(none.is_none());
+        ::std::assert!(none.is_none() && nothing.is_none());
         crate::ran("names::requirements");
     }
 
@@ -98,15 +97,15 @@ mod names {
     }
 }
 
-/// For macros of other crates.
+/// The path for the macros below, as macros of other crates use it.
 pub use ::renamed as library;
 
 mod macros {
     macro_rules! whole {
         () => {
             #[::renamed::on_reset_token_created]
-            async fn whole(event: &::renamed::ResetTokenCreated, eight: ::poem::web::Data<&u8>) {
-                ::std::assert!(event.user().is_active() && **eight == 8);
+            async fn whole(event: &::renamed::ResetTokenCreated, eight: &u8) {
+                ::std::assert!(event.user().is_active() && *eight == 8);
                 crate::ran("macros::whole");
             }
         };
@@ -123,6 +122,18 @@ mod macros {
         };
     }
     named!(event, &::renamed::ResetTokenCreated, ::poem::web::Data<&u8>, "macros::event");
+
+    macro_rules! borrowed {
+        ($data:ty, $referent:ty) => {
+            #[$crate::library::on_reset_token_created(crate = $crate::library)]
+            async fn borrowed(_: &::renamed::ResetTokenCreated, eight: $data, handler: &$referent) {
+                ::std::assert!(*eight == 8);
+                let super::shadowed::Handler = handler;
+                crate::ran("macros::borrowed");
+            }
+        };
+    }
+    borrowed!(&u8, super::shadowed::Handler);
 
     macro_rules! around {
         ($($item:item)*) => { $($item)* };
@@ -236,7 +247,7 @@ fn inside_a_function() {
     let _ = Private;
 }
 
-/// The other two attributes, whose handlers this test does not call: it compiles.
+/// Handlers of the other two attributes. They only have to compile.
 mod other_events {
     use ::renamed::{PostPasswordReset, PrePasswordReset, on_post_password_reset, on_pre_password_reset};
 
@@ -250,7 +261,7 @@ mod other_events {
 }
 
 #[test]
-fn every_handler_is_called_once_in_order() {
+fn handlers_in_unusual_surroundings_are_called_once_in_order() {
     inside_a_function();
     let greet: ::std::boxed::Box<dyn Fn(&str) -> usize + Send + Sync> = ::std::boxed::Box::new(str::len);
     let user = StoredUser::new(1, "ann@example.com", Some("hash".to_owned()));
@@ -275,6 +286,7 @@ fn every_handler_is_called_once_in_order() {
         "configured::on",
         "configured::other_attribute",
         "inside",
+        "macros::borrowed",
         "macros::event",
         "macros::given",
         "macros::referent",

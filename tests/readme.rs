@@ -1,6 +1,8 @@
-//! README and SECURITY tell the truth: the quickstart is the example, and every test that they name exists.
+//! Checks of README, SECURITY and the guide: the quickstart is the example, every test that they name exists, and code
+//! blocks fit into a page of docs.rs.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 const README: &str = include_str!("../README.md");
@@ -17,8 +19,9 @@ fn the_quickstart_is_the_example() {
 #[test]
 fn every_test_and_bench_that_it_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = chapters().into_iter().fold(README.to_owned(), |text, (_, chapter)| text + "\n" + &chapter);
     let mut named = 0;
-    for command in README.split('`').filter(|code| code.starts_with("cargo ")) {
+    for command in text.split('`').filter(|code| code.starts_with("cargo ")) {
         let words: Vec<&str> = command.split_whitespace().collect();
         for pair in words.windows(2) {
             let exists = match *pair {
@@ -36,16 +39,60 @@ fn every_test_and_bench_that_it_names_exists() {
                 }
                 _ => continue,
             };
-            assert!(exists, "the README says `{command}`, and there is no {}", pair[1]);
+            assert!(exists, "README or guide say `{command}`, and there is no {}", pair[1]);
             named += 1;
         }
     }
     assert!(named > 10, "{named} tests and benches are named");
-    for script in README.split('`').filter_map(|code| code.split_whitespace().next()).filter(|word| word.contains('/'))
-    {
+    for script in text.split('`').filter_map(|code| code.split_whitespace().next()).filter(|word| word.contains('/')) {
         let is_script = script.ends_with(".sh") || script.starts_with(".ci/");
-        assert!(!is_script || root.join(script).is_file(), "the README names {script}");
+        let is_example = script.starts_with("examples/");
+        assert!(!(is_script || is_example) || root.join(script).is_file(), "README or guide name {script}");
     }
+}
+
+/// Returns the name and the text of each chapter of the guide.
+fn chapters() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide");
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut chapters: Vec<_> = paths
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap()))
+        .collect();
+    chapters.sort();
+    chapters
+}
+
+#[test]
+fn guide_lists_every_chapter_once() {
+    let guide = include_str!("../src/guide.rs");
+    for (name, text) in chapters() {
+        assert_eq!(guide.matches(&format!("//! | [`{name}`] |")).count(), 1, "{name} in the table of chapters");
+        let module = format!("#[doc = include_str!(\"guide/{name}.md\")]\npub mod {name} {{}}\n");
+        assert_eq!(guide.matches(&module).count(), 1, "{name} as a module");
+        let mut lines = text.lines().filter(|line| !line.is_empty());
+        assert!(lines.next().is_some_and(|line| line.starts_with("# ")), "{name} begins with its title");
+        assert!(lines.next().is_some_and(|line| line.starts_with("This chapter ")), "{name} says what it is for");
+        assert!(!text.contains("```ignore"), "{name} has an example that is not tested");
+    }
+}
+
+/// Maximum width of a line of code, in characters: docs.rs shows as many without a scroll bar.
+const MAX_CODE_WIDTH: usize = 85;
+
+/// Returns the lines of fenced code blocks that are wider than [`MAX_CODE_WIDTH`].
+fn wide_lines_of_code(text: &str) -> Vec<&str> {
+    let blocks = text.split("\n```").skip(1).step_by(2);
+    blocks.flat_map(|block| block.lines().skip(1)).filter(|line| line.chars().count() > MAX_CODE_WIDTH).collect()
+}
+
+#[test]
+fn code_blocks_of_readme_and_guide_are_at_most_85_columns_wide() {
+    for (name, text) in [("README".to_owned(), README.to_owned())].into_iter().chain(chapters()) {
+        assert_eq!(wide_lines_of_code(&text), <[&str; 0]>::default(), "{name}");
+        assert_eq!(text.matches("\n```").count() % 2, 0, "{name} has a code block without an end");
+    }
+    let wide = "x".repeat(MAX_CODE_WIDTH + 1);
+    assert_eq!(wide_lines_of_code(&format!("{wide}\n```\n{wide}\n```\n{wide}\n")), [wide.as_str()]);
 }
 
 /// The promises and the faults, by their names in the first column of a table.

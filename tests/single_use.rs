@@ -36,7 +36,7 @@ async fn race(reset: &PasswordReset, user: &StoredUser, round: usize) -> Vec<Str
         racers.spawn(async move {
             let password = format!("round {round}, racer {racer}");
             match reset.confirm(&token, NewPassword::new(password.as_str()), Client::none()).await {
-                Ok(()) => Some(password),
+                Ok(_) => Some(password),
                 Err(ResetError::InvalidToken(error)) => {
                     assert!(matches!(error.refusal(), Refusal::LostRace | Refusal::Stale), "{error:?}");
                     None

@@ -175,7 +175,7 @@ async fn build_refuses_bcrypt_without_a_policy_of_72_bytes() {
     let policy = PasswordPolicy::default;
     for refused in [policy(), policy().max_bytes(73), policy().max_chars(19)] {
         let error = build(refused).await.unwrap_err();
-        assert_eq!(*only(&error), Problem::HasherCuts);
+        assert_eq!(*only(&error), Problem::HasherTruncates);
         assert!(error.to_string().contains(".policy(PasswordPolicy::default().max_bytes(72))"), "{error}");
     }
     for accepted in [policy().max_bytes(72), policy().max_bytes(64), policy().max_chars(18)] {

@@ -195,7 +195,7 @@ async fn every_address_is_counted_and_none_can_be_read_from_its_key() {
     }
     settled(&reset).await;
     let keys = watching.keys.lock().unwrap().clone();
-    let mail: HashSet<&String> = keys.iter().filter(|key| key.starts_with("mail/")).collect();
+    let mail: HashSet<&String> = keys.iter().filter(|key| key.starts_with("password-reset/mail/")).collect();
     assert_eq!(mail.len(), 4, "{keys:?}");
     assert!(keys.iter().all(|key| !key.contains('@') && !key.contains("ann")), "{keys:?}");
 }
@@ -216,7 +216,7 @@ async fn the_key_of_an_address_depends_on_the_signing_key() {
             .unwrap();
         reset.request("ann@example.com", client("192.0.2.1")).await.unwrap();
         let keys = watching.keys.lock().unwrap().clone();
-        keys.into_iter().find(|key| key.starts_with("mail/")).expect("the address is counted")
+        keys.into_iter().find(|key| key.starts_with("password-reset/mail/")).expect("the address is counted")
     };
     let key = key_with(b"a signing key of 32 bytes or more").await;
     assert_eq!(key, key_with(b"a signing key of 32 bytes or more").await, "every instance has the same");

@@ -1,9 +1,9 @@
-//! Mistakes in a handler are compile errors at the user's own tokens that say what to write.
+//! A mistake in a handler is a compile error that points at the user's own tokens and says what to write.
 //!
-//! The `.stderr` files are those of the pinned toolchain. Where the messages were changed on purpose,
-//! `TRYBUILD=overwrite cargo test --test ui` writes them anew: read each before it is committed.
+//! The `.stderr` files contain the messages of the pinned toolchain. After an intended change of a message, update them
+//! with `TRYBUILD=overwrite cargo test --test ui`, and read each before you commit it.
 
 #[test]
-fn mistakes() {
+fn mistakes_in_handlers_are_compile_errors() {
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
 }

@@ -1,12 +1,12 @@
-//! Verify and bind a good token, beside `jwt-simple` and the same binding check, and beside the two HMACs alone: each in
-//! turns with ours, in one run.
+//! Compares the verification of a valid token with `jwt-simple` and the same binding check, and with the two HMACs alone.
 
-#[allow(dead_code, reason = "shared by several benches, none of which needs all of it")]
+#[allow(dead_code, reason = "other benches use the rest")]
 #[path = "../support"]
 mod support {
     pub mod args;
     pub mod binding;
-    pub mod rounds;
+    pub mod interleave;
+    pub mod statistics;
     pub mod tokens;
 }
 
@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use support::args;
 use support::binding::Binding;
-use support::rounds::{Comparison, in_turns, nanoseconds, nanoseconds_with};
-use support::tokens::{Floor, Tokens, ann, codec, sub_key, verify_and_bind};
+use support::interleave::{Comparison, Session, interleave, nanoseconds, nanoseconds_with};
+use support::tokens::{Hmacs, Tokens, codec, derived_key, sample_user, verify_and_bind};
 
-/// The claim that is none of JWT's own.
+/// The claim that JWT does not define.
 #[derive(Serialize, Deserialize)]
 struct Bound {
     bnd: String,
@@ -43,34 +43,44 @@ impl JwtSimple {
             time_tolerance: Some(Duration::from_secs(0)),
             ..VerificationOptions::default()
         };
-        Self { key: HS256Key::from_bytes(&sub_key("signing")), options, binding: Binding::new() }
+        Self { key: HS256Key::from_bytes(&derived_key("signing")), options, binding: Binding::new() }
     }
 
-    /// Whether the token is good for this user. It is the same token that this library reads.
+    /// Returns whether the token is valid for this user. The token is the one that this library reads.
     fn check(&self, token: &str, user: &StoredUser) -> bool {
         self.key.verify_token::<Bound>(token, Some(self.options.clone())).is_ok_and(|claims| {
-            claims.subject.as_deref() == Some(user.id()) && self.binding.is_of(user, &claims.custom.bnd)
+            claims.subject.as_deref() == Some(user.id()) && self.binding.matches(user, &claims.custom.bnd)
         })
     }
 }
 
 fn main() {
-    let rounds = if args::is_smoke() { 3 } else { 1_001 };
-    let (tokens, codec, jwt_simple, user) = (Tokens::new(), codec(1), JwtSimple::new(), ann());
-    assert!(jwt_simple.check(&tokens.good, &user), "a peer accepts what is good");
-    for bad in [&tokens.forged, &tokens.expired] {
-        assert!(!jwt_simple.check(bad, &user), "and nothing else");
-    }
-    let floor = Floor::new(&tokens.good);
-    let mut held = Some(ann());
-    let mut ours =
-        || nanoseconds_with(&mut held, |user| verify_and_bind(&codec, black_box(&tokens.good), user, tokens.now));
-
-    let check = || nanoseconds(|| assert!(jwt_simple.check(black_box(&tokens.good), &user)));
-    tell("jwt-simple and the same check", in_turns(rounds, &mut ours, check));
-    tell("the two HMACs alone", in_turns(rounds, &mut ours, || nanoseconds(|| black_box(&floor).sign_and_bind())));
+    let user = sample_user();
+    compare("jwt-simple and the same check", |tokens, ours, samples| {
+        let jwt_simple = JwtSimple::new();
+        assert!(jwt_simple.check(&tokens.valid, &user), "jwt-simple accepts a valid token");
+        for bad in [&tokens.forged, &tokens.expired] {
+            assert!(!jwt_simple.check(bad, &user), "jwt-simple refuses a bad token");
+        }
+        interleave(samples, ours, || nanoseconds(|| assert!(jwt_simple.check(black_box(&tokens.valid), &user))))
+    });
+    compare("the two HMACs alone", |tokens, ours, samples| {
+        let hmacs = Hmacs::new(&tokens.valid);
+        interleave(samples, ours, || nanoseconds(|| black_box(&hmacs).sign_and_bind()))
+    });
 }
 
-fn tell(name: &str, Comparison { ours, reference, ratio }: Comparison) {
-    println!("verify and bind {ours:.0} ns; {name} {reference:.0} ns, {:.2} times that", 1.0 / ratio);
+/// Prints how much longer the reference takes than this library. `session` interleaves both.
+fn compare(reference: &str, session: impl Fn(&Tokens, &mut dyn FnMut() -> f64, usize) -> Session) {
+    let (sessions, samples) = if args::is_smoke_test() { (1, 3) } else { (15, 101) };
+    let Comparison { ours, reference: theirs, ratio } = Comparison::of_sessions(sessions, || {
+        let (tokens, codec, mut user) = (Tokens::new(), codec(1), Some(sample_user()));
+        let verify = |user| verify_and_bind(&codec, black_box(&tokens.valid), user, tokens.now);
+        session(&tokens, &mut || nanoseconds_with(&mut user, verify), samples)
+    });
+    let ratio = ratio.inverse();
+    println!(
+        "verify and bind: {ours:.0} ns; {reference}: {theirs:.0} ns, {:.2} times as long (99 % interval: {:.2} to {:.2})",
+        ratio.value, ratio.low, ratio.high
+    );
 }

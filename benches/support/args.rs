@@ -1,11 +1,11 @@
-//! How a bench was called.
+//! Command line of a bench.
 
-/// Whether the program is run by `cargo test`, to see that it works: nothing is measured long enough to mean anything.
-pub fn is_smoke() -> bool {
+/// Whether `cargo test` runs the bench, only to see that it works. Its figures mean nothing then.
+pub fn is_smoke_test() -> bool {
     !has("--bench")
 }
 
-/// Whether this stands on the command line.
+/// Whether the command line contains `argument`.
 pub fn has(argument: &str) -> bool {
     std::env::args().skip(1).any(|given| given == argument)
 }

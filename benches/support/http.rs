@@ -1,5 +1,6 @@
-//! The endpoints of this library beside bare ones, in turns, in one process and on one runtime.
+//! Throughput of the library's endpoints and of bare endpoints, in one process and on one runtime.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -9,35 +10,38 @@ use argon2::password_hash::PasswordHasher as _;
 use poem_password_reset::PasswordReset;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
+use super::interleave::{Comparison, Session, interleave};
 use super::load::{Connection, Load, post};
-use super::rounds::{Comparison, in_turns, rounds_of};
+use super::process::cpu_time;
 use super::server;
+use super::statistics::Estimate;
 use super::users::{Users, address, over_quota, reset};
 
-/// Enough for every core to have something to do at any moment.
+/// Enough connections to keep every core busy.
 const CONNECTIONS: usize = 64;
 
-/// How often servers and connections are set up anew.
-const SITTINGS: usize = 5;
+/// Concurrent confirmations.
+const CONFIRMATIONS: usize = 8;
 
-/// Confirms under way at once.
-const CONFIRMS: usize = 8;
-
-/// How long, and how often.
+/// Number and duration of the samples.
 #[derive(Clone, Copy)]
 pub struct Effort {
-    pub rounds: usize,
-    pub round: Duration,
+    pub sessions: usize,
+    /// Pairs of samples per session.
+    pub samples: usize,
+    /// Duration of one sample.
+    pub sample: Duration,
 }
 
-/// What is asked for.
+/// A request to compare.
 #[derive(Clone, Copy)]
 pub enum Endpoint {
     Validate,
-    /// Every request leads to a mail.
+    /// Each request leads to a mail.
     RequestKnown,
-    /// Nearly none does: the address is over its quota.
+    /// The address is over its quota of mails.
     RequestSuppressed,
     RequestUnknown,
 }
@@ -48,106 +52,124 @@ impl Endpoint {
     pub fn name(self) -> &'static str {
         match self {
             Self::Validate => "POST /validate_token/",
-            Self::RequestKnown => "POST /, a user, a mail each time",
-            Self::RequestSuppressed => "POST /, a user over the quota",
-            Self::RequestUnknown => "POST /, nobody",
+            Self::RequestKnown => "POST /, known address, with mail",
+            Self::RequestSuppressed => "POST /, address over its quota",
+            Self::RequestUnknown => "POST /, unknown address",
         }
     }
 
-    /// The request of one of the clients.
-    fn request(self, reset: &PasswordReset, users: &Users, number: usize) -> Vec<u8> {
+    /// The request of one client.
+    fn request(self, reset: &PasswordReset, users: &Users, client: usize) -> Vec<u8> {
         match self {
-            Self::Validate => post("/validate_token", &token_body(reset, users, number, "")),
-            Self::RequestKnown | Self::RequestSuppressed => post("/", &format!(r#"{{"email":"{}"}}"#, address(number))),
-            Self::RequestUnknown => post("/", &format!(r#"{{"email":"{}"}}"#, address(number + 10 * CONNECTIONS))),
+            Self::Validate => post("/validate_token", &token_body(reset, users, client, "")),
+            Self::RequestKnown | Self::RequestSuppressed => post("/", &email_body(client)),
+            Self::RequestUnknown => post("/", &email_body(client + 10 * CONNECTIONS)),
         }
     }
 }
 
-/// JSON with a new token of a user, and what else belongs to it.
-fn token_body(reset: &PasswordReset, users: &Users, number: usize, more: &str) -> String {
-    let event = reset.issue(&users.get(&number.to_string()).unwrap(), None).unwrap();
+fn email_body(user: usize) -> String {
+    format!(r#"{{"email":"{}"}}"#, address(user))
+}
+
+/// A JSON body with a new token of a user and `more` fields.
+fn token_body(reset: &PasswordReset, users: &Users, user: usize, more: &str) -> String {
+    let event = reset.issue(&users.get(&user.to_string()).unwrap(), None).unwrap();
     format!(r#"{{"token":"{}"{more}}}"#, event.token().expose())
 }
 
-/// A runtime for servers and clients together, with a thread for each core.
+/// A runtime for servers and clients, with one thread per core.
 pub fn runtime() -> Runtime {
     Builder::new_multi_thread().enable_all().build().unwrap()
 }
 
-/// Answers a second of a core: ours, and those of a bare endpoint.
-///
-/// In several sittings, each with servers and connections of its own: where in memory they happen to be makes a difference
-/// of one in a hundred, which is not what is measured.
+/// Compares the responses per second of processor time of the library's endpoint and of a bare one.
 pub fn throughput(runtime: &Runtime, endpoint: Endpoint, effort: Effort) -> Comparison {
-    let sittings = if effort.rounds < SITTINGS { 1 } else { SITTINGS };
-    let rounds: Vec<_> =
-        (0..sittings).flat_map(|_| sitting(runtime, endpoint, effort.rounds / sittings, effort.round)).collect();
-    Comparison::of(&rounds)
+    Comparison::of_sessions(effort.sessions, || session(runtime, endpoint, effort))
 }
 
-fn sitting(runtime: &Runtime, endpoint: Endpoint, rounds: usize, round: Duration) -> Vec<(f64, f64)> {
+fn session(runtime: &Runtime, endpoint: Endpoint, Effort { samples, sample, .. }: Effort) -> Session {
     let users = Users::new(CONNECTIONS);
     let reset = match endpoint {
         Endpoint::RequestSuppressed => runtime.block_on(over_quota(&users)),
         _ => runtime.block_on(reset(&users)),
     };
-    let requests: Vec<_> = (0..CONNECTIONS).map(|number| endpoint.request(&reset, &users, number)).collect();
+    let requests: Vec<_> = (0..CONNECTIONS).map(|client| endpoint.request(&reset, &users, client)).collect();
     let (mut ours, mut bare) = runtime.block_on(async {
         let ours = server::serve(server::ours(reset.clone())).await;
         let bare = server::serve(server::bare()).await;
         (Load::open(ours, requests.clone()).await, Load::open(bare, requests).await)
     });
-    // What is done once, connecting and growing buffers, is done before anything counts.
-    runtime.block_on(async { (ours.run(round / 4).await, bare.run(round / 4).await) });
-    let compared = rounds_of(rounds, || runtime.block_on(ours.run(round)), || runtime.block_on(bare.run(round)));
-    runtime.block_on(reset.shutdown(Duration::from_secs(30)));
-    compared
-}
-
-/// What a run of confirms shows.
-pub struct Confirms {
-    /// Passwords a second, set over HTTP and hashed by bare threads.
-    pub throughput: Comparison,
-    /// The 99th percentile of what validations took meanwhile, in seconds.
-    pub validate_p99: f64,
-}
-
-/// Confirms over HTTP beside bare Argon2id on every core, and validations among the confirms.
-pub fn confirms(runtime: &Runtime, effort: Effort) -> Confirms {
-    let users = Users::new(CONFIRMS + 1);
-    let reset = runtime.block_on(reset(&users));
-    let server = runtime.block_on(server::serve(server::ours(reset.clone())));
-    let mut latencies = Vec::new();
-    let throughput = in_turns(
-        effort.rounds,
-        || {
-            let done = Arc::new(Notify::new());
-            let body = token_body(&reset, &users, CONFIRMS, "");
-            let watch = runtime.spawn(watch_validate(server, post("/validate_token", &body), Arc::clone(&done)));
-            let confirmed = runtime.block_on(confirm_for(server, &reset, &users, effort.round));
-            done.notify_one();
-            latencies.extend(runtime.block_on(watch).unwrap());
-            confirmed
-        },
-        || hash_for(effort.round),
+    // The first responses also pay for connecting and for growing buffers.
+    runtime.block_on(async { (rate(&mut ours, sample, &reset).await, rate(&mut bare, sample, &reset).await) });
+    let session = interleave(
+        samples,
+        || runtime.block_on(rate(&mut ours, sample, &reset)),
+        || runtime.block_on(rate(&mut bare, sample, &reset)),
     );
-    latencies.sort_by(f64::total_cmp);
-    Confirms { throughput, validate_p99: latencies[latencies.len() * 99 / 100] }
+    runtime.block_on(reset.shutdown(Duration::from_secs(30)));
+    session
 }
 
-/// Confirms a second. Each client confirms for one user, with a new token each time: a confirm ends the last one.
-async fn confirm_for(server: std::net::SocketAddr, reset: &PasswordReset, users: &Users, duration: Duration) -> f64 {
+/// Responses per second of processor time, clients included. Without a clock for it: per second.
+///
+/// Processor time does not depend on other processes as much as elapsed time does.
+async fn rate(load: &mut Load, duration: Duration, reset: &PasswordReset) -> f64 {
+    let (started, before) = (Instant::now(), cpu_time());
+    let responses = load.run(duration).await;
+    // Mails that are still queued belong to this sample, not to the next one of the bare endpoint.
+    let delivered = async {
+        while reset.ledger().waiting > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), delivered).await.expect("the queue is empty within 30 seconds");
+    let used = cpu_time().zip(before).map(|(after, before)| after - before);
+    f64::from(responses) / used.unwrap_or_else(|| started.elapsed()).as_secs_f64()
+}
+
+/// Result of [`confirmations`].
+pub struct Confirmations {
+    /// Confirmations per second over HTTP, compared with hashes per second.
+    pub throughput: Comparison,
+    /// 99th percentile of the duration of a validation during the confirmations, in seconds.
+    pub validate_p99: Estimate,
+}
+
+/// Compares confirmations over HTTP with Argon2id alone, on all cores, and times validations during the confirmations.
+pub fn confirmations(runtime: &Runtime, Effort { sessions, samples, sample }: Effort) -> Confirmations {
+    let mut latencies = Vec::new();
+    let throughput = Comparison::of_sessions(sessions, || {
+        let users = Users::new(CONFIRMATIONS + 1);
+        let reset = runtime.block_on(reset(&users));
+        let server = runtime.block_on(server::serve(server::ours(reset.clone())));
+        let body = token_body(&reset, &users, CONFIRMATIONS, "");
+        let confirm = || {
+            let done = Arc::new(Notify::new());
+            let validations = runtime.spawn(validate_until(server, post("/validate_token", &body), Arc::clone(&done)));
+            let confirmed = runtime.block_on(confirm_for(server, &reset, &users, sample));
+            done.notify_one();
+            latencies.extend(finish(runtime, validations));
+            confirmed
+        };
+        interleave(samples, confirm, || hash_for(sample))
+    });
+    Confirmations { throughput, validate_p99: Estimate::quantile(latencies, 0.99) }
+}
+
+/// Confirmations per second. Each client confirms for one user, with a new token each time, as a confirmation invalidates
+/// the previous token.
+async fn confirm_for(server: SocketAddr, reset: &PasswordReset, users: &Users, duration: Duration) -> f64 {
     let started = Instant::now();
-    let clients: Vec<_> = (0..CONFIRMS)
-        .map(|number| {
+    let clients: Vec<_> = (0..CONFIRMATIONS)
+        .map(|client| {
             let (reset, users) = (reset.clone(), users.clone());
             tokio::spawn(async move {
-                let mut connection = Connection::open(server, number).await;
+                let mut connection = Connection::open(server, client).await;
                 let mut confirmed = 0;
                 while started.elapsed() < duration {
                     let password = r#","password":"purple tractor hums at dawn""#;
-                    connection.ask(&post("/confirm", &token_body(&reset, &users, number, password))).await;
+                    connection.send(&post("/confirm", &token_body(&reset, &users, client, password))).await;
                     confirmed += 1;
                 }
                 confirmed
@@ -156,18 +178,24 @@ async fn confirm_for(server: std::net::SocketAddr, reset: &PasswordReset, users:
         .collect();
     let mut confirmed = 0;
     for client in clients {
-        confirmed += client.await.unwrap();
+        let finished = timeout(duration + Duration::from_secs(30), client).await;
+        confirmed += finished.expect("each confirmation ends within 30 seconds").unwrap();
     }
     f64::from(confirmed) / started.elapsed().as_secs_f64()
 }
 
-/// Hashes a second, with nothing else in the way: a thread for each core.
+fn finish(runtime: &Runtime, task: tokio::task::JoinHandle<Vec<f64>>) -> Vec<f64> {
+    let finished = runtime.block_on(async { timeout(Duration::from_secs(30), task).await });
+    finished.expect("each validation ends within 30 seconds").unwrap()
+}
+
+/// Hashes per second, with one thread per core.
 fn hash_for(duration: Duration) -> f64 {
     let started = Instant::now();
     let hash = || {
         let mut hashes = 0;
         while started.elapsed() < duration {
-            // Its defaults are what OWASP recommends, as those of the library are.
+            // The defaults are the parameters that OWASP recommends, as in the library.
             Argon2::default().hash_password(b"purple tractor hums at dawn").unwrap();
             hashes += 1;
         }
@@ -180,18 +208,17 @@ fn hash_for(duration: Duration) -> f64 {
     f64::from(hashes) / started.elapsed().as_secs_f64()
 }
 
-/// What a validation takes, two hundred times a second, until told to stop.
-async fn watch_validate(server: std::net::SocketAddr, request: Vec<u8>, done: Arc<Notify>) -> Vec<f64> {
-    let mut connection = Connection::open(server, CONFIRMS).await;
+/// Sends 200 validations per second until `done`. Returns the duration of each in seconds.
+async fn validate_until(server: SocketAddr, request: Vec<u8>, done: Arc<Notify>) -> Vec<f64> {
+    let mut connection = Connection::open(server, CONFIRMATIONS).await;
     let mut latencies = Vec::new();
     loop {
-        let pause = tokio::time::sleep(Duration::from_millis(5));
         tokio::select! {
-            () = pause => {}
+            () = sleep(Duration::from_millis(5)) => {}
             () = done.notified() => return latencies,
         }
-        let asked = Instant::now();
-        connection.ask(&request).await;
-        latencies.push(asked.elapsed().as_secs_f64());
+        let started = Instant::now();
+        connection.send(&request).await;
+        latencies.push(started.elapsed().as_secs_f64());
     }
 }

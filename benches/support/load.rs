@@ -1,15 +1,15 @@
-//! The cheapest client there is: it writes bytes that it was given, and reads as many as an answer has.
+//! A minimal HTTP client: it sends prepared requests and reads responses of a fixed length.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use super::server::MOUNT;
 
-/// A POST of some JSON to an endpoint.
+/// Returns a POST request with a JSON body.
 pub fn post(path: &str, json: &str) -> Vec<u8> {
     let length = json.len();
     format!(
@@ -19,50 +19,61 @@ pub fn post(path: &str, json: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A connection that is kept alive.
+/// A keep-alive connection.
 pub struct Connection {
     stream: TcpStream,
-    /// Bytes of an answer: all of an endpoint's are equally long.
-    reply: Vec<u8>,
+    /// Buffer for a response. All responses of an endpoint have the length of the first one.
+    response: Vec<u8>,
 }
 
 impl Connection {
-    /// Connects from an address of its own, so that the server sees so many clients, each with its own quota.
+    /// Connects from a client address of its own, so that each connection has its own quota.
     pub async fn open(server: SocketAddr, number: usize) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        // Elsewhere than on Linux only the first address of the loopback network is there.
+        // Other systems than Linux have only the first address of the loopback network.
         if cfg!(target_os = "linux") {
             let [.., high, low] = (number as u32).to_be_bytes();
             socket.bind((Ipv4Addr::new(127, 1, high, low), 0).into()).unwrap();
         }
         let stream = socket.connect(server).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, reply: Vec::new() }
+        Self { stream, response: Vec::new() }
     }
 
-    /// Asks, and waits for an answer that must be 200.
-    pub async fn ask(&mut self, request: &[u8]) {
+    /// Sends a request and waits for its response.
+    ///
+    /// # Panics
+    /// If the status is not 200 or the connection closes.
+    pub async fn send(&mut self, request: &[u8]) {
         self.stream.write_all(request).await.unwrap();
-        if self.reply.is_empty() {
-            self.read_first().await;
+        if self.response.is_empty() {
+            self.read_first_response().await;
         } else {
-            self.stream.read_exact(&mut self.reply).await.unwrap();
+            // Checks the status before it waits for the rest: an error response may be shorter than the buffer.
+            let read = self.stream.read(&mut self.response).await.unwrap();
+            assert_is_ok(&self.response[..read]);
+            self.stream.read_exact(&mut self.response[read..]).await.unwrap();
         }
-        assert!(self.reply.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&self.reply));
     }
 
-    async fn read_first(&mut self) {
-        while !self.reply.ends_with(b"}") {
-            self.stream.read_buf(&mut self.reply).await.unwrap();
+    async fn read_first_response(&mut self) {
+        while !self.response.ends_with(b"}") {
+            let read = self.stream.read_buf(&mut self.response).await.unwrap();
+            assert!(read > 0, "the server closed the connection");
         }
+        assert_is_ok(&self.response);
     }
 }
 
-/// Connections that ask as fast as they are answered, each the same again and again.
+fn assert_is_ok(response: &[u8]) {
+    assert!(response.starts_with(b"HTTP/1.1 200 "), "expected 200, got: {}", String::from_utf8_lossy(response));
+}
+
+/// Connections that repeat their request as fast as the server answers.
 pub struct Load(Vec<(Connection, Vec<u8>)>);
 
 impl Load {
-    /// One connection for each of these requests.
+    /// Opens one connection per request.
     pub async fn open(server: SocketAddr, requests: Vec<Vec<u8>>) -> Self {
         let mut connections = Vec::new();
         for (number, request) in requests.into_iter().enumerate() {
@@ -71,44 +82,31 @@ impl Load {
         Self(connections)
     }
 
-    /// Answers a second of a core, for so long: so it does not matter who else uses the machine. Where nobody says how
-    /// long the cores worked, answers a second.
-    pub async fn run(&mut self, duration: Duration) -> f64 {
-        let (started, before) = (Instant::now(), processor_time());
-        let tasks: Vec<_> =
-            self.0.drain(..).map(|connection| tokio::spawn(keep_asking(connection, duration))).collect();
-        let mut answers = 0;
+    /// Sends requests for `duration`. Returns the number of responses.
+    ///
+    /// # Panics
+    /// If a response does not arrive within 30 seconds.
+    pub async fn run(&mut self, duration: Duration) -> u32 {
+        const LIMIT: Duration = Duration::from_secs(30);
+        let tasks: Vec<_> = self.0.drain(..).map(|connection| tokio::spawn(repeat(connection, duration))).collect();
+        let mut responses = 0;
         for task in tasks {
-            let (connection, answered) = task.await.unwrap();
+            // One timer per run, not per request: it would cost as much processor time as a part of the endpoint.
+            let finished = timeout(duration + LIMIT, task).await;
+            let (connection, count) = finished.expect("each response arrives within 30 seconds").unwrap();
             self.0.push(connection);
-            answers += answered;
+            responses += count;
         }
-        let worked = processor_time().zip(before).map(|(after, before)| after - before);
-        f64::from(answers) / worked.unwrap_or(started.elapsed().as_secs_f64())
+        responses
     }
 }
 
-/// For how many seconds the threads of this process have run so far. `None` where there is no Linux to ask.
-fn processor_time() -> Option<f64> {
-    let mut nanoseconds = 0;
-    for task in fs::read_dir("/proc/self/task").ok()? {
-        let path = task.ok()?.path().join("schedstat");
-        // A thread that has just ended did its work before.
-        let text = fs::read_to_string(path).unwrap_or_default();
-        nanoseconds += text.split(' ').next()?.parse::<u64>().unwrap_or(0);
-    }
-    Some(nanoseconds as f64 / 1e9)
-}
-
-async fn keep_asking(
-    (mut connection, request): (Connection, Vec<u8>),
-    duration: Duration,
-) -> ((Connection, Vec<u8>), u32) {
+async fn repeat((mut connection, request): (Connection, Vec<u8>), duration: Duration) -> ((Connection, Vec<u8>), u32) {
     let started = Instant::now();
-    let mut answers = 0;
+    let mut responses = 0;
     while started.elapsed() < duration {
-        connection.ask(&request).await;
-        answers += 1;
+        connection.send(&request).await;
+        responses += 1;
     }
-    ((connection, request), answers)
+    ((connection, request), responses)
 }

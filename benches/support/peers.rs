@@ -1,4 +1,4 @@
-//! What others do for the same user and the same claims. One more, `jwt-simple`, is in a workspace of its own.
+//! The same verification with other crates. `jwt-simple` is in a workspace of its own.
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use pasetors::claims::{Claims as PasetoClaims, ClaimsValidationRules};
@@ -10,11 +10,11 @@ use poem_password_reset::StoredUser;
 use serde::Deserialize;
 
 use super::binding::Binding;
-use super::tokens::{ann, sub_key};
+use super::tokens::{derived_key, sample_user};
 
-/// The claims of a reset token, as a program that uses `jsonwebtoken` would write them down.
+/// Claims of a reset token, as a program that uses `jsonwebtoken` declares them.
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "decode checks all of them")]
+#[allow(dead_code, reason = "`decode` requires all of them")]
 struct Claims {
     sub: String,
     iat: i64,
@@ -36,19 +36,19 @@ impl JsonWebToken {
         validation.set_audience(&["password-reset"]);
         validation.set_required_spec_claims(&["exp", "aud", "sub"]);
         validation.leeway = 0;
-        Self { key: DecodingKey::from_secret(&sub_key("signing")), validation, binding: Binding::new() }
+        Self { key: DecodingKey::from_secret(&derived_key("signing")), validation, binding: Binding::new() }
     }
 
-    /// Whether the token is good for this user. It is the same token that this library reads.
-    // The reason for the ban, that a backend is needed, is what this member exists for.
+    /// Returns whether the token is valid for this user. The token is the one that this library reads.
+    // The method is banned because it needs a backend. This package has one.
     #[allow(clippy::disallowed_methods)]
     pub fn check(&self, token: &str, user: &StoredUser) -> bool {
         jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
-            .is_ok_and(|data| data.claims.sub == user.id() && self.binding.is_of(user, &data.claims.bnd))
+            .is_ok_and(|data| data.claims.sub == user.id() && self.binding.matches(user, &data.claims.bnd))
     }
 }
 
-/// PASETO v4.local, which encrypts what it says, and the same binding check.
+/// PASETO v4.local, which also encrypts its claims, and the same binding check.
 pub struct Paseto {
     key: SymmetricKey<V4>,
     rules: ClaimsValidationRules,
@@ -58,23 +58,23 @@ pub struct Paseto {
 
 impl Paseto {
     pub fn new() -> Self {
-        let key = SymmetricKey::<V4>::from(&sub_key("signing")).unwrap();
+        let key = SymmetricKey::<V4>::from(&derived_key("signing")).unwrap();
         let binding = Binding::new();
         let mut claims = PasetoClaims::new().unwrap();
-        claims.subject(ann().id()).unwrap();
+        claims.subject(sample_user().id()).unwrap();
         claims.audience("password-reset").unwrap();
-        claims.add_additional("bnd", binding.claim(&ann())).unwrap();
+        claims.add_additional("bnd", binding.claim(&sample_user())).unwrap();
         let token = local::encrypt(&key, &claims, None, None).unwrap();
         let mut rules = ClaimsValidationRules::new();
         rules.validate_audience_with("password-reset");
         Self { key, rules, binding, token }
     }
 
-    /// Whether a token that says the same, in its own format, is good for this user.
+    /// Returns whether a PASETO token with the same claims is valid for this user.
     pub fn check(&self, user: &StoredUser) -> bool {
         let Ok(token) = UntrustedToken::<Local, V4>::try_from(&self.token) else { return false };
         let Ok(trusted) = local::decrypt(&self.key, &token, &self.rules, None, None) else { return false };
         let claim = |name| trusted.payload_claims()?.get_claim(name)?.as_str();
-        claim("sub") == Some(user.id()) && claim("bnd").is_some_and(|bnd| self.binding.is_of(user, bnd))
+        claim("sub") == Some(user.id()) && claim("bnd").is_some_and(|bnd| self.binding.matches(user, bnd))
     }
 }

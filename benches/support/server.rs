@@ -1,4 +1,4 @@
-//! The endpoints of this library, and bare ones with the same paths, bodies and answers; and a socket for them.
+//! The endpoints of this library, and bare endpoints with the same paths, bodies and responses.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi, OpenApiService};
 use poem_password_reset::{HttpContract, PasswordReset, ResetApi};
 
-/// Where both are mounted.
+/// Path of both.
 pub const MOUNT: &str = "/api/password_reset";
 
 /// The endpoints of this library.
@@ -16,12 +16,12 @@ pub fn ours(reset: PasswordReset) -> Route {
     Route::new().nest(MOUNT, OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0").with(HttpContract))
 }
 
-/// Bare endpoints.
+/// Endpoints of poem-openapi alone.
 pub fn bare() -> Route {
     Route::new().nest(MOUNT, OpenApiService::new(Bare, "Bare", "1.0"))
 }
 
-/// Serves either.
+/// Serves an application on a free port of the loopback interface.
 pub async fn serve(app: Route) -> SocketAddr {
     let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
     let address = *acceptor.local_addr()[0].as_socket_addr().unwrap();
@@ -42,7 +42,7 @@ struct Token {
 }
 
 #[derive(Object)]
-struct Answer {
+struct StatusBody {
     status: Status,
 }
 
@@ -54,20 +54,20 @@ enum Status {
     Empty,
 }
 
-/// Looks at the body, so that it is read, and says "OK".
-fn ok(field: &str) -> Json<Answer> {
-    Json(Answer { status: if field.is_empty() { Status::Empty } else { Status::Ok } })
+/// Uses a field of the body, so that the compiler cannot skip it.
+fn ok(field: &str) -> Json<StatusBody> {
+    Json(StatusBody { status: if field.is_empty() { Status::Empty } else { Status::Ok } })
 }
 
 #[OpenApi]
 impl Bare {
     #[oai(path = "/", method = "post")]
-    async fn request(&self, body: Json<Email>) -> Json<Answer> {
+    async fn request(&self, body: Json<Email>) -> Json<StatusBody> {
         ok(&body.email)
     }
 
     #[oai(path = "/validate_token", method = "post")]
-    async fn validate(&self, body: Json<Token>) -> Json<Answer> {
+    async fn validate(&self, body: Json<Token>) -> Json<StatusBody> {
         ok(&body.token)
     }
 }

@@ -1,4 +1,4 @@
-//! From [`Arguments`] and [`Function`] to tokens.
+//! Generates the registration of a handler from [`Arguments`] and [`Function`].
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -7,11 +7,11 @@ use syn::spanned::Spanned;
 
 use crate::parse::{Arguments, Function};
 
-/// The registration of a handler, to stand beside it.
+/// Returns the registration of a handler, which is emitted after the function.
 ///
-/// It names no item, so it cannot clash with one, and spells every path through the library's `__private`, so it works
-/// whatever the user imports or shadows. Each piece points at the tokens of the user that it is about: what the compiler
-/// has to say about the piece it says there.
+/// The registration defines no name, so it cannot conflict with the user's items. Every path goes through the library's
+/// `__private`, so the user's imports and shadowed names do not matter. Each part has the span of the user's tokens that it
+/// depends on, so the compiler reports errors there.
 pub(crate) fn registration(event: &str, arguments: &Arguments, function: &Function) -> TokenStream {
     let Arguments { priority, library } = arguments;
     let Function { name, event: event_type, injected, output } = function;
@@ -55,12 +55,13 @@ pub(crate) fn registration(event: &str, arguments: &Arguments, function: &Functi
     }
 }
 
-/// Resolved where the attribute stands, told about at `span`.
+/// Returns a span that resolves names at the attribute and reports errors at `span`.
 fn here(span: Span) -> Span {
     Span::call_site().located_at(span)
 }
 
-/// `#library::__private`, told about at `span`. The tokens of `library` stay resolved where they were written.
+/// Returns the path `#library::__private`, with errors reported at `span`. Names in `library` still resolve where they were
+/// written.
 fn private(library: &impl ToTokens, span: Span) -> TokenStream {
     let library = library.to_token_stream().into_iter().map(|mut token: TokenTree| {
         token.set_span(token.span().located_at(span));

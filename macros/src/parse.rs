@@ -1,19 +1,20 @@
-//! From syntax to [`Arguments`] and [`Function`]. Whatever a user can do wrong is told here, except for types, which
-//! only the compiler knows: what it says stands on the traits in `handler.rs` of the library.
+//! Parses the attribute and the function into [`Arguments`] and [`Function`], and reports errors in their syntax.
+//!
+//! Only the compiler knows the types. The texts of its errors are on the traits in the library's `handler.rs`.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::Parser;
 use syn::{
-    Error, Expr, FnArg, GenericParam, Item, ItemFn, Lit, Path, Result, ReturnType, Safety, Signature, Type,
-    TypeReference, parse_quote,
+    Error, Expr, FnArg, GenericArgument, GenericParam, Item, ItemFn, Lit, Path, PathArguments, Result, ReturnType,
+    Safety, Signature, Type, TypeReference, parse_quote,
 };
 
-/// `#[on_..(priority = -1, crate = path::to::poem_password_reset)]`, each of the two optional.
+/// Arguments of the attribute: `#[on_..(priority = -1, crate = path::to::poem_password_reset)]`, both optional.
 pub(crate) struct Arguments {
-    /// A constant expression; the compiler sees that it is an `i32`.
+    /// Constant expression. The compiler checks that it is an `i32`.
     pub(crate) priority: Expr,
-    /// Where the library is.
+    /// Path of the library.
     pub(crate) library: Path,
 }
 
@@ -32,7 +33,7 @@ impl Arguments {
                 }
                 library.replace(value.call(Path::parse_mod_style)?).is_some()
             } else {
-                let msg = "unknown argument; there are `priority = <i32>` and `crate = <path>`";
+                let msg = "unknown argument: expected `priority = <i32>` or `crate = <path>`";
                 return Err(argument.error(msg));
             };
             if repeated { Err(argument.error("this argument is given twice")) } else { Ok(()) }
@@ -45,12 +46,12 @@ impl Arguments {
     }
 }
 
-/// `async fn name(event: &Event, injected: Type, ..) -> Output`
+/// The annotated function: `async fn name(event: &Event, injected: Type, ..) -> Output`.
 pub(crate) struct Function {
     pub(crate) name: Ident,
-    /// The type of the first parameter, without the reference.
+    /// Type of the first parameter, without the reference.
     pub(crate) event: Type,
-    /// The types of the other parameters.
+    /// Types of the other parameters.
     pub(crate) injected: Vec<Type>,
     pub(crate) output: Type,
 }
@@ -66,30 +67,32 @@ impl Function {
         let event = match types.next() {
             Some(parameter) => check_event(event, parameter),
             None => {
-                let msg = format!("a handler takes the event: write `{}(event: &{event})`", sig.ident);
+                let msg =
+                    format!("a handler takes the event as its first parameter: write `{}(event: &{event})`", sig.ident);
                 Err(Error::new_spanned(&sig.ident, msg))
             }
         };
-        let injected = types.cloned().collect();
+        let injected: Vec<Type> = types.cloned().collect();
         let output = match &sig.output {
             ReturnType::Default => parse_quote!(()),
             ReturnType::Type(_, output) => (**output).clone(),
         };
 
-        let mut mistakes = check_signature(&sig);
-        mistakes.extend(sig.inputs.iter().flat_map(check_parameter));
-        mistakes.extend(event.as_ref().err().cloned());
-        if let Some(mistakes) = mistakes.into_iter().reduce(|mut mistakes, another| {
-            mistakes.combine(another);
-            mistakes
+        let mut errors = check_signature(&sig);
+        errors.extend(sig.inputs.iter().flat_map(check_parameter));
+        errors.extend(event.as_ref().err().cloned());
+        errors.extend(injected.iter().filter_map(check_injected));
+        if let Some(errors) = errors.into_iter().reduce(|mut errors, error| {
+            errors.combine(error);
+            errors
         }) {
-            return Err(mistakes);
+            return Err(errors);
         }
         Ok(Self { name: sig.ident, event: event?, injected, output })
     }
 }
 
-/// What the item is instead, if that can be told.
+/// Returns an error for an item of another kind, such as a struct. A syntax error is left to the caller.
 fn not_a_function(event: &str, item: TokenStream) -> Option<Error> {
     match syn::parse2(item.clone()) {
         Ok(Item::Fn(_) | Item::Verbatim(_)) | Err(_) => None,
@@ -101,54 +104,54 @@ fn not_a_function(event: &str, item: TokenStream) -> Option<Error> {
 }
 
 fn check_signature(sig: &Signature) -> Vec<Error> {
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     if sig.asyncness.is_none() {
-        mistakes.push(Error::new_spanned(sig.fn_token, "a handler is async: write `async fn`"));
+        errors.push(Error::new_spanned(sig.fn_token, "a handler must be async: write `async fn`"));
     }
     if let Safety::Unsafe(token) = &sig.safety {
-        let msg = "the library calls a handler and can keep no promise for it: remove `unsafe`";
-        mistakes.push(Error::new_spanned(token, msg));
+        let msg = "a handler cannot be unsafe, because the library calls it from safe code: remove `unsafe`";
+        errors.push(Error::new_spanned(token, msg));
     }
     if !sig.generics.params.is_empty() {
         let only_lifetimes = sig.generics.params.iter().all(|param| matches!(param, GenericParam::Lifetime(_)));
         let msg = if only_lifetimes {
-            "a handler is registered as it stands: leave the lifetimes out, `&T` needs none"
+            "a handler cannot have lifetime parameters: remove them and write `&T`"
         } else {
-            "a handler is registered as it stands, so it cannot be generic: name the types"
+            "a handler cannot be generic, because it is registered once: write concrete types"
         };
-        mistakes.push(Error::new_spanned(&sig.generics, msg));
+        errors.push(Error::new_spanned(&sig.generics, msg));
     }
     if let Some(clause) = &sig.generics.where_clause {
-        let msg = "a handler is registered as it stands: remove the `where` clause";
-        mistakes.push(Error::new_spanned(clause, msg));
+        let msg = "a handler cannot be generic: remove the `where` clause";
+        errors.push(Error::new_spanned(clause, msg));
     }
     if let ReturnType::Type(_, output) = &sig.output {
-        mistakes.extend(check_type(output));
+        errors.extend(check_type(output));
     }
-    mistakes
+    errors
 }
 
 fn check_parameter(parameter: &FnArg) -> Vec<Error> {
     let parameter = match parameter {
         FnArg::Typed(parameter) => parameter,
         FnArg::Receiver(receiver) => {
-            let msg = "a handler is a function of its own, not a method: what it needs it gets as `Data<&T>`";
+            let msg = "a handler cannot be a method: write a free function that takes the values it needs as `&T`";
             return vec![Error::new_spanned(receiver, msg)];
         }
     };
-    let mut mistakes = Vec::new();
-    // The compiler has settled those of the function before the attribute is asked, and not those of parameters.
+    let mut errors = Vec::new();
+    // The compiler resolves `cfg` on the function before it expands the attribute, but not `cfg` on a parameter.
     let is_cfg = |path: &Path| path.is_ident("cfg") || path.is_ident("cfg_attr");
     if let Some(cfg) = parameter.attrs.iter().find(|attribute| is_cfg(attribute.path())) {
-        let msg = "a parameter of a handler cannot be configured out: write the handler twice, with a `#[cfg]` each";
-        mistakes.push(Error::new_spanned(cfg, msg));
+        let msg = "a handler's parameter cannot have `#[cfg]`: write two handlers, each with a `#[cfg]`";
+        errors.push(Error::new_spanned(cfg, msg));
     }
-    mistakes.extend(check_type(&parameter.ty));
-    mistakes
+    errors.extend(check_type(&parameter.ty));
+    errors
 }
 
 fn check_type(ty: &Type) -> Option<Error> {
-    let msg = "a handler is registered as it stands, so it cannot be generic: name the type";
+    let msg = "a handler cannot be generic, because it is registered once: write a concrete type";
     find_impl(ty.to_token_stream()).map(|token| Error::new_spanned(token, msg))
 }
 
@@ -160,21 +163,68 @@ fn find_impl(tokens: TokenStream) -> Option<Ident> {
     })
 }
 
-/// The event's type, from behind the reference.
+/// Returns the event's type without the reference.
 fn check_event(event: &str, parameter: &Type) -> Result<Type> {
-    match parameter {
-        // A `macro_rules!` macro that got it as `$parameter:ty` leaves a group around it.
-        Type::Group(group) => check_event(event, &group.elem),
-        Type::Paren(paren) => check_event(event, &paren.elem),
-        // Any other lifetime would have to be declared, and is refused there.
+    match ungrouped(parameter) {
+        // Any other lifetime would have to be declared, which `check_signature` reports.
         Type::Reference(TypeReference { lifetime: Some(lifetime), .. }) if lifetime.ident == "static" => {
-            let msg = format!("the event lives as long as the call: write `&{event}`");
+            let msg = format!("a handler borrows the event for one call: write `&{event}`");
             Err(Error::new_spanned(lifetime, msg))
         }
         Type::Reference(TypeReference { mutability: Some(token), .. }) => {
-            Err(Error::new_spanned(token, format!("the handlers of an event share it: write `&{event}`")))
+            Err(Error::new_spanned(token, format!("all handlers share the event: write `&{event}`")))
         }
         Type::Reference(reference) => Ok((*reference.elem).clone()),
         _ => Err(Error::new_spanned(parameter, format!("a handler borrows the event: write `&{event}`"))),
+    }
+}
+
+/// Reports a reference to an injected value that no value given to the builder can satisfy.
+fn check_injected(ty: &Type) -> Option<Error> {
+    let TypeReference { lifetime, mutability, elem, .. } = injected_reference(ty)?;
+    if let Some(lifetime) = lifetime.as_ref().filter(|lifetime| lifetime.ident == "static") {
+        let msg = "a handler borrows its values for one call: remove `'static`";
+        return Some(Error::new_spanned(lifetime, msg));
+    }
+    if let Some(token) = mutability {
+        let msg = "all handlers share the values: write `&T`, with a `Mutex` or an atomic in `T` if it changes";
+        return Some(Error::new_spanned(token, msg));
+    }
+    let sized = match ungrouped(elem) {
+        Type::Path(path) if path.path.is_ident("str") => "`&String`",
+        Type::Slice(_) => "`&Vec<T>`",
+        Type::TraitObject(_) => "`&Box<dyn Trait + Send + Sync>`",
+        _ => return None,
+    };
+    let msg = format!("a value given with `.data(value)` has a size known at compile time: write {sized}");
+    Some(Error::new_spanned(elem, msg))
+}
+
+/// The outermost reference of `&T`, `Option<&T>`, `Data<&T>` or `Option<Data<&T>>`.
+fn injected_reference(ty: &Type) -> Option<&TypeReference> {
+    match ungrouped(ty) {
+        Type::Reference(reference) => Some(reference),
+        Type::Path(path) => {
+            let last = path.path.segments.last()?;
+            match &last.arguments {
+                PathArguments::AngleBracketed(arguments) if last.ident == "Option" || last.ident == "Data" => {
+                    arguments.args.iter().find_map(|argument| match argument {
+                        GenericArgument::Type(ty) => injected_reference(ty),
+                        _ => None,
+                    })
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Removes parentheses, and the invisible group that `macro_rules!` puts around a `$parameter:ty`.
+fn ungrouped(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungrouped(&group.elem),
+        Type::Paren(paren) => ungrouped(&paren.elem),
+        _ => ty,
     }
 }

@@ -139,7 +139,10 @@ impl From<ResetError> for ErrorResponse {
             ResetError::InvalidEmail => FieldErrors::email("Enter a valid email address.").into(),
             ResetError::UnknownUser => FieldErrors::email("No active user has this email address.").into(),
             ResetError::InvalidToken(_) => Self::InvalidToken,
-            ResetError::PasswordRefused(reasons) => FieldErrors { password: reasons, ..FieldErrors::default() }.into(),
+            ResetError::PasswordRefused(refusals) => {
+                FieldErrors { password: refusals.iter().map(ToString::to_string).collect(), ..FieldErrors::default() }
+                    .into()
+            }
             ResetError::Throttled { retry_after } => Self::Throttled(retry_after),
             ResetError::Unavailable { retry_after, .. } => Self::Unavailable(retry_after),
             ResetError::Failed(_) => Self::Failed,

@@ -1,6 +1,4 @@
-//! Injection of poem's [`Data`] into handlers.
-
-use std::any::{TypeId, type_name};
+//! Injection of poem's [`Data`], for handlers written in the style of poem's endpoints.
 
 use poem::web::Data;
 
@@ -9,18 +7,20 @@ use crate::error::BoxError;
 
 impl<'a, T: Send + Sync + 'static> FromDeps<'a> for Data<&'a T> {
     fn require(requirements: &mut Requirements) {
-        requirements.0.push((TypeId::of::<T>(), type_name::<T>()));
+        <&T>::require(requirements);
     }
 
     fn from_deps(deps: &'a Deps) -> Result<Self, BoxError> {
-        deps.get().map(Data).ok_or_else(|| format!("no value of type {}", type_name::<T>()).into())
+        <&T>::from_deps(deps).map(Data)
     }
 }
 
 impl<'a, T: Send + Sync + 'static> FromDeps<'a> for Option<Data<&'a T>> {
-    fn require(_: &mut Requirements) {}
+    fn require(requirements: &mut Requirements) {
+        <Option<&T>>::require(requirements);
+    }
 
     fn from_deps(deps: &'a Deps) -> Result<Self, BoxError> {
-        Ok(deps.get().map(Data))
+        Ok(<Option<&T>>::from_deps(deps)?.map(Data))
     }
 }

@@ -150,8 +150,6 @@ mod tests {
     use std::panic::Location;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use poem::web::Data;
-
     use super::*;
     use crate::client::Client;
     use crate::error::Problem;
@@ -171,8 +169,8 @@ mod tests {
     }
 
     #[on_post_password_reset(priority = -1)]
-    async fn annotated(_: &PostPasswordReset, called: Option<Data<&Arc<AtomicBool>>>) {
-        if let Some(Data(called)) = called {
+    async fn annotated(_: &PostPasswordReset, called: Option<&Arc<AtomicBool>>) {
+        if let Some(called) = called {
             called.store(true, Ordering::SeqCst);
         }
     }

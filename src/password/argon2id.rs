@@ -1,4 +1,4 @@
-//! [`Argon2id`]: the default hasher.
+//! [`Argon2id`]: the default password hasher.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,14 @@ use subtle::ConstantTimeEq as _;
 use super::hasher::PasswordHasher;
 use crate::error::BoxError;
 
-/// Argon2id with the parameters of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane, and a random
-/// salt of 16 bytes. Makes PHC strings; one hash takes about 20 ms.
+/// Argon2id hasher with the parameters of the OWASP Password Storage Cheat Sheet: 19 MiB of memory, two passes, one lane and
+/// a random salt of 16 bytes.
 ///
-/// Clones share the memory that the work is done in. It is kept for the next hash, wiped: 19 MiB for each hash that ever ran
-/// at the same time as others, and no more. Allocators are bad at giving such pieces back when each thread asks for its own:
-/// with that of the GNU C library a few dozen hashes would leave a process of 300 MiB.
+/// Hashes are PHC strings. One hash takes about 20 ms.
+///
+/// Clones share their working memory, which is wiped and reused for later hashes. Its size is 19 MiB times the largest number
+/// of hashes that ran at once. Without reuse, the allocator of the GNU C library keeps memory for each thread: a process grows
+/// to 300 MiB after a few dozen hashes.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Argon2id {
@@ -28,11 +30,11 @@ impl Argon2id {
     const PASSES: u32 = 2;
     const LANES: u32 = 1;
 
-    /// Whether `hash` is one of `password`: for a sign-in, which may share its memory with the reset by a clone of this.
-    /// Reads every Argon2 hash in the form of PHC, with whatever parameters it was made.
+    /// Returns whether `hash` is a hash of `password`. Accepts every Argon2 hash in PHC format, with any parameters.
     ///
-    /// Blocks its thread as long as hashing does, so it belongs in `tokio::task::spawn_blocking`, and no more often at once
-    /// than there are cores.
+    /// The sign-in of an application can use a clone of the hasher that the reset uses, to share its memory. A call blocks as
+    /// long as hashing does. Run it in `tokio::task::spawn_blocking`, with at most as many calls at once as the machine has
+    /// cores.
     ///
     /// ```
     /// use poem_password_reset::{Argon2id, PasswordHasher};
@@ -46,7 +48,7 @@ impl Argon2id {
     ///
     /// # Errors
     ///
-    /// If `hash` is not an Argon2 hash in the form of PHC. The error does not quote it.
+    /// Returns an error if `hash` is not an Argon2 hash in PHC format. The error does not contain the hash.
     pub fn verify(&self, password: &str, hash: &str) -> Result<bool, BoxError> {
         let stored = PasswordHash::new(hash)?;
         let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else {
@@ -59,14 +61,13 @@ impl Argon2id {
         Ok(output.as_bytes().ct_eq(expected.as_bytes()).into())
     }
 
-    /// What Argon2 makes of a password, in memory that was used before if there is any.
+    /// Hashes a password in reused memory, or in new memory if all of it is in use.
     fn output(&self, argon2: &Argon2<'_>, password: &str, salt: &[u8], length: usize) -> Result<Output, BoxError> {
-        let mut memory = Lent { idle: &self.idle, blocks: self.idle().pop().unwrap_or_default() };
-        let blocks = argon2.params().block_count();
-        let room = memory.blocks.len().max(blocks);
-        memory.blocks.resize(room, Block::new());
+        let mut memory = Memory { idle: &self.idle, blocks: self.idle().pop().unwrap_or_default() };
+        let block_count = memory.blocks.len().max(argon2.params().block_count());
+        memory.blocks.resize(block_count, Block::new());
         let mut buffer = [0; Output::MAX_LENGTH];
-        let output = buffer.get_mut(..length).ok_or("a password hash is longer than the form of PHC allows")?;
+        let output = buffer.get_mut(..length).ok_or("the password hash is longer than the PHC format allows")?;
         argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, &mut memory.blocks)?;
         Ok(Output::new(output)?)
     }
@@ -101,22 +102,22 @@ impl fmt::Debug for Argon2id {
     }
 }
 
-/// Memory that is given back when the work is done, or has panicked.
-struct Lent<'i> {
+/// Working memory of one hash. Dropping it, also during a panic, wipes it and makes it available to the next hash.
+struct Memory<'i> {
     idle: &'i Mutex<Vec<Vec<Block>>>,
     blocks: Vec<Block>,
 }
 
-impl Drop for Lent<'_> {
+impl Drop for Memory<'_> {
     fn drop(&mut self) {
-        // What is left of the work would make guessing the password cheaper than Argon2 makes it.
+        // The blocks contain intermediate results, which would let an attacker guess the password faster.
         self.blocks.fill(Block::new());
         lock(self.idle).push(std::mem::take(&mut self.blocks));
     }
 }
 
 fn lock(idle: &Mutex<Vec<Vec<Block>>>) -> MutexGuard<'_, Vec<Vec<Block>>> {
-    // What is behind it is whole at any moment.
+    // A panic cannot leave the list half changed: it is only pushed to and popped from.
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -129,17 +130,17 @@ mod tests {
     const PASSWORD: &str = "correct horse battery staple";
 
     #[test]
-    fn argon2id_as_owasp_wants_it() {
+    fn hash_uses_owasp_parameters_and_a_new_salt() {
         let argon2id = Argon2id::default();
         let hash = argon2id.hash(PASSWORD).unwrap();
         let parts: Vec<&str> = hash.split('$').collect();
         assert_eq!(parts[1..4], ["argon2id", "v=19", "m=19456,t=2,p=1"]);
-        assert!(parts[4].len() >= 22, "a salt of 16 bytes or more: {}", parts[4]);
-        assert_ne!(hash, argon2id.hash(PASSWORD).unwrap(), "a new salt each time");
+        assert!(parts[4].len() >= 22, "the salt has at least 16 bytes: {}", parts[4]);
+        assert_ne!(hash, argon2id.hash(PASSWORD).unwrap(), "each hash has a new salt");
     }
 
     #[test]
-    fn it_is_argon2_as_the_crate_computes_it() {
+    fn hashes_agree_with_the_argon2_crate() {
         let argon2id = Argon2id::default();
         for _ in 0..3 {
             let hash = argon2id.hash(PASSWORD).unwrap();
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_is_an_error_that_quotes_nothing() {
+    fn verify_with_malformed_hash_returns_an_error_that_does_not_quote_it() {
         let hash = Argon2id::default().hash(PASSWORD).unwrap();
         let without_salt = hash.rsplitn(3, '$').last().unwrap().to_owned();
         let bcrypt = "$2b$04$YLkqqkKqoXdVMNPvGZ9Z9uIjA7qSVnIzPzL1s6wVpCzcNVyIcxP4m".to_owned();
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_used_again_and_holds_nothing() {
+    fn memory_is_reused_and_wiped() {
         let argon2id = Argon2id::default();
         for _ in 0..3 {
             argon2id.clone().hash(PASSWORD).unwrap();
@@ -182,7 +183,7 @@ mod tests {
             }
         });
         let idle = argon2id.idle();
-        assert!((1..=3).contains(&idle.len()), "as many as worked at once: {}", idle.len());
+        assert!((1..=3).contains(&idle.len()), "one for each hash that ran at once: {}", idle.len());
         for blocks in idle.iter() {
             assert_eq!(blocks.len(), 19_456);
             assert!(blocks.iter().all(|block| block.as_ref().iter().all(|word| *word == 0)));

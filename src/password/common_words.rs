@@ -1,9 +1,9 @@
-//! Words and rows of keys that are common as passwords outside English. The estimator's own lists have the English ones.
+//! Words and rows of keys that are common in passwords outside English. The estimator has lists of the English ones.
 //!
-//! Written for this library: words for "password", "secret", "welcome", "hello" and "I love you", as a speaker would type
-//! them. Latin words have five letters or more, so that random letters seldom hold one.
+//! The words were collected for this library: "password", "secret", "welcome", "hello" and "I love you", as a speaker would
+//! type them. ASCII words have at least five letters, because shorter ones often occur in random passwords by chance.
 
-/// The words, by language.
+/// Words, grouped by language.
 pub(super) const WORDS: &[&[&str]] = &[
     // German
     &["passwort", "kennwort", "geheim", "willkommen", "hallo", "schatz", "liebling", "ichliebedich"],
@@ -47,7 +47,7 @@ pub(super) const WORDS: &[&[&str]] = &[
         "mahalkita",
         "nenosiri",
     ],
-    // Russian, Ukrainian, Belarusian; in Latin letters; and on a keyboard that was not switched
+    // Russian, Ukrainian, Belarusian; transliterated; and typed on a Latin keyboard layout
     &["пароль", "секрет", "привет", "любовь", "ятебялюблю", "люблютебя", "привіт", "любов", "прывітанне"],
     &["parol", "privet", "lubov", "lyubov", "ljubov", "gfhjkm", "ghbdtn", "k.,jdm"],
     // Bulgarian, Serbian, Macedonian
@@ -62,13 +62,13 @@ pub(super) const WORDS: &[&[&str]] = &[
     &["密码", "密碼", "口令", "我爱你", "我愛你"],
     // Japanese
     &["パスワード", "ぱすわーど", "暗証番号", "愛してる", "aishiteru"],
-    // Korean; and on a keyboard that was not switched
+    // Korean; and typed on a Latin keyboard layout
     &["비밀번호", "암호", "패스워드", "사랑해", "qlalfqjsgh", "dkagh", "tkfkdgo"],
-    // The row of digits without shift: French, Czech
+    // Digit row without shift: French, Czech
     &["&é\"'(", "-è_çà", "+ěščř", "žýáíé"],
 ];
 
-/// Rows of keys from left to right. The estimator knows the English layout and Dvorak.
+/// Rows of keys from left to right. The estimator covers the English layout and Dvorak.
 pub(super) const ROWS: &[&str] = &[
     // German, Czech and others: QWERTZ
     "qwertzuiopü",

@@ -1,10 +1,10 @@
-//! [`PasswordHasher`]: what makes of a new password that which is stored.
+//! [`PasswordHasher`]: trait for hashing a new password.
 
 use crate::error::BoxError;
 
-/// Turns a new password into what the application stores.
+/// Hashes a new password for the user store.
 ///
-/// Every `Fn(&str) -> Result<String, E>` is one, so an application that has a hashing function hands it over:
+/// Every `Fn(&str) -> Result<String, E>` implements it, so an application can pass its own hashing function:
 ///
 /// ```
 /// # use poem_password_reset::PasswordHasher;
@@ -14,18 +14,20 @@ use crate::error::BoxError;
 /// is_hasher(|password: &str| accounts::hash(password));
 /// ```
 ///
-/// It is called on a blocking thread, never on an async one, and as often at once as the machine has cores. It must use
-/// a new random salt each time; [`build()`](crate::PasswordResetBuilder::build) refuses one that does not.
+/// The hasher is called on blocking threads, with at most as many calls at once as the machine has cores. Each hash must use a
+/// new random salt; [`build()`](crate::PasswordResetBuilder::build) refuses a hasher that does not.
 ///
 /// bcrypt hashes the first 72 bytes and ignores the rest without an error. Refuse longer passwords with
 /// [`max_bytes(72)`](crate::PasswordPolicy::max_bytes), and use `non_truncating_hash` of the `bcrypt` crate. `build()` refuses
-/// a hasher whose hashes begin with `$2` if the policy accepts longer passwords. The [guide](crate::guide::passwords) has more, and a hasher that normalizes Unicode.
+/// a hasher whose hashes begin with `$2` if the policy accepts longer passwords.
+///
+/// The [guide](crate::guide::passwords) shows a hasher that normalizes Unicode.
 pub trait PasswordHasher: Send + Sync + 'static {
-    /// The hash of `password`, in the form that the application's sign-in reads.
+    /// Returns the hash of `password`, in the format that the application's sign-in verifies.
     ///
     /// # Errors
     ///
-    /// Whatever keeps it from hashing; nothing is changed then, and the client gets a 500.
+    /// Any error of the hasher. The stored password then stays unchanged, and the client receives status 500.
     fn hash(&self, password: &str) -> Result<String, BoxError>;
 }
 

@@ -1,4 +1,4 @@
-//! [`KnownWords`]: the words that an attacker who knows the user tries first, and the password without them.
+//! [`KnownWords`]: removes from a password the words that an attacker who knows the user tries first.
 
 use std::sync::LazyLock;
 
@@ -9,26 +9,26 @@ use zeroize::Zeroizing;
 use super::common_words::{ROWS, WORDS};
 use crate::user::StoredUser;
 
-/// The most characters that are read of a local part, of a username and of a domain. They bound the work for a hostile
-/// address: it grows with the length of the password times the length of all words.
+/// Maximum number of characters that are read from a local part, a username or a context word, and from a domain. The time of
+/// a check grows with the length of the password times the length of all words, so a long address must not add many.
 const MAX_LOCAL: usize = 64;
 const MAX_DOMAIN: usize = 190;
 
-/// The most words that are given to the estimator, which looks them up for every part of a password.
+/// Maximum number of words for the estimator, which looks them up for every part of a password.
 const MAX_INPUTS: usize = 32;
 
-/// The fewest letters of a word that is removed wherever it stands.
+/// Minimum length of a word that is removed from any position.
 const MIN_WORD: usize = 3;
 
-/// The fewest letters of a word that is also found backwards, with separators between its letters, or with digits in their
-/// place. Shorter ones are found by chance too often.
+/// Minimum length of a word that is also found reversed, with separators between its letters, or with digits in place of
+/// letters. Shorter words are found by chance too often.
 const MIN_DISGUISED: usize = 4;
 
-/// The fewest keys of a row side by side: from its beginning, as in `qwer`, and elsewhere. `prop-erty` has four of them.
+/// Minimum number of adjacent keys of a row, at its start (`qwer`) and elsewhere. The ordinary word `property` contains four.
 const MIN_ROW_START: usize = 4;
 const MIN_ROW: usize = 5;
 
-/// The most folded characters that one character counts for. A few code points have a compatibility form of 18.
+/// Maximum number of characters that one character is folded to. A few code points have a compatibility form of 18.
 const MAX_FOLDED: usize = 4;
 
 static COMMON_WORDS: LazyLock<Vec<Vec<char>>> =
@@ -39,10 +39,10 @@ static KEY_ROWS: LazyLock<Vec<Vec<char>>> = LazyLock::new(|| {
     rows.flat_map(|row| [row.iter().rev().copied().collect(), row]).collect()
 });
 
-/// The words that are known of a user and of the application, folded.
+/// Folded words that are known about a user and the application.
 pub(super) struct KnownWords {
     words: Vec<Vec<char>>,
-    /// Words of two letters: removed only from a password whose other letters are all in known words.
+    /// Words of two letters. They are removed only from a password that has no letters outside known words.
     short: Vec<Vec<char>>,
     inputs: Vec<String>,
 }
@@ -55,7 +55,7 @@ impl KnownWords {
         for text in context {
             found.extend(words_of(text, MAX_LOCAL));
         }
-        // The top-level domain says nothing about the user.
+        // A top-level domain is shared by too many users to be a known word.
         let labels = domain.rsplit_once('.').map_or(domain, |(labels, _)| labels);
         found.extend(parts(&fold(labels).take(MAX_DOMAIN).collect::<Vec<_>>()));
         found.sort_unstable();
@@ -64,75 +64,76 @@ impl KnownWords {
         let (mut words, mut short): (Vec<_>, Vec<_>) =
             found.into_iter().filter(|word| word.len() >= 2).partition(|word| word.len() >= MIN_WORD);
         short.shrink_to_fit();
-        // The longest ones say most.
+        // The estimator gets the longest words, because the number is limited.
         words.sort_by_key(|word| std::cmp::Reverse(word.len()));
         let inputs = words.iter().take(MAX_INPUTS).map(|word| word.iter().collect()).collect();
-        let backwards = words.iter().filter(|word| word.len() >= MIN_DISGUISED);
-        let backwards: Vec<Vec<char>> = backwards.map(|word| word.iter().rev().copied().collect()).collect();
-        words.extend(backwards);
+        let long_words = words.iter().filter(|word| word.len() >= MIN_DISGUISED);
+        let reversed: Vec<Vec<char>> = long_words.map(|word| word.iter().rev().copied().collect()).collect();
+        words.extend(reversed);
         Self { words, short, inputs }
     }
 
-    /// The words as the estimator takes them.
+    /// Returns the words as inputs for the estimator.
     pub(super) fn estimator_inputs(&self) -> impl Iterator<Item = &str> {
         self.inputs.iter().map(String::as_str)
     }
 
-    /// The password without known words, common words of other languages, rows of keys and years. `None` if it has no such
-    /// word or row: a year alone is the estimator's business.
+    /// Returns the password without known words, common words of other languages, rows of keys and years.
+    ///
+    /// Returns `None` if it contains no such word or row. The estimator handles a year alone.
     pub(super) fn remainder(&self, password: &str) -> Option<Zeroizing<String>> {
         let mut text = Folded::new(password);
         let is_ascii = text.letters.iter().all(char::is_ascii);
-        // Most words and rows are in other scripts than most passwords.
-        let can_stand_in_it = |word: &&Vec<char>| !is_ascii || word.iter().all(char::is_ascii);
-        for word in self.words.iter().chain(&*COMMON_WORDS).filter(can_stand_in_it) {
+        // Fast path: an ASCII password cannot contain the many words and rows of other scripts.
+        let can_occur = |word: &&Vec<char>| !is_ascii || word.iter().all(char::is_ascii);
+        for word in self.words.iter().chain(&*COMMON_WORDS).filter(can_occur) {
             text.cover_word(word);
         }
-        for row in KEY_ROWS.iter().filter(can_stand_in_it) {
+        for row in KEY_ROWS.iter().filter(can_occur) {
             text.cover_row(row);
         }
         if !text.is_covered.contains(&true) {
             return None;
         }
         text.cover_years();
-        text.cover_rest(&self.short);
+        text.cover_short_words(&self.short);
         Some(text.remainder(password))
     }
 }
 
-/// A password, folded, and which of its characters belong to known words.
+/// A folded password, with a mark on each character that belongs to a known word.
 struct Folded {
     letters: Zeroizing<Vec<char>>,
-    /// For each letter, the index of the character of the password that it is from.
-    places: Vec<usize>,
-    /// For each character of the password.
+    /// For each letter, the index of its character in the password.
+    indices: Vec<usize>,
+    /// For each character of the password, whether it belongs to a known word.
     is_covered: Vec<bool>,
 }
 
 impl Folded {
     fn new(password: &str) -> Self {
         let mut letters = Zeroizing::new(Vec::with_capacity(password.len()));
-        let mut places = Vec::with_capacity(password.len());
+        let mut indices = Vec::with_capacity(password.len());
         let mut count = 0;
-        for (place, letter) in password.chars().enumerate() {
+        for (index, letter) in password.chars().enumerate() {
             for letter in fold_char(letter) {
                 letters.push(letter);
-                places.push(place);
+                indices.push(index);
             }
-            count = place + 1;
+            count = index + 1;
         }
-        Self { letters, places, is_covered: vec![false; count] }
+        Self { letters, indices, is_covered: vec![false; count] }
     }
 
     fn cover(&mut self, start: usize, end: usize) {
-        for place in self.places.get(start..end).unwrap_or_default() {
-            if let Some(is_covered) = self.is_covered.get_mut(*place) {
+        for index in self.indices.get(start..end).unwrap_or_default() {
+            if let Some(is_covered) = self.is_covered.get_mut(*index) {
                 *is_covered = true;
             }
         }
     }
 
-    /// Every occurrence, also where several overlap: then the order in which words are looked for does not matter.
+    /// Covers every occurrence of a word. Occurrences may overlap, so the order of the words does not matter.
     fn cover_word(&mut self, word: &[char]) {
         for start in 0..self.letters.len() {
             if let Some(end) = end_of_word(&self.letters, start, word) {
@@ -141,12 +142,13 @@ impl Folded {
         }
     }
 
-    /// Every run of neighbors in the row.
+    /// Covers every run of adjacent keys in the row.
     fn cover_row(&mut self, row: &[char]) {
         let (mut start, mut last) = (0, None);
         for at in 0..=self.letters.len() {
             let letter = self.letters.get(at);
-            // Looked at first, because a folded row can have a letter twice: `ü` at the end of `qwertzuiopü` is a `u`.
+            // The next key is compared before the row is searched, because a folded row can contain a letter twice: the `ü`
+            // at the end of `qwertzuiopü` becomes a second `u`.
             let next = last.map(|last: usize| last + 1).filter(|next| letter.is_some() && row.get(*next) == letter);
             if next.is_some() {
                 last = next;
@@ -162,7 +164,7 @@ impl Folded {
         }
     }
 
-    /// Years from 1930 to 2049.
+    /// Covers years from 1930 to 2049.
     fn cover_years(&mut self) {
         let digits: Vec<Option<u32>> = self.letters.iter().map(|letter| letter.to_digit(10)).collect();
         for (start, window) in digits.windows(4).enumerate() {
@@ -173,25 +175,26 @@ impl Folded {
         }
     }
 
-    /// The short words, if no letter is left without them.
-    fn cover_rest(&mut self, short: &[Vec<char>]) {
+    /// Covers the short words, if no other letters remain.
+    fn cover_short_words(&mut self, short: &[Vec<char>]) {
         let before = self.is_covered.clone();
         for word in short {
             self.cover_word(word);
         }
-        let is_letter_left = self.letters.iter().zip(&self.places).any(|(letter, place)| {
-            letter.is_alphabetic() && !self.is_covered.get(*place).is_some_and(|is_covered| *is_covered)
+        let is_letter_left = self.letters.iter().zip(&self.indices).any(|(letter, index)| {
+            letter.is_alphabetic() && !self.is_covered.get(*index).is_some_and(|is_covered| *is_covered)
         });
         if is_letter_left {
             self.is_covered = before;
         }
     }
 
+    /// Returns the characters that are not covered.
     fn remainder(&self, password: &str) -> Zeroizing<String> {
         let mut remainder = Zeroizing::new(String::with_capacity(password.len()));
         let mut was_covered = false;
         for (letter, is_covered) in password.chars().zip(&self.is_covered) {
-            // The mark over a letter goes with the letter.
+            // A combining mark is removed with its letter.
             was_covered = *is_covered || was_covered && is_combining_mark(letter);
             if !was_covered {
                 remainder.push(letter);
@@ -201,15 +204,16 @@ impl Folded {
     }
 }
 
-/// Where the word ends that begins at `start`, if there is one.
+/// Returns the end of the word at `start`, or `None` if it does not occur there.
 fn end_of_word(letters: &[char], start: usize, word: &[char]) -> Option<usize> {
     let may_be_disguised = word.len() >= MIN_DISGUISED;
-    let is_same =
-        |letter: char, expected: char| letter == expected || may_be_disguised && stands_for(letter).contains(&expected);
+    let is_same = |letter: char, expected: char| {
+        letter == expected || may_be_disguised && replaced_letters(letter).contains(&expected)
+    };
     let mut at = start;
     for (index, expected) in word.iter().enumerate() {
         let letter = *letters.get(at)?;
-        // One separator between two letters: `p.e.t.r.a`.
+        // Skips one separator between two letters, as in `p.e.t.r.a`.
         if index > 0 && may_be_disguised && !is_same(letter, *expected) && !letter.is_alphanumeric() {
             at += 1;
         }
@@ -221,8 +225,8 @@ fn end_of_word(letters: &[char], start: usize, word: &[char]) -> Option<usize> {
     Some(at)
 }
 
-/// The letters that a digit or sign is written for.
-fn stands_for(letter: char) -> &'static [char] {
+/// Returns the letters that a digit or a sign commonly replaces.
+fn replaced_letters(letter: char) -> &'static [char] {
     match letter {
         '4' | '@' => &['a'],
         '8' => &['b'],
@@ -237,15 +241,15 @@ fn stands_for(letter: char) -> &'static [char] {
     }
 }
 
-/// All of a text in one word without separators, and its parts.
-fn words_of(text: &str, most: usize) -> Vec<Vec<char>> {
-    let folded: Vec<char> = fold(text).take(most).collect();
+/// Returns the parts of a text, and the whole text as one word without separators.
+fn words_of(text: &str, max_chars: usize) -> Vec<Vec<char>> {
+    let folded: Vec<char> = fold(text).take(max_chars).collect();
     let mut words = parts(&folded);
     words.push(folded.into_iter().filter(|letter| letter.is_alphanumeric()).collect());
     words
 }
 
-/// Letters and digits, each kind by itself: `ann77.miller` is `ann`, `77`, `miller`.
+/// Splits a text into runs of letters and runs of digits: `ann77.miller` into `ann`, `77`, `miller`.
 fn parts(text: &[char]) -> Vec<Vec<char>> {
     let same_kind = |one: &char, other: &char| {
         one.is_alphanumeric() && other.is_alphanumeric() && one.is_numeric() == other.is_numeric()
@@ -254,7 +258,7 @@ fn parts(text: &[char]) -> Vec<Vec<char>> {
     parts.map(<[char]>::to_vec).collect()
 }
 
-/// The text in the form in which passwords and words are compared: lower case, compatibility forms resolved, no marks.
+/// Folds a text for the comparison of passwords with words: lower case, compatibility decomposition, no combining marks.
 fn fold(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(fold_char)
 }
@@ -263,7 +267,7 @@ fn fold_char(letter: char) -> impl Iterator<Item = char> {
     let folded = letter.to_lowercase().nfkd().filter(|letter| !is_combining_mark(*letter));
     // NFKD of a full-width or mathematical capital is a capital.
     folded.flat_map(char::to_lowercase).take(MAX_FOLDED).map(|letter| match letter {
-        // Letters with a stroke have no decomposition.
+        // Letters that have no decomposition, and the final sigma.
         'ł' => 'l',
         'ø' => 'o',
         'đ' | 'ð' => 'd',
@@ -284,38 +288,38 @@ mod tests {
     }
 
     #[track_caller]
-    fn leaves(password: &str, expected: &str) {
+    fn assert_remainder(password: &str, expected: &str) {
         let found = remainder("petra.muster@mail-firma.example", "jolly77roger", &["Rocket Skates"], password);
         assert_eq!(found.as_deref(), Some(expected), "{password}");
     }
 
     #[test]
-    fn known_words_are_removed_in_every_order_case_and_separation() {
-        leaves("muster.petra", ".");
-        leaves("PetraMuster2026", "");
-        leaves("PETRA_MUSTER-1999!", "-!");
-        leaves("Firma2026!", "!");
-        leaves("mail.firma", ".");
-        leaves("rogerJolly 77x", " 77x");
-        leaves("rogerJolly 77", " ");
-        leaves("skates-for-rockets", "-for-s");
-        leaves("m-u-s-t-e-r p.e.t.r.a", " ");
-        leaves("p3tr@Mu5ter", "");
-        leaves("artepretsum", "");
-        leaves("Pe\u{301}traMu\u{308}ster", "");
-        leaves("ｐｅｔｒａ9", "9");
-        leaves("petrapurple tractor", "purple tractor");
+    fn known_words_are_removed_in_any_order_case_and_separation() {
+        assert_remainder("muster.petra", ".");
+        assert_remainder("PetraMuster2026", "");
+        assert_remainder("PETRA_MUSTER-1999!", "-!");
+        assert_remainder("Firma2026!", "!");
+        assert_remainder("mail.firma", ".");
+        assert_remainder("rogerJolly 77x", " 77x");
+        assert_remainder("rogerJolly 77", " ");
+        assert_remainder("skates-for-rockets", "-for-s");
+        assert_remainder("m-u-s-t-e-r p.e.t.r.a", " ");
+        assert_remainder("p3tr@Mu5ter", "");
+        assert_remainder("artepretsum", "");
+        assert_remainder("Pe\u{301}traMu\u{308}ster", "");
+        assert_remainder("ｐｅｔｒａ9", "9");
+        assert_remainder("petrapurple tractor", "purple tractor");
     }
 
     #[test]
-    fn what_holds_no_known_word_is_left_alone() {
+    fn password_without_known_words_has_no_remainder() {
         for password in ["", "purple tractor", "summer 1999", "example.com", "2026", "m.u.s", "pet", "property"] {
             assert_eq!(remainder("petra.muster@mail-firma.example", "jolly77roger", &[], password), None, "{password}");
         }
     }
 
     #[test]
-    fn short_words_count_only_where_no_other_letter_is_left() {
+    fn two_letter_words_are_removed_only_if_no_other_letters_remain() {
         let rest = |password| remainder("jo.li.muster@x.example", "", &[], password);
         assert_eq!(rest("lijomuster7").as_deref(), Some("7"));
         assert_eq!(rest("musterlijoy").as_deref(), Some("lijoy"));
@@ -342,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn every_common_word_and_row_is_found_and_latin_words_are_long() {
+    fn every_common_word_and_row_is_removed_and_ascii_words_have_five_letters() {
         for word in WORDS.iter().copied().flatten().chain(ROWS) {
             for typed in [(*word).to_owned(), word.to_uppercase(), word.nfd().collect(), word.nfc().collect()] {
                 let rest = remainder("a@b", "", &[], &typed);
@@ -353,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_counts_for_few_letters() {
+    fn character_folds_to_at_most_four_characters() {
         let text = Folded::new(&"\u{fdfa}".repeat(10));
         assert_eq!(text.letters.len(), 10 * MAX_FOLDED);
     }

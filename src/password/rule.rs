@@ -1,4 +1,4 @@
-//! [`Rules`]: the application's rules for new passwords, each call with a timeout.
+//! [`Rules`]: the application's rules for new passwords, with a timeout.
 
 use std::future::Future;
 use std::panic::Location;
@@ -15,15 +15,15 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span};
 
 use crate::catch_panic::catch_panic;
-use crate::error::BoxError;
+use crate::error::{BoxError, PasswordRefusal};
 use crate::event::Veto;
 use crate::redact::redacted_error;
 use crate::secret::{NewPassword, PasswordHash};
 use crate::timeout::with_timeout;
 use crate::user::StoredUser;
 
-/// The most threads in use for synchronous rules. A call that hangs keeps its thread until the process ends, so the number
-/// needs a limit.
+/// Maximum number of threads for synchronous rules. A call that hangs keeps its thread until the process ends, so the number
+/// must be limited.
 const MAX_THREADS: usize = 64;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub(super) struct Rules {
 #[derive(Clone)]
 struct Rule {
     kind: Kind,
-    /// The line of code that added the rule: its name in the log.
+    /// Line of code that added the rule. It identifies the rule in the log.
     location: &'static Location<'static>,
 }
 
@@ -58,9 +58,9 @@ enum Kind {
 /// Result of all rules for one password.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// A sentence for each rule that refused the password.
-    pub(super) reasons: Vec<String>,
-    /// The error of the first rule that failed. It is logged already.
+    /// Refusals of the rules that refused the password.
+    pub(super) refusals: Vec<PasswordRefusal>,
+    /// Error of the first rule that failed. It has been logged.
     pub(super) failure: Option<BoxError>,
 }
 
@@ -72,9 +72,9 @@ enum RuleFailure {
     Panicked,
     #[error("the rule did not return within {0:?}")]
     TimedOut(Duration),
-    #[error("{MAX_THREADS} calls of synchronous rules are running: do the rules hang?")]
+    #[error("{MAX_THREADS} calls of synchronous rules are running; check whether the rules hang")]
     TooManyThreads,
-    #[error("the operating system started no thread for the rule")]
+    #[error("the operating system could not start a thread for the rule")]
     NoThread,
     #[error("the runtime is shutting down")]
     Dropped,
@@ -133,7 +133,7 @@ impl Rules {
                 with_timeout(left, call).await.unwrap_or_else(|_| Err(RuleFailure::TimedOut(self.timeout).into()));
             let Err(error) = result else { continue };
             if let Some(veto) = Veto::of(&error) {
-                outcome.reasons.push(veto.text().to_owned());
+                outcome.refusals.push(PasswordRefusal::Custom(veto.text().to_owned()));
                 continue;
             }
             log_failure(rule, &error, password, user);
@@ -151,8 +151,9 @@ impl Rules {
         let (password, user) = (password.clone(), user.clone());
         match &rule.kind {
             Kind::Sync(rule) => match self.start_thread(rule, password, user) {
-                Ok(told) => {
-                    Box::pin(async { told.await.unwrap_or_else(|_| Err(RuleFailure::Panicked.into())) }) as RuleFuture
+                Ok(receiver) => {
+                    Box::pin(async { receiver.await.unwrap_or_else(|_| Err(RuleFailure::Panicked.into())) })
+                        as RuleFuture
                 }
                 Err(failure) => Box::pin(async move { Err(failure.into()) }),
             },
@@ -172,7 +173,7 @@ impl Rules {
         user: StoredUser,
     ) -> Result<oneshot::Receiver<Result<(), BoxError>>, RuleFailure> {
         let permit = Arc::clone(&self.threads).try_acquire_owned().map_err(|_| RuleFailure::TooManyThreads)?;
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let (rule, span, runtime) = (Arc::clone(rule), Span::current(), Handle::try_current().ok());
         let call = move || {
             // The rule may use the runtime, with `Handle::current().block_on(..)` for example.
@@ -184,11 +185,11 @@ impl Rules {
                 Ok(result) => result.map_err(|text| Veto::new(text).into()),
                 Err(_) => Err(RuleFailure::Panicked.into()),
             };
-            // Fails after the timeout, when no receiver is left.
-            let _ = tell.send(result);
+            // Fails after the timeout, because the receiver was dropped.
+            let _ = sender.send(result);
         };
         thread::Builder::new().name("password-rule".to_owned()).spawn(call).map_err(|_| RuleFailure::NoThread)?;
-        Ok(told)
+        Ok(receiver)
     }
 }
 
@@ -199,7 +200,7 @@ fn start_task(rule: AsyncRule, password: NewPassword, user: StoredUser) -> RuleF
     Box::pin(async move {
         task.await.unwrap_or_else(|error| {
             let failure = if error.is_panic() { RuleFailure::Panicked } else { RuleFailure::Dropped };
-            // The panic's payload can panic again when it is dropped.
+            // The payload of the panic can panic when it is dropped.
             let _ = catch_panic(|| drop(error));
             Err(failure.into())
         })
@@ -210,6 +211,6 @@ fn log_failure(rule: &Rule, error: &BoxError, password: &NewPassword, user: &Sto
     let hash = user.password_hash().map(PasswordHash::expose);
     let secrets = [Some(password.expose()), Some(user.email()), user.username(), hash].into_iter().flatten();
     let reason = catch_panic(|| redacted_error(error, secrets))
-        .unwrap_or_else(|_| "an error that panics when it is shown".to_owned());
+        .unwrap_or_else(|_| "the error panics when it is displayed".to_owned());
     tracing::error!(rule = %rule.location, reason, "a rule of the password policy failed");
 }

@@ -1,5 +1,6 @@
 //! [`PasswordResetBuilder`]: settings, and everything that is checked at start.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::metrics;
 use crate::password::{Argon2id, PasswordHasher, PasswordPolicy, Workers};
 use crate::secret::{KeyRing, Purpose};
 use crate::store::{UserStore, Users};
-use crate::throttle::{Quotas, Throttle, Throttles};
+use crate::throttle::{Quotas, Throttle, Throttles, is_namespace};
 use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 
 /// Builds a [`PasswordReset`].
@@ -43,6 +44,7 @@ use crate::token::{DEFAULT_LIFETIME, TokenCodec, is_lifetime};
 /// | [`handled_at_once`](Self::handled_at_once) | 64 requests |
 /// | [`quotas`](Self::quotas) | [`Quotas::default()`] |
 /// | [`throttle`](Self::throttle) | in memory |
+/// | [`throttle_namespace`](Self::throttle_namespace) | `password-reset` |
 /// | [`trusted_proxies`](Self::trusted_proxies) | none |
 /// | [`client_address_header`](Self::client_address_header) | none: `X-Forwarded-For` and `Forwarded` |
 /// | [`allow_first_password`](Self::allow_first_password) | `false` |
@@ -154,7 +156,8 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// A value for handlers: a parameter `Data<&T>` receives it. One value of each type; the last one counts.
+    /// Adds a value for annotated handlers, which take it as a parameter `&T`. A second value of the same type replaces the
+    /// first.
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.handlers.data(value);
         self
@@ -241,9 +244,45 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// What counts, for example for all instances together. While it fails, this process counts for itself.
+    /// Sets a throttle of your own, for example one that all instances share. If it fails, the throttle in memory counts
+    /// instead for up to five seconds. Default: in memory.
     pub fn throttle(mut self, throttle: impl Throttle) -> Self {
         self.throttles.set_custom(throttle);
+        self
+    }
+
+    /// Sets the first part of every [`ThrottleKey`](crate::throttle::ThrottleKey). Default: `password-reset`.
+    ///
+    /// Services that share one throttle, for example one Redis server, need different namespaces: otherwise a client's
+    /// requests to one service count in the other as well. Instances of one service need the same namespace.
+    ///
+    /// A namespace is 1 to 64 ASCII letters, digits, `-`, `_` and `.`. [`build`](Self::build) refuses any other text.
+    ///
+    /// ```
+    /// use poem_password_reset::store::MemoryUsers;
+    /// use poem_password_reset::throttle::{MemoryThrottle, Quota, ThrottleKey, Verdict};
+    /// use poem_password_reset::{Client, PasswordReset, SigningKey};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let shared = MemoryThrottle::new();
+    /// let reset = PasswordReset::builder(MemoryUsers::default(), SigningKey::generate()?)
+    ///     .link("https://staff.example.com/reset-password#token={token}")
+    ///     .on_reset_token_created(async |_| {})
+    /// #   .linked_handlers(false)
+    ///     .throttle(shared.clone())
+    ///     .throttle_namespace("staff")
+    ///     .build()
+    ///     .await?;
+    /// reset.request("ann@example.com", Client::none()).await?;
+    ///
+    /// let (key, once) = (ThrottleKey::of_client("staff", "request", None), Quota::per_hour(1)?);
+    /// assert!(matches!(shared.peek_now(&key, once), Verdict::Over { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn throttle_namespace(mut self, namespace: impl Into<Cow<'static, str>>) -> Self {
+        self.throttles.set_namespace(namespace.into());
         self
     }
 
@@ -512,6 +551,9 @@ impl PasswordResetBuilder {
             ("users_per_address", self.users_per_address),
         ];
         problems.extend(zeros.iter().filter(|(_, value)| *value == 0).map(|(setting, _)| Problem::Zero { setting }));
+        if !is_namespace(self.throttles.namespace()) {
+            problems.push(Problem::ThrottleNamespace { namespace: self.throttles.namespace().to_owned() });
+        }
         let networks = read_networks(&self.trusted_proxies, &mut problems);
         let header = self.client_address_header.and_then(|name| read_header(name, &mut problems));
         if let Some(header) = header.as_ref().filter(|_| networks.is_empty()) {
@@ -576,7 +618,7 @@ fn read_networks(networks: &[String], problems: &mut Vec<Problem>) -> Vec<IpNet>
     for network in networks {
         match network.parse().or_else(|_| network.parse().map(|address: std::net::IpAddr| address.into())) {
             Ok(network) => read.push(network),
-            Err(_) => problems.push(Problem::Network { network: network.clone() }),
+            Err(_) => problems.push(Problem::TrustedProxy { proxy: network.clone() }),
         }
     }
     read
@@ -596,7 +638,9 @@ fn hasher_problem(hasher: &dyn PasswordHasher, policy: &PasswordPolicy) -> Optio
     let hash = || hasher.hash("a word to try the hasher with");
     match (hash(), hash()) {
         (Ok(one), Ok(other)) if one == other => Some(Problem::UnsaltedHasher),
-        (Ok(hash), Ok(_)) => (hash.starts_with("$2") && !policy.is_within(BCRYPT_BYTES)).then_some(Problem::HasherCuts),
+        (Ok(hash), Ok(_)) => {
+            (hash.starts_with("$2") && !policy.is_within(BCRYPT_BYTES)).then_some(Problem::HasherTruncates)
+        }
         (Err(error), _) | (_, Err(error)) => Some(Problem::HasherFails { reason: error.to_string() }),
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
-use super::{Inner, PasswordReset, answered, refused, unavailable};
+use super::{Confirmed, Inner, PasswordReset, answered, refused, unavailable};
 use crate::client::Client;
 use crate::email;
-use crate::error::{ApplicationError, BoxError, InvalidToken, Refusal, ResetError, Unavailable};
+use crate::error::{ApplicationError, BoxError, InvalidToken, PasswordRefusal, Refusal, ResetError, Unavailable};
 use crate::event::{PostPasswordReset, PrePasswordReset, Veto};
 use crate::password::Permit;
 use crate::redact::redacted_error;
@@ -33,7 +33,7 @@ impl PasswordReset {
     /// * [`ResetError::Failed`]: hasher, policy rule or handler failed; nothing was changed.
     /// * [`ResetError::Unavailable`]: busy, store down, shutting down; or, with [`Unavailable::UnknownOutcome`], the
     ///   store did not say whether it wrote. A second try is safe.
-    pub async fn confirm(&self, token: &str, password: NewPassword, client: Client) -> Result<(), ResetError> {
+    pub async fn confirm(&self, token: &str, password: NewPassword, client: Client) -> Result<Confirmed, ResetError> {
         let told = match self.start(token, password, client).await {
             Ok(told) => told,
             Err(error) => return answered(Scope::Confirm, Err(error)),
@@ -49,7 +49,7 @@ impl PasswordReset {
         token: &str,
         password: NewPassword,
         client: Client,
-    ) -> Result<oneshot::Receiver<Result<(), ResetError>>, ResetError> {
+    ) -> Result<oneshot::Receiver<Result<Confirmed, ResetError>>, ResetError> {
         // The upper limit comes first, alike for everybody: a long password costs nothing, and tells nothing.
         if let Some(reason) = self.inner.policy.too_long(password.expose()) {
             return Err(ResetError::PasswordRefused(vec![reason]));
@@ -65,7 +65,7 @@ impl PasswordReset {
         let inner = Arc::clone(&self.inner);
         let task = async move {
             let (answer, event) = match inner.replace_password(claims, password, &client, permit).await {
-                Ok(user) => (Ok(()), Some(PostPasswordReset::new(user, client))),
+                Ok(user) => (Ok(Confirmed { user: user.clone() }), Some(PostPasswordReset::new(user, client))),
                 Err(error) => (Err(error), None),
             };
             // Nobody may be waiting any more.
@@ -129,7 +129,7 @@ impl Inner {
     async fn ask_handlers(&self, bound: &BoundUser, client: &Client) -> Result<(), ResetError> {
         let event = PrePasswordReset::new(bound.user().clone(), client.clone());
         self.handlers.ask(Arc::new(event)).await.map_err(|error| match Veto::of(&error) {
-            Some(veto) => ResetError::PasswordRefused(vec![veto.text().to_owned()]),
+            Some(veto) => ResetError::PasswordRefused(vec![PasswordRefusal::Custom(veto.text().to_owned())]),
             None => ResetError::Failed(ApplicationError::new(error)),
         })
     }

@@ -41,7 +41,7 @@ impl Failures {
     /// Keeps the failure of a request.
     pub(super) fn keep(&self, address: ThrottleKey, failure: LastFailure) {
         let mut kept = self.lock();
-        if kept.by_address.insert(address, failure).is_some() {
+        if kept.by_address.insert(address.clone(), failure).is_some() {
             return;
         }
         kept.order.push_back(address);
@@ -77,7 +77,7 @@ mod tests {
     fn key(number: u8, block: u8) -> ThrottleKey {
         let mut mac = [0; 32];
         (mac[0], mac[1]) = (number, block);
-        ThrottleKey::of_address(&mac)
+        ThrottleKey::of_address("a", &mac)
     }
 
     fn failure(reason: &str) -> LastFailure {

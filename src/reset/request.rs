@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::mailing::{Mailing, Request};
-use super::{Inner, PasswordReset, answered, unavailable};
+use super::{Inner, PasswordReset, Requested, Sent, answered, unavailable};
 use crate::client::Client;
 use crate::delivery::{Outcome, Permit};
 use crate::email::EmailAddress;
@@ -24,11 +24,11 @@ impl PasswordReset {
     /// [`ResetError::InvalidEmail`] for what is not an address; [`ResetError::Throttled`] for a client over its quota;
     /// [`ResetError::Unavailable`] when the queue is full, the store is down or the service is shutting down. All of
     /// them alike for every address.
-    pub async fn request(&self, email: &str, client: Client) -> Result<(), ResetError> {
+    pub async fn request(&self, email: &str, client: Client) -> Result<Requested, ResetError> {
         answered(Scope::Request, self.accept(email, client).await)
     }
 
-    async fn accept(&self, email: &str, client: Client) -> Result<(), ResetError> {
+    async fn accept(&self, email: &str, client: Client) -> Result<Requested, ResetError> {
         let address = EmailAddress::parse(email, self.inner.addresses).ok_or(ResetError::InvalidEmail)?;
         let place = self.inner.place()?;
         self.inner.count_client(Scope::Request, &client).await?;
@@ -46,7 +46,7 @@ impl PasswordReset {
         let counted_in = counter.filter(|_| !is_over_quota);
         let inner = Arc::clone(&self.inner);
         place.accept(Mailing::Request(Request { inner, address, client, is_over_quota, counted_in }));
-        Ok(())
+        Ok(Requested {})
     }
 
     /// Issues a token to `user` from code and runs the handlers, as a request does: for an administrator's page or a
@@ -59,13 +59,14 @@ impl PasswordReset {
     ///
     /// [`SendError::Issue`] if no token can be issued to this user, [`SendError::Unavailable`] if the queue is full or
     /// the service is shutting down, [`SendError::Handlers`] if a handler failed: then the log says which, and why.
-    pub async fn send(&self, user: &StoredUser, lifetime: Option<time::Duration>) -> Result<(), SendError> {
+    pub async fn send(&self, user: &StoredUser, lifetime: Option<time::Duration>) -> Result<Sent, SendError> {
         let event = Arc::new(self.issue(user, lifetime)?);
+        let sent = Sent { expires_at: event.expires_at() };
         let place = self.inner.place().map_err(|_| SendError::Unavailable)?;
         let (tell, told) = oneshot::channel();
         place.accept(Mailing::Event { inner: Arc::clone(&self.inner), event, outcome: tell });
         match told.await {
-            Ok(Outcome::Delivered) => Ok(()),
+            Ok(Outcome::Delivered) => Ok(sent),
             Ok(_) => Err(SendError::Handlers),
             Err(_) => Err(SendError::Unavailable),
         }

@@ -40,7 +40,7 @@ const TICK: Duration = Duration::from_millis(125);
 ///
 /// let throttle = MemoryThrottle::new();
 /// let quota = Quota::per_minute(2)?;
-/// let key = ThrottleKey::of_client("login", "192.0.2.7".parse().ok());
+/// let key = ThrottleKey::of_client("shop", "login", "192.0.2.7".parse().ok());
 /// assert_eq!(throttle.count_now(&key, quota), Verdict::Within);
 /// assert_eq!(throttle.count_now(&key, quota), Verdict::Within);
 /// assert!(matches!(throttle.count_now(&key, quota), Verdict::Over { .. }));
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     fn key(number: usize) -> ThrottleKey {
-        ThrottleKey::of_client("key", Some(std::net::Ipv4Addr::from_bits(number as u32).into()))
+        ThrottleKey::of_client("namespace", "key", Some(std::net::Ipv4Addr::from_bits(number as u32).into()))
     }
 
     fn is_within(throttle: &MemoryThrottle, number: usize, quota: Quota) -> bool {

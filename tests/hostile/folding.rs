@@ -138,7 +138,7 @@ async fn users_with_colliding_addresses_receive_only_their_own_mail() {
             mailed += mails.len();
             for (id, address, token) in &mails {
                 assert_eq!(address, addresses[id.parse::<usize>().unwrap()], "the address on record");
-                assert_eq!(reset.validate(token).await.unwrap().id(), id, "the token of that user");
+                assert_eq!(reset.validate(token).await.unwrap().user().id(), id, "the token of that user");
                 assert_eq!(address.is_ascii(), asked.is_ascii(), "{asked:?} for {address:?}");
                 if asked.is_ascii() {
                     assert!(address.eq_ignore_ascii_case(asked), "{asked:?} for {address:?}");

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use poem_password_reset::{Client, NewPassword, ResetError, StoredUser, Unavailable};
+use poem_password_reset::{Client, NewPassword, Requested, ResetError, StoredUser, Unavailable};
 use tokio::time::Instant;
 
 use crate::doubles::verifies;
@@ -42,7 +42,7 @@ impl World {
         }
         let known = instance.reset.request(&email(user), client()).await;
         let unknown = instance.reset.request("nobody@example.com", client()).await;
-        let kind = |answer: &Result<(), ResetError>| answer.as_ref().map_err(ResetError::as_str).copied();
+        let kind = |answer: &Result<Requested, ResetError>| answer.as_ref().map_err(ResetError::as_str).copied();
         ensure!(kind(&known) == kind(&unknown), "a user is told {known:?}, and nobody {unknown:?}");
         if let Err(error) = known {
             self.is_down(&error)?;
@@ -115,9 +115,9 @@ impl World {
         self.behave(Behavior::default(), store);
         let good = self.is_good(instance, token.as_ref());
         match instance.reset.validate(&text).await {
-            Ok(user) => {
+            Ok(validated) => {
                 self.tally.validated += 1;
-                ensure!(good && token.is_some_and(|token| token.id == user.id()), "accepted {text:?}");
+                ensure!(good && token.is_some_and(|token| token.id == validated.user().id()), "accepted {text:?}");
             }
             Err(ResetError::InvalidToken(refusal)) => ensure!(!good, "refused a good token: {:?}", refusal.refusal()),
             Err(error) if matches!(store, Some((0, _))) => {
@@ -146,7 +146,7 @@ impl World {
         let answer = reset.confirm(&text, NewPassword::new(asked.password.as_str()), client());
         match leaves {
             None => {
-                let answer = answer.await;
+                let answer = answer.await.map(drop);
                 self.judge(&asked, &answer)?;
             }
             Some(polls) => {
@@ -256,7 +256,7 @@ impl World {
         for task in tasks {
             let (password, answer) = task.await.map_err(|_| "a confirm panicked")?;
             match answer {
-                Ok(()) => winners.push(password),
+                Ok(_) => winners.push(password),
                 Err(ResetError::InvalidToken(_)) => {}
                 Err(error) => self.is_down(&error)?,
             }

@@ -8,7 +8,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use poem::web::Data;
 use poem_password_reset::{PostPasswordReset, on_post_password_reset};
 
 use crate::login::QUOTA;
@@ -22,7 +21,7 @@ const MAX_ADDRESSES: usize = 10_000;
 
 /// Clears the counter of a user whose password was reset. Runs before the mail is sent (priority 0), which may take long.
 #[on_post_password_reset(priority = -1)]
-async fn clear_sign_in_attempts(event: &PostPasswordReset, attempts: Data<&Arc<Attempts>>) {
+async fn clear_sign_in_attempts(event: &PostPasswordReset, attempts: &Arc<Attempts>) {
     attempts.clear(event.user().id());
 }
 

@@ -1,4 +1,4 @@
-//! The users table: opened, created, and filled when it is empty.
+//! The users table: opens the database, creates the table, and inserts the sample users if it is empty.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,12 +6,17 @@ use std::time::Duration;
 use poem_password_reset::{Argon2id, BoxError, PasswordHasher as _};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use thiserror::Error;
+use tokio::time::{Instant, sleep};
 
-/// The password of the seeded users.
+/// The password of the sample users.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// A user that an empty table is filled with. The id is a number because it can be read in the token: it says nothing
-/// of the person.
+/// How long opening a file is retried while another process holds its lock.
+const OPEN_DEADLINE: Duration = Duration::from_secs(30);
+/// Pause between two attempts to open a locked file.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A sample user. The id is a number because anyone can read it in the token: it reveals nothing about the person.
 pub(crate) struct Seed {
     id: &'static str,
     pub(crate) email: &'static str,
@@ -28,7 +33,7 @@ pub(crate) const SEEDS: [Seed; 4] = [
 ];
 
 impl Seed {
-    /// What is special about the user, in words.
+    /// Returns why the user gets no mail and cannot sign in, or an empty string.
     pub(crate) fn remark(&self) -> &'static str {
         match (self.active, self.has_password) {
             (true, true) => "",
@@ -38,39 +43,59 @@ impl Seed {
     }
 }
 
-/// Why there is no database.
+/// Why the database could not be opened.
 #[derive(Debug, Error)]
 pub(crate) enum DatabaseError {
-    // The URL is not repeated: those of other databases carry a password.
+    // The error does not repeat the URL: the URLs of other databases contain a password.
     #[error("only SQLite is supported so far: sqlite::memory: or sqlite://FILE?mode=rwc")]
     OtherScheme,
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
-    #[error("the passwords of the first users could not be hashed: {0}")]
+    #[error("the passwords of the sample users could not be hashed: {0}")]
     Hash(BoxError),
 }
 
-/// Opens the database, creates the table if there is none, and fills it if it is empty.
+impl DatabaseError {
+    /// Returns `true` if another connection holds the lock (`SQLITE_BUSY`, in the low byte of the result code).
+    fn is_busy(&self) -> bool {
+        let Self::Sql(sqlx::Error::Database(error)) = self else { return false };
+        error.code().and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
+    }
+}
+
+/// Opens the database, creates the table if it is missing, and inserts the sample users if it is empty.
 pub(crate) async fn open(url: &str, argon2id: &Argon2id) -> Result<SqlitePool, DatabaseError> {
     if !url.starts_with("sqlite:") {
         return Err(DatabaseError::OtherScheme);
     }
-    let pool = SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None);
     let options = SqliteConnectOptions::from_str(url)?.busy_timeout(Duration::from_secs(5));
-    let pool = if url.contains(":memory:") || url.contains("mode=memory") {
-        // One connection, kept for ever: the database is gone with its last one. More would have to share a cache, whose
-        // tables are locked as a whole, so they would wait for each other all the same.
-        pool.max_connections(1).connect_with(options).await?
-    } else {
-        // A password that was reported as changed has to be changed after a power cut too.
-        let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-        pool.max_connections(4).connect_with(options).await?
-    };
-    create(&pool, argon2id).await?;
-    Ok(pool)
+    let pool = SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None);
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        // One connection, never closed: the database disappears with its last connection. Several connections would need a
+        // shared cache, which locks whole tables, so they would wait for each other anyway.
+        let pool = pool.max_connections(1).connect_with(options).await?;
+        create(&pool, argon2id).await?;
+        return Ok(pool);
+    }
+    // `Full` makes a password change that was reported to the user survive a power failure.
+    let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+    let deadline = Instant::now() + OPEN_DEADLINE;
+    loop {
+        // The switch to WAL ignores the busy timeout: it fails at once if another instance is switching the same new file.
+        let opened = match pool.clone().max_connections(4).connect_with(options.clone()).await {
+            Ok(pool) => create(&pool, argon2id).await.map(|()| pool),
+            Err(error) => Err(error.into()),
+        };
+        match opened {
+            Err(error) if error.is_busy() && Instant::now() < deadline => sleep(RETRY_PAUSE).await,
+            opened => return opened,
+        }
+    }
 }
 
-/// All in one transaction that takes the write lock first: of several instances that start on one new file, one seeds.
+/// Creates the table and the sample users in one transaction.
+///
+/// The transaction takes the write lock at its start: if several instances open one new file, one of them inserts the users.
 async fn create(pool: &SqlitePool, argon2id: &Argon2id) -> Result<(), DatabaseError> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     sqlx::query(
@@ -85,8 +110,9 @@ async fn create(pool: &SqlitePool, argon2id: &Argon2id) -> Result<(), DatabaseEr
     .execute(&mut *transaction)
     .await?;
     sqlx::query("CREATE INDEX IF NOT EXISTS users_email ON users (lower(email))").execute(&mut *transaction).await?;
-    let seeded: bool = sqlx::query_scalar("SELECT EXISTS (SELECT * FROM users)").fetch_one(&mut *transaction).await?;
-    if !seeded {
+    let has_users: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT * FROM users)").fetch_one(&mut *transaction).await?;
+    if !has_users {
         for seed in &SEEDS {
             let hash = seed.has_password.then(|| argon2id.hash(PASSWORD)).transpose().map_err(DatabaseError::Hash)?;
             sqlx::query("INSERT INTO users (id, email, username, active, password_hash) VALUES (?, ?, ?, ?, ?)")
@@ -101,4 +127,30 @@ async fn create(pool: &SqlitePool, argon2id: &Argon2id) -> Result<(), DatabaseEr
     }
     transaction.commit().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn open_waits_for_a_lock_on_a_file_that_is_not_in_wal_mode_yet() {
+        let directory = std::env::temp_dir().join(format!("demo-database-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let url = format!("sqlite://{}?mode=rwc", directory.join("demo.db").display());
+        let other = SqlitePool::connect(&url).await.unwrap();
+        let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let release = async {
+            sleep(Duration::from_millis(300)).await;
+            lock.rollback().await.unwrap();
+        };
+        let argon2id = Argon2id::default();
+        let (opened, ()) = tokio::join!(open(&url, &argon2id), release);
+        let pool = opened.unwrap();
+        let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&pool).await.unwrap();
+        assert_eq!(users, 4);
+        pool.close().await;
+        other.close().await;
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }

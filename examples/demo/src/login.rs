@@ -74,7 +74,7 @@ impl Login {
     /// Counts a try of this client, whether or not it will succeed.
     fn count(&self, client: &Client) -> Result<(), Refused> {
         let Some(quota) = self.quota else { return Ok(()) };
-        match self.throttle.count_now(&ThrottleKey::of_client("login", client.address()), quota) {
+        match self.throttle.count_now(&ThrottleKey::of_client("demo", "login", client.address()), quota) {
             Verdict::Within => Ok(()),
             Verdict::Over { retry_after } => {
                 tracing::info!("a client tries to sign in too often");

@@ -8,7 +8,6 @@ use lettre::Message;
 use lettre::address::{Address, AddressError};
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use poem::web::Data;
 use poem_password_reset::{
     PostPasswordReset, ResetTokenCreated, StoredUser, on_post_password_reset, on_reset_token_created,
 };
@@ -21,7 +20,7 @@ use crate::outbox::{DeliveryError, Mail, Outbox};
 const FROM: &str = "Password reset demo <no-reply@example.com>";
 
 #[on_reset_token_created]
-async fn mail_reset_link(event: &ResetTokenCreated, mailer: Data<&Mailer>) -> Result<(), MailError> {
+async fn mail_reset_link(event: &ResetTokenCreated, mailer: &Mailer) -> Result<(), MailError> {
     let name = name(event.user());
     let time = minute(event.expires_at());
     let lifetime = in_words(event.expires_at() - OffsetDateTime::now_utc());
@@ -37,7 +36,7 @@ async fn mail_reset_link(event: &ResetTokenCreated, mailer: Data<&Mailer>) -> Re
 }
 
 #[on_post_password_reset]
-async fn mail_notice(event: &PostPasswordReset, mailer: Data<&Mailer>) -> Result<(), MailError> {
+async fn mail_notice(event: &PostPasswordReset, mailer: &Mailer) -> Result<(), MailError> {
     let name = name(event.user());
     let time = minute(OffsetDateTime::now_utc());
     let client = event.client().address().map(|address| address.to_string());
@@ -103,7 +102,7 @@ pub(crate) enum MailError {
     Delivery(#[from] DeliveryError),
 }
 
-/// What the handlers get as `Data<&Mailer>`.
+/// Sends the mails. Both handlers take it as `&Mailer`.
 pub(crate) struct Mailer {
     /// Where the pages are, for links other than that with the token.
     pub(crate) site: String,

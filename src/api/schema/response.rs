@@ -10,7 +10,7 @@ use poem_openapi::types::Type;
 use poem_openapi::{Enum, Object, Union};
 
 use crate::endpoint::{ErrorResponse, FieldErrors, JSON, whole_seconds};
-use crate::error::ResetError;
+use crate::error::{PasswordRefusal, ResetError};
 
 /// Success.
 #[derive(Object)]
@@ -98,9 +98,9 @@ pub(super) fn validate() -> Vec<MetaResponse> {
 
 /// The responses of *confirm*.
 pub(super) fn confirm() -> Vec<MetaResponse> {
-    let reasons = ["The password must have at least 8 characters.", "The password is too easy to guess."];
+    let refusals = vec![PasswordRefusal::TooShort { min_chars: 8 }, PasswordRefusal::TooEasyToGuess];
     let bad_request = error::<BadRequest>(
-        ResetError::PasswordRefused(reasons.map(str::to_owned).into()),
+        ResetError::PasswordRefused(refusals),
         "A field is missing, the body cannot be parsed, or the password is rejected. If the password is rejected, the \
          token remains valid.",
     );

@@ -9,7 +9,6 @@ use std::panic;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use poem::web::Data;
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{
     Client, NewPassword, PasswordReset, ResetError, ResetToken, ResetTokenCreated, SigningKey, StoredUser, TokenCodec,
@@ -71,7 +70,7 @@ fn token() -> Result<(), Box<dyn Error>> {
 }
 
 #[on_reset_token_created]
-async fn hand_over(event: &ResetTokenCreated, mails: Data<&UnboundedSender<ResetToken>>) {
+async fn hand_over(event: &ResetTokenCreated, mails: &UnboundedSender<ResetToken>) {
     // The receiver is gone only when the run is over.
     let _ = mails.send(event.token().clone());
 }
@@ -97,7 +96,7 @@ async fn reset() -> Result<(), Box<dyn Error>> {
     match reset.confirm(token.expose(), password(), Client::none()).await {
         Err(ResetError::InvalidToken(_)) => Ok(()),
         Err(error) => Err(error.into()),
-        Ok(()) => Err("the token worked twice".into()),
+        Ok(_) => Err("the token worked twice".into()),
     }
 }
 

@@ -1,14 +1,14 @@
-//! A handler in a crate of its own. Nothing is exported: there is no item that a program would call.
+//! A handler in a separate crate. The handler is private, so no program calls it directly.
 
 use poem_password_reset::{ResetTokenCreated, on_reset_token_created};
 
 #[on_reset_token_created]
 async fn mail_reset_link(_: &ResetTokenCreated) {}
 
-/// For the macro below: who uses it may know the library by no name, or by another.
+/// For the macro below: the crate that calls it may not depend on the library, or under another name.
 pub use poem_password_reset as library;
 
-/// Makes a handler in the crate that calls it.
+/// Defines a handler in the crate that calls the macro.
 #[macro_export]
 macro_rules! count_tokens {
     ($name:ident, $event:ty) => {

@@ -1,4 +1,4 @@
-//! What the two programs share. It does not mention the handlers.
+//! Code shared by the test programs. It does not mention the crate with the handlers.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{PasswordReset, SigningKey};
 
-/// Starts, or says why not.
+/// Builds a `PasswordReset`, prints the result, and returns the exit code.
 pub fn run() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(start())) {

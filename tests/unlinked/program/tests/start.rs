@@ -1,4 +1,4 @@
-//! A program whose handlers are not linked in does not start, and says what to write.
+//! A program without linked handlers does not start. Its error says what to write.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ fn run(program: &str) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn without_a_mention_the_program_refuses_to_start_and_says_why() {
+fn program_that_does_not_mention_its_handlers_fails_to_start() {
     let (code, started, error) = run(env!("CARGO_BIN_EXE_forgets"));
     assert_eq!((code, started.as_str()), (Some(1), ""), "{error}");
     assert!(error.contains("no handler for ResetTokenCreated"), "{error}");
@@ -18,7 +18,7 @@ fn without_a_mention_the_program_refuses_to_start_and_says_why() {
 }
 
 #[test]
-fn with_the_one_line_it_starts() {
+fn program_that_mentions_its_handlers_starts() {
     for program in [env!("CARGO_BIN_EXE_mentions"), env!("CARGO_BIN_EXE_by_macro")] {
         let (code, started, error) = run(program);
         assert_eq!((code, started.as_str(), error.as_str()), (Some(0), "started\n", ""));
@@ -26,7 +26,7 @@ fn with_the_one_line_it_starts() {
 }
 
 #[test]
-fn main_that_returns_an_error_prints_a_sentence_with_the_cure() {
+fn error_returned_from_main_says_how_to_fix_it() {
     let error_with_key = |key: Option<&str>| {
         let mut program = Command::new(env!("CARGO_BIN_EXE_returns_error"));
         program.env_remove("PASSWORD_RESET_KEY");
@@ -37,15 +37,15 @@ fn main_that_returns_an_error_prints_a_sentence_with_the_cure() {
     };
     assert_eq!(
         error_with_key(None),
-        "Error: the environment variable PASSWORD_RESET_KEY is not set. It holds the signing key; this makes one: \
-         export PASSWORD_RESET_KEY=$(head -c 32 /dev/urandom | base64)\n"
+        "Error: the environment variable PASSWORD_RESET_KEY is not set; set it to a signing key, for example \
+         with `export PASSWORD_RESET_KEY=$(head -c 32 /dev/urandom | base64)`\n"
     );
     assert_eq!(
         error_with_key(Some("c2hvcnQ=")),
-        "Error: the environment variable PASSWORD_RESET_KEY does not give a signing key: the signing key has 5 bytes; it \
-         needs at least 32, and `head -c 32 /dev/urandom | base64` makes one\n"
+        "Error: the environment variable PASSWORD_RESET_KEY does not contain a signing key: the signing key is too \
+         short: it has 5 bytes and needs at least 32; create one with `head -c 32 /dev/urandom | base64`\n"
     );
     let built = error_with_key(Some("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="));
-    assert!(built.starts_with("Error: the password reset cannot start:\n  - no link: say where"), "{built}");
+    assert!(built.starts_with("Error: the password reset cannot start:\n  - no link: set the URL"), "{built}");
     assert!(built.contains("\n  - no handler for ResetTokenCreated: annotate an async fn"), "{built}");
 }

@@ -1,4 +1,4 @@
-//! Has a handler of its own, made by a macro of the other crate.
+//! Defines a handler with a macro from the other crate.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Depends on the handlers and does not mention them: they are not linked, and it must not start.
+//! Depends on the crate with the handlers but does not mention it, so they are not linked. It must not start.
 
 use std::process::ExitCode;
 

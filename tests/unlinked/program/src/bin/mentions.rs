@@ -1,4 +1,4 @@
-//! As `forgets`, and one line more, the one that the error of `forgets` asks for.
+//! The program `forgets` with the line that its error asks for. It starts.
 
 use std::process::ExitCode;
 

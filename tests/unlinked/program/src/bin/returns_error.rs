@@ -1,4 +1,4 @@
-//! Its `main` returns what keeps it from starting, as most programs do.
+//! Returns the error from `main`, as most programs do.
 
 use std::error::Error;
 

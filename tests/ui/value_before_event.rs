@@ -1,7 +1,8 @@
-use poem::web::Data;
 use poem_password_reset::{ResetTokenCreated, on_reset_token_created};
 
+struct Mailer;
+
 #[on_reset_token_created]
-async fn mail(_: &ResetTokenCreated, _: Data<&str>) {}
+async fn mail(_: &Mailer, _: &ResetTokenCreated) {}
 
 fn main() {}

@@ -1,0 +1,8 @@
+use poem_password_reset::{ResetTokenCreated, on_reset_token_created};
+
+struct Mailer;
+
+#[on_reset_token_created]
+async fn mail(_: &ResetTokenCreated, _: &mut Mailer, _: Option<&mut Mailer>) {}
+
+fn main() {}
