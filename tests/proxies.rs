@@ -140,6 +140,9 @@ async fn build_with_invalid_client_address_header_returns_a_problem_with_its_fix
         let builder = builder(people()).on_reset_token_created(no_mail).client_address_header(header);
         let error = builder.build().await.unwrap_err();
         assert_eq!(error.problems(), [Problem::ClientAddressHeader { header: header.to_owned() }]);
-        assert!(error.to_string().contains("give the name that your proxy sets"), "{error}");
+        assert!(
+            error.to_string().contains("set the name of the header in which your proxy sends one address"),
+            "{error}"
+        );
     }
 }
