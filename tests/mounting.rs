@@ -1,4 +1,4 @@
-//! Where the endpoints are mounted: with the contract and without it, and in one service with the application's own.
+//! Mounting of the endpoints: with and without the contract, and in one service with the application's own endpoints.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -40,14 +40,14 @@ fn warnings(log: &Log) -> Vec<String> {
     log.text().lines().filter(|line| line.contains("WARN")).map(str::to_owned).collect()
 }
 
-/// A good request to each endpoint.
+/// A well-formed request to each endpoint.
 const GOOD: [(&str, &str); 3] = [
     ("", r#"{"email":"ann@example.com"}"#),
     ("/validate_token", r#"{"token":"x"}"#),
     ("/confirm", r#"{"token":"x","password":"purple tractor hums at dawn"}"#),
 ];
 
-/// The warnings after a request to each endpoint below this path, twice.
+/// Sends two requests to each endpoint below `mount` and returns the warnings in the log.
 async fn warnings_of(app: impl IntoEndpoint, mount: &str) -> Vec<String> {
     let log = Log::default();
     let _guard = log.of_thread();
@@ -60,11 +60,11 @@ async fn warnings_of(app: impl IntoEndpoint, mount: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn endpoints_without_the_contract_log_one_warning_with_the_code_to_write() {
+async fn endpoints_without_the_contract_log_one_warning_with_the_missing_code() {
     let reset = reset().await;
     let service = || OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0");
     let without = Route::new().nest("/reset", service());
-    // Around the whole application it recognizes no path of theirs.
+    // A contract around the whole application does not recognize the paths of the endpoints.
     let around_the_application = Route::new().nest("/reset", service()).with(HttpContract);
     for warnings in [warnings_of(without, "/reset").await, warnings_of(around_the_application, "/reset").await] {
         assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -74,7 +74,7 @@ async fn endpoints_without_the_contract_log_one_warning_with_the_code_to_write()
 }
 
 #[tokio::test]
-async fn each_endpoint_notices_that_the_contract_is_missing() {
+async fn each_endpoint_warns_about_the_missing_contract() {
     for (path, body) in GOOD {
         let log = Log::default();
         let _guard = log.of_thread();
@@ -91,11 +91,11 @@ impl MountPath for Account {
 }
 
 #[tokio::test]
-async fn the_code_to_write_names_the_path() {
+async fn warning_about_the_missing_contract_names_the_mount_path() {
     let reset = reset().await;
     let service = || OpenApiService::new(ResetApi::new(reset.clone()).at::<Account>(), "Accounts", "1.0");
     let mount = format!("/api{}", Account::PATH);
-    // The contract for the root recognizes no path of theirs either.
+    // The contract for the root does not recognize them either.
     let for_the_root = Route::new().nest("/api", service().with(HttpContract));
     for warnings in
         [warnings_of(Route::new().nest("/api", service()), &mount).await, warnings_of(for_the_root, &mount).await]
@@ -107,7 +107,7 @@ async fn the_code_to_write_names_the_path() {
     assert_eq!(warnings_of(with, &mount).await, [""; 0]);
 }
 
-/// The operations of a document: path and method, and what it says of them.
+/// Returns the operations of a document by method and path.
 fn operations(document: &Value) -> BTreeMap<String, &Value> {
     let paths = document["paths"].as_object().unwrap().iter();
     let methods = paths.flat_map(|(path, methods)| {
@@ -117,7 +117,7 @@ fn operations(document: &Value) -> BTreeMap<String, &Value> {
 }
 
 #[tokio::test]
-async fn one_document_has_the_endpoints_of_both_and_differs_from_two_documents_in_the_paths_alone() {
+async fn shared_document_differs_from_separate_documents_in_the_paths_only() {
     let shared: Value = serde_json::from_str(&one_document::service(reset().await).spec()).unwrap();
     let alone = OpenApiService::new(ResetApi::new(reset().await), "Accounts", "1.0");
     let alone: Value = serde_json::from_str(&alone.spec()).unwrap();
@@ -149,13 +149,13 @@ async fn one_document_has_the_endpoints_of_both_and_differs_from_two_documents_i
     assert_eq!(shared["servers"][0]["url"], "/api");
 }
 
-/// An address below `/api` in every spelling of its slashes.
+/// Returns a path below `/api` with single, trailing and repeated slashes.
 fn spellings(path: &str) -> [String; 3] {
     ["/api".to_owned() + path, format!("/api{path}/"), "/api".to_owned() + &path.replace('/', "//")]
 }
 
 #[tokio::test]
-async fn the_contract_keeps_its_promises_below_a_path() {
+async fn contract_at_a_path_covers_the_endpoints_there() {
     let users = people();
     let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let token = || reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
@@ -203,19 +203,19 @@ async fn the_contract_keeps_its_promises_below_a_path() {
 }
 
 #[tokio::test]
-async fn a_panic_below_a_path_is_a_500_in_json() {
+async fn panic_in_an_endpoint_at_a_path_returns_500_as_json() {
     let users = people();
     let issuer = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let token = issuer.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
     let reset =
-        builder(users).usable_hash(|_| panic!("as planned")).on_reset_token_created(no_mail).build().await.unwrap();
+        builder(users).usable_hash(|_| panic!("planned")).on_reset_token_created(no_mail).build().await.unwrap();
     let app = TestClient::new(one_document::app(reset));
     let reply = ask(&app, "POST", "/api/auth/reset/validate_token/", &format!(r#"{{"token":"{token}"}}"#)).await;
     reply.is_refused(500);
     assert_eq!(reply.header("cache-control"), ["no-store"]);
 }
 
-/// Endpoints of an application, with everything that the contract would change if it covered them.
+/// Endpoints of an application with responses that the contract would change if it covered them.
 struct Shop;
 
 #[OpenApi]
@@ -250,7 +250,7 @@ impl Shop {
     }
 }
 
-/// Requests to an application's endpoints, and to nothing, with the status of each.
+/// Requests to the application's endpoints and to unknown paths, with their statuses.
 const TO_THE_APPLICATION: [(&str, &str, &str, u16); 22] = [
     ("GET", "/", "", 200),
     ("GET", "/orders?page=7", "", 200),
@@ -277,7 +277,7 @@ const TO_THE_APPLICATION: [(&str, &str, &str, u16); 22] = [
 ];
 
 #[tokio::test]
-async fn endpoints_of_the_application_answer_the_same_with_and_without_the_contract() {
+async fn contract_at_a_path_does_not_change_other_endpoints() {
     let reset = reset().await;
     let service = || OpenApiService::new((ResetApi::new(reset.clone()).at::<Account>(), Shop), "Shop", "1.0");
     let without = TestClient::new(Route::new().nest("/api", service()));
@@ -291,9 +291,8 @@ async fn endpoints_of_the_application_answer_the_same_with_and_without_the_contr
     ask(&with, "POST", "/api/account/v1.0/password-reset/confirm/", "{}").await.is_faulty(&["token", "password"]);
 }
 
-/// The root of a service is a path as well: then the contract leaves the other endpoints alone there.
 #[tokio::test]
-async fn the_contract_at_the_root_leaves_other_endpoints_alone_too() {
+async fn contract_at_the_root_path_does_not_change_other_endpoints() {
     struct Neighbor;
 
     #[OpenApi]
@@ -316,7 +315,7 @@ async fn the_contract_at_the_root_leaves_other_endpoints_alone_too() {
 }
 
 #[tokio::test]
-async fn the_example_answers_for_both() {
+async fn one_document_example_serves_its_own_endpoint_and_the_docs() {
     let app = TestClient::new(one_document::app(reset().await));
     let reply = ask(&app, "GET", "/api/profiles/1", "").await;
     assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"name":"Ann"}"#));

@@ -1,7 +1,6 @@
-//! The OpenAPI document: as it was reviewed, complete, and true.
+//! The OpenAPI document: it matches the reviewed snapshot, is complete, and describes the real responses.
 //!
-//! A change of the document shows as a change of `snapshots/openapi__document.snap`, which
-//! `INSTA_UPDATE=always cargo test --test openapi` writes anew.
+//! `INSTA_UPDATE=always cargo test --test openapi` updates `snapshots/openapi__document.snap`.
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
@@ -19,12 +18,12 @@ use poem_password_reset::throttle::{Quota, Quotas};
 use serde_json::Value;
 
 #[tokio::test]
-async fn the_document_is_the_reviewed_one() {
+async fn document_matches_the_reviewed_snapshot() {
     insta::assert_snapshot!("document", World::in_process(defaults).await.document.text);
 }
 
 #[tokio::test]
-async fn each_operation_is_documented_in_full() {
+async fn each_operation_documents_its_statuses_bodies_and_headers() {
     let document = World::in_process(defaults).await.document;
     let common = [200, 400, 406, 408, 413, 415, 429, 500, 503];
     let mut ids = BTreeSet::new();
@@ -50,9 +49,9 @@ async fn each_operation_is_documented_in_full() {
     assert_eq!(ids, ["PasswordResetConfirm", "PasswordResetRequest", "PasswordResetValidate"].into());
 }
 
-/// Names of schemas, operations and tags are one space, shared with whatever else the application documents.
+/// The prefix prevents collisions with names in the application's own document.
 #[tokio::test]
-async fn every_name_has_the_prefix() {
+async fn schema_and_tag_names_have_the_prefix() {
     let document: Value = serde_json::from_str(&World::in_process(defaults).await.document.text).unwrap();
     let schemas = document["components"]["schemas"].as_object().unwrap();
     assert_eq!(schemas.len(), 10);
@@ -62,9 +61,8 @@ async fn every_name_has_the_prefix() {
     }
 }
 
-/// What a reader sees first, and a client may be generated from.
 #[tokio::test]
-async fn examples_are_what_they_are_examples_of() {
+async fn examples_match_their_schemas() {
     let world = World::in_process(defaults).await;
     let document = &world.document;
     for operation in Operation::ALL {
@@ -76,7 +74,7 @@ async fn examples_are_what_they_are_examples_of() {
                 properties.iter().map(|(name, field)| (name.clone(), field["example"].clone())).collect();
             assert_eq!(document.fault(schema, &example), None);
             let reply = world.post_json(operation, &example.to_string()).await;
-            // The example of a token has expired, so to speak.
+            // The example of a token is not a valid token.
             if operation == Operation::Request { reply.is_ok() } else { reply.is_bad_token() }
         }
         for (status, response) in documented["responses"].as_object().unwrap() {
@@ -90,7 +88,7 @@ async fn examples_are_what_they_are_examples_of() {
 
 const UNHASHABLE: &str = "purple but not hashable";
 
-/// Where a request looks for the user before it answers, a store can keep it from answering.
+/// Requests look up the user before the response, so that a failing store affects them.
 fn settings(builder: PasswordResetBuilder) -> PasswordResetBuilder {
     builder.reveal_unknown_users(true).hasher(|password: &str| match password {
         UNHASHABLE => Err("no randomness"),
@@ -98,9 +96,9 @@ fn settings(builder: PasswordResetBuilder) -> PasswordResetBuilder {
     })
 }
 
-/// Each status that is documented for an operation is provoked, and `World::ask` has held each answer to the document.
+/// `World::ask` also checks each response against the document.
 #[tokio::test(start_paused = true)]
-async fn every_documented_answer_is_provoked() {
+async fn documented_statuses_are_exactly_the_statuses_that_occur() {
     for operation in Operation::ALL {
         let mut seen = BTreeSet::new();
         for (fields, store) in [
@@ -116,8 +114,8 @@ async fn every_documented_answer_is_provoked() {
             world.store(store);
             seen.insert(world.ask(&ask).await.status);
         }
-        // A rule of the application that panics outside of any task.
-        let world = World::in_process(|builder| settings(builder).usable_hash(|_| panic!("as planned"))).await;
+        // A rule of the application panics outside of a task.
+        let world = World::in_process(|builder| settings(builder).usable_hash(|_| panic!("planned"))).await;
         let ask = Ask::post(operation).json(good_fields(&world));
         seen.insert(world.ask(&ask).await.status);
 
@@ -146,7 +144,7 @@ async fn every_documented_answer_is_provoked() {
     }
 }
 
-/// Good ones for any operation.
+/// Returns valid fields for any operation.
 fn good_fields(world: &World) -> String {
     format!(r#"{{"email":"ann@example.com","token":"{}","password":"{GOOD_PASSWORD}"}}"#, world.token("1"))
 }

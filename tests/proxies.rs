@@ -1,4 +1,4 @@
-//! Proxies in front of the application: which address counts, and the warning if a setting is missing.
+//! Proxies in front of the application: the address of the client, and the warning about a missing setting.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -30,7 +30,7 @@ async fn built(settings: impl FnOnce(PasswordResetBuilder) -> PasswordResetBuild
     settings(builder(people())).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
-/// The address of the client of a request.
+/// Returns the address of the client of a request.
 fn client(reset: &PasswordReset, peer: &str, (name, value): (&str, &str)) -> String {
     let mut headers = HeaderMap::new();
     headers.insert("User-Agent", HeaderValue::from_static("Firefox"));
@@ -43,7 +43,7 @@ fn warnings(log: &Log) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_forwarding_header_from_a_private_peer_that_is_not_trusted_is_a_warning() {
+async fn forwarding_header_from_untrusted_private_peer_logs_a_warning() {
     for header in FORWARDING {
         for (peer, trusted) in [("127.0.0.1", None), ("10.0.0.7", Some("10.0.0.8")), ("fd00::7", None)] {
             let log = Log::default();
@@ -56,13 +56,13 @@ async fn a_forwarding_header_from_a_private_peer_that_is_not_trusted_is_a_warnin
             for part in [&name, &setting, "share one quota"] {
                 assert!(warnings[0].contains(part), "{part}: {warnings:?}");
             }
-            assert!(!log.text().contains(CLIENT), "no address of a client");
+            assert!(!log.text().contains(CLIENT), "the log contains no address of a client");
         }
     }
 }
 
 #[tokio::test]
-async fn a_public_peer_or_a_request_without_a_forwarding_header_is_no_warning() {
+async fn public_peer_or_missing_forwarding_header_logs_no_warning() {
     let log = Log::default();
     let _guard = log.of_thread();
     let reset = built(|builder| builder).await;
@@ -81,7 +81,7 @@ async fn a_public_peer_or_a_request_without_a_forwarding_header_is_no_warning() 
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_that_names_no_client_in_a_header_that_is_read_is_a_warning() {
+async fn trusted_proxy_without_client_address_in_a_known_header_logs_a_warning() {
     for (configured, header) in [
         (None, FORWARDING[2]),
         (None, FORWARDING[3]),
@@ -102,12 +102,12 @@ async fn a_trusted_proxy_that_names_no_client_in_a_header_that_is_read_is_a_warn
         for part in [&header.0.to_lowercase(), &read, ".client_address_header("] {
             assert!(warnings[0].contains(part), "{part}: {warnings:?}");
         }
-        assert!(!log.text().contains(CLIENT), "no address of a client");
+        assert!(!log.text().contains(CLIENT), "the log contains no address of a client");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_warning_is_logged_once_an_hour_at_most() {
+async fn proxy_warning_is_logged_at_most_once_an_hour() {
     let log = Log::default();
     let _guard = log.of_thread();
     let reset = built(|builder| builder).await;
@@ -124,7 +124,7 @@ async fn the_warning_is_logged_once_an_hour_at_most() {
 }
 
 #[tokio::test]
-async fn a_client_address_header_without_trusted_proxies_is_not_read_and_is_a_warning_at_start() {
+async fn client_address_header_without_trusted_proxies_is_ignored_with_a_warning() {
     let log = Log::default();
     let _guard = log.of_thread();
     let reset = built(|builder| builder.client_address_header("CF-Connecting-IP")).await;
@@ -135,11 +135,14 @@ async fn a_client_address_header_without_trusted_proxies_is_not_read_and_is_a_wa
 }
 
 #[tokio::test]
-async fn a_client_address_header_that_is_no_header_or_a_list_is_refused_with_a_cure() {
+async fn build_with_invalid_client_address_header_returns_a_problem_with_its_fix() {
     for header in ["", "CF Connecting IP", "CF-Connecting-IP:", "ä", "X-Forwarded-For", "forwarded"] {
         let builder = builder(people()).on_reset_token_created(no_mail).client_address_header(header);
         let error = builder.build().await.unwrap_err();
         assert_eq!(error.problems(), [Problem::ClientAddressHeader { header: header.to_owned() }]);
-        assert!(error.to_string().contains("give the name that your proxy sets"), "{error}");
+        assert!(
+            error.to_string().contains("set the name of the header in which your proxy sends one address"),
+            "{error}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Good bodies, spoiled: cut off after every byte, and changed at random.
+//! Valid bodies with damage: truncated after each byte, and changed at random.
 
 use std::collections::BTreeMap;
 
@@ -23,24 +23,24 @@ fn good(operation: Operation, encoding: Encoding, token: &str) -> Vec<u8> {
     encoding.encode(fields)
 }
 
-/// What was refused for its form did nothing; and whatever was done, it was done to Ann.
-struct Judge {
+/// Checks that a rejected body had no effect, and that any effect concerns Ann only.
+struct Check {
     look_ups: usize,
     accepted: u64,
 }
 
-impl Judge {
+impl Check {
     fn before(world: &World) -> Self {
         Self { look_ups: world.calls.all(), accepted: world.reset.ledger().accepted }
     }
 
-    async fn judge(self, world: &World, reply: &Reply, shown: &str) {
+    async fn reply(self, world: &World, reply: &Reply, shown: &str) {
         assert!(matches!(reply.status, 200 | 400 | 404 | 413 | 415), "{}: {shown}", reply.status);
-        assert!(!format!("{reply:?}").contains(CANARY), "an echo: {shown}");
+        assert!(!format!("{reply:?}").contains(CANARY), "the response repeats a value: {shown}");
         world.mails().await;
-        // Whether a password is good enough is looked at after the token, which takes a look-up.
+        // The password policy is checked after the token, which requires a look-up.
         let is_well_formed =
-            matches!(reply.status, 200 | 404) || reply.body.starts_with(r#"{"password":["The password"#);
+            matches!(reply.status, 200 | 404) || reply.body.starts_with(r#"{"password":["This password"#);
         let did_nothing = (world.calls.all(), world.reset.ledger().accepted) == (self.look_ups, self.accepted);
         assert!(did_nothing || is_well_formed, "{} {}: {shown}", reply.status, reply.body);
         for (id, password) in [("2", "bob's old password"), ("3", "carol's old password")] {
@@ -50,16 +50,15 @@ impl Judge {
     }
 }
 
-/// JSON and multipart say where they end, so that what was cut off is no body; a name and a value without their end are
-/// still a pair of an urlencoded form.
+/// Truncated JSON and multipart are malformed. A truncated urlencoded body is still well-formed, with a shorter value.
 #[tokio::test]
-async fn a_body_that_was_cut_off() {
+async fn truncated_bodies_have_no_effect() {
     for mode in ADDRESS_MODES {
-        cut_off_bodies_do_nothing(World::in_process(mode).await).await;
+        check_truncated_bodies(World::in_process(mode).await).await;
     }
 }
 
-async fn cut_off_bodies_do_nothing(world: World) {
+async fn check_truncated_bodies(world: World) {
     let ann = world.users.get("1").unwrap();
     for operation in Operation::ALL {
         for encoding in Encoding::ALL {
@@ -68,18 +67,18 @@ async fn cut_off_bodies_do_nothing(world: World) {
             let whole = if encoding == Encoding::Multipart { body.len() - b"\r\n".len() } else { body.len() };
             for end in 0..whole {
                 world.users.put(ann.clone());
-                let judge = Judge::before(&world);
-                let shown = format!("{operation:?} {encoding:?} cut off after {end}");
+                let check = Check::before(&world);
+                let shown = format!("{operation:?} {encoding:?} truncated after {end}");
                 let reply = world.ask(&Ask::post(operation).body(encoding.content_type(), &body[..end])).await;
-                judge.judge(&world, &reply, &shown).await;
+                check.reply(&world, &reply, &shown).await;
                 match encoding {
                     _ if end == 0 => assert_eq!(reply.status, 400),
                     Encoding::Json | Encoding::Multipart => reply.is_parse_error(),
                     Encoding::UrlEncoded => {
                         let sent = &body[..end];
-                        let place = sent.windows(9).position(|text| text == b"password=").map(|place| place + 9);
+                        let start = sent.windows(9).position(|text| text == b"password=").map(|start| start + 9);
                         let password =
-                            place.map(|place| std::str::from_utf8(&sent[place..]).unwrap().replace('+', " "));
+                            start.map(|start| std::str::from_utf8(&sent[start..]).unwrap().replace('+', " "));
                         let expected = password.as_deref().filter(|_| reply.status == 200);
                         assert!(world.has_password("1", expected.unwrap_or("ann's old password")), "{shown}");
                     }
@@ -87,10 +86,10 @@ async fn cut_off_bodies_do_nothing(world: World) {
             }
         }
     }
-    assert_eq!(world.mails().await, [], "no part of an address is the address");
+    assert_eq!(world.mails().await, [], "no truncated address gets mail");
 }
 
-fn spoil(random: &mut Random, body: &mut Vec<u8>) {
+fn damage(random: &mut Random, body: &mut Vec<u8>) {
     let (a, b) = (random.below(body.len() + 1), random.below(body.len() + 1));
     let range = a.min(b)..a.max(b);
     let short = range.start..range.end.min(range.start + 1 + random.below(4));
@@ -105,15 +104,15 @@ fn spoil(random: &mut Random, body: &mut Vec<u8>) {
             body.splice(a..a, piece);
         }
         8 if !body.is_empty() => {
-            let place = random.below(body.len());
-            body[place] ^= 1 << random.below(8);
+            let index = random.below(body.len());
+            body[index] ^= 1 << random.below(8);
         }
         8 => body.push(b'{'),
         _ => *body = in_another_charset(random, body),
     }
 }
 
-/// UTF-16, or UTF-8 with a mark at its start, or many copies.
+/// Returns the body in UTF-16, with a byte order mark, or repeated.
 fn in_another_charset(random: &mut Random, body: &[u8]) -> Vec<u8> {
     match random.below(4) {
         0 => body.iter().flat_map(|byte| [*byte, 0]).collect(),
@@ -143,7 +142,7 @@ fn content_type(random: &mut Random, encoding: Encoding) -> String {
 }
 
 #[tokio::test]
-async fn a_body_that_was_changed_at_random() {
+async fn randomly_changed_bodies_get_documented_responses_only() {
     let mut random = Random::seeded();
     let [strict, lenient] = ADDRESS_MODES.map(World::in_process);
     let worlds = [strict.await, lenient.await];
@@ -156,14 +155,14 @@ async fn a_body_that_was_changed_at_random() {
         world.users.put(ann.clone());
         let mut body = good(operation, encoding, &world.token("1"));
         for _ in 0..1 + random.below(4) {
-            spoil(&mut random, &mut body);
+            damage(&mut random, &mut body);
         }
         let content_type = content_type(&mut random, encoding);
-        let judge = Judge::before(world);
+        let check = Check::before(world);
         let shown = format!("{operation:?} {content_type}: {:?}", String::from_utf8_lossy(&body));
         let ask = Ask::post(operation).body(&content_type, body);
         let reply = world.ask(&if random.once_in(4) { ask.chunked() } else { ask }).await;
-        judge.judge(world, &reply, &shown).await;
+        check.reply(world, &reply, &shown).await;
         *statuses.entry(reply.status).or_default() += 1;
     }
     for world in &worlds {

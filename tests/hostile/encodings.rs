@@ -1,9 +1,9 @@
-//! The three encodings mean the same, and of equal names the last counts: for fields in any order and number.
+//! The three encodings are equivalent, and the last of several fields with the same name wins, for any fields in any order.
 
 use std::collections::BTreeMap;
 
 use crate::ADDRESS_MODES;
-use crate::generator::{spoiled, text};
+use crate::generator::{damaged, text};
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
 use crate::http::{Ask, Encoding, Operation, World};
@@ -11,7 +11,7 @@ use crate::random::Random;
 
 const CASES: usize = 1_500;
 
-/// Names that matter, and names that nearly do.
+/// The names of the fields, and similar names.
 const NAMES: &[&str] = &[
     "email",
     "token",
@@ -36,10 +36,10 @@ fn value(random: &mut Random, token: &str) -> String {
         1 | 2 => token.to_owned(),
         3 => "ann@example.com".to_owned(),
         4 => GOOD_PASSWORD.to_owned(),
-        5 => spoiled(random, "ann@example.com"),
-        _ => spoiled(random, GOOD_PASSWORD),
+        5 => damaged(random, "ann@example.com"),
+        _ => damaged(random, GOOD_PASSWORD),
     };
-    value.replace("--between-the-fields", "") // the one text that no part of a multipart body can hold
+    value.replace("--between-the-fields", "") // no part of a multipart body can contain its delimiter
 }
 
 fn fields(random: &mut Random, operation: Operation, token: &str) -> Vec<(&'static str, String)> {
@@ -56,7 +56,7 @@ fn fields(random: &mut Random, operation: Operation, token: &str) -> Vec<(&'stat
 }
 
 #[tokio::test]
-async fn what_is_sent_means_the_same_in_every_encoding() {
+async fn fields_have_the_same_meaning_in_every_encoding() {
     let mut random = Random::seeded();
     let [strict, lenient] = ADDRESS_MODES.map(World::in_process);
     let worlds = [strict.await, lenient.await];
@@ -68,7 +68,7 @@ async fn what_is_sent_means_the_same_in_every_encoding() {
         let operation = Operation::ALL[random.below(3)];
         let fields = fields(&mut random, operation, &world.token("1"));
         let mut outcomes = Vec::new();
-        // In JSON with the last of each name alone is how it is meant; then all of it in each encoding.
+        // The reference is JSON with the last field of each name. Then all fields follow in each encoding.
         let last: BTreeMap<&str, &str> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let last: Vec<_> = last.into_iter().collect();
         let all: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -98,7 +98,7 @@ async fn what_is_sent_means_the_same_in_every_encoding() {
         ("Confirm", 200),
         ("Confirm", 400),
     ] {
-        // Rare at random, the rarest some twenty times: few enough that no seed misses it by chance.
+        // The rarest outcome occurs about twenty times, so no seed misses it by chance.
         assert!(statuses.get(&(operation.to_owned(), status)).is_some_and(|count| *count > 2), "{statuses:?}");
     }
 }

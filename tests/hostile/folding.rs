@@ -1,5 +1,4 @@
-//! R6, R7: no character that folds into ASCII, in whichever way, leads to mail for somebody else; not even with a store
-//! that folds in all of these ways.
+//! R6, R7: a character that folds into ASCII never sends mail to another user, even if the store folds in every known way.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -13,7 +12,7 @@ use crate::http::doubles::builder;
 use crate::http::until;
 use crate::random::Random;
 
-/// How stores compare texts: by lower case, upper case, compatibility, without accents; and by all of it together.
+/// Forms by which stores compare text: lower case, upper case, compatibility, without accents, and all combined.
 fn forms(text: &str) -> [String; 5] {
     let without_accents = |text: &str| text.nfkd().filter(|letter| !is_combining_mark(*letter)).collect::<String>();
     [
@@ -25,7 +24,7 @@ fn forms(text: &str) -> [String; 5] {
     ]
 }
 
-/// A store that finds whoever is like the address in any way.
+/// A store that finds every user whose address is similar in any form.
 #[derive(Clone)]
 struct Loose(Arc<Vec<StoredUser>>);
 
@@ -33,9 +32,9 @@ impl UserStore for Loose {
     type Error = Infallible;
 
     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, Infallible> {
-        let asked = forms(email);
-        let like = |user: &&StoredUser| forms(user.email()).iter().any(|form| asked.contains(form));
-        Ok(self.0.iter().filter(like).cloned().collect())
+        let typed = forms(email);
+        let is_similar = |user: &&StoredUser| forms(user.email()).iter().any(|form| typed.contains(form));
+        Ok(self.0.iter().filter(is_similar).cloned().collect())
     }
 
     async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, Infallible> {
@@ -49,7 +48,7 @@ impl UserStore for Loose {
 
 type Mails = Arc<Mutex<Vec<(String, String, String)>>>;
 
-/// A service over such a store, and its mails: to whose id, to which address, with which token.
+/// Creates a service with such a store. Its mails are tuples of user id, address and token.
 async fn service(lenient: bool, addresses: &[&str]) -> (PasswordReset, Loose, Mails) {
     let user = |(id, email): (usize, &&str)| StoredUser::new(id, *email, Some("a hash".to_owned()));
     let store = Loose(Arc::new(addresses.iter().enumerate().map(user).collect()));
@@ -71,7 +70,7 @@ async fn mails_for(reset: &PasswordReset, mails: &Mails, asked: &str) -> Option<
     Some(std::mem::take(&mut *mails.lock().unwrap()))
 }
 
-/// Every code point whose lower, upper, folded, compatible or accent-less form has an ASCII letter, digit or sign in it.
+/// Returns every code point with a form that contains a visible ASCII character, and that character.
 fn look_alikes() -> Vec<(char, char)> {
     let mut found = Vec::new();
     for letter in (char::from(0x80)..=char::MAX).filter(|letter| !letter.is_ascii()) {
@@ -86,8 +85,8 @@ fn look_alikes() -> Vec<(char, char)> {
 }
 
 #[tokio::test]
-async fn no_code_point_that_folds_into_ascii_reaches_an_ascii_address() {
-    // One address for each letter that is replaced, so that the store finds something every time.
+async fn address_with_look_alike_of_ascii_sends_no_mail_to_the_ascii_address() {
+    // The store has an address for each replaced character, so that every look-up can find one.
     let look_alikes = look_alikes();
     assert!(look_alikes.len() > 2_000, "{} from the Unicode data", look_alikes.len());
     let (mut accepted, mut found) = (0, 0);
@@ -105,14 +104,14 @@ async fn no_code_point_that_folds_into_ascii_reaches_an_ascii_address() {
             }
         }
     }
-    assert!(accepted > 2_000, "{accepted} were accepted as addresses");
+    assert!(accepted > 2_000, "{accepted} addresses were accepted");
     assert!(found > 2_000, "the store found {found}");
 }
 
 /// Users whose addresses are the same to the store: each gets mail at his own address alone, with a token for himself, and
 /// only when it was his address that was asked for.
 #[tokio::test]
-async fn users_whose_addresses_collide_get_their_own_mail_alone() {
+async fn users_with_colliding_addresses_receive_only_their_own_mail() {
     let letters: &[&[&str]] = &[
         &["k", "K", "\u{212a}", "\u{ff4b}"],
         &["s", "S", "\u{17f}", "\u{ff53}", "\u{24e2}"],
@@ -138,14 +137,14 @@ async fn users_whose_addresses_collide_get_their_own_mail_alone() {
             let mails = mails_for(&reset, &mails, asked).await.expect("an address");
             mailed += mails.len();
             for (id, address, token) in &mails {
-                assert_eq!(address, addresses[id.parse::<usize>().unwrap()], "to the address on record");
-                assert_eq!(reset.validate(token).await.unwrap().user().id(), id, "a token of his own");
+                assert_eq!(address, addresses[id.parse::<usize>().unwrap()], "the address on record");
+                assert_eq!(reset.validate(token).await.unwrap().user().id(), id, "the token of that user");
                 assert_eq!(address.is_ascii(), asked.is_ascii(), "{asked:?} for {address:?}");
                 if asked.is_ascii() {
                     assert!(address.eq_ignore_ascii_case(asked), "{asked:?} for {address:?}");
                 }
             }
-            assert!(mails.iter().any(|(_, address, _)| address == asked), "{asked:?} gets none");
+            assert!(mails.iter().any(|(_, address, _)| address == asked), "{asked:?} gets no mail");
             assert!(!store.find_by_email(asked).await.unwrap().is_empty());
         }
     }

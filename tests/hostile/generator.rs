@@ -1,13 +1,13 @@
-//! Texts and bytes that break things elsewhere.
+//! Text and bytes that are known to break software.
 
 use crate::random::Random;
 
-/// In every hostile text, and looked for in whatever comes back and whatever is logged.
+/// A marker in every hostile text. The tests search for it in responses and logs.
 pub const CANARY: &str = "qzcanaryxw";
 
-/// Each has broken a parser, a store, a mail, a terminal, a page or a log somewhere.
+/// Pieces of text that are known to break parsers, stores, mail, terminals, pages or logs.
 pub const PIECES: &[&str] = &[
-    // Controls: ends of lines and of strings, the terminal's escapes, the second half of the controls.
+    // Control characters: line ends, NUL, terminal escapes, C1 controls.
     "\0",
     "\u{1}",
     "\u{7}",
@@ -28,7 +28,7 @@ pub const PIECES: &[&str] = &[
     "\r\n\r\nbody",
     "\nSet-Cookie: a=b",
     "%0d%0aBcc:bob@example.com",
-    // White space of every kind, and what looks like nothing.
+    // White space and invisible characters.
     " ",
     "  ",
     "\u{a0}",
@@ -51,7 +51,7 @@ pub const PIECES: &[&str] = &[
     "\u{fff9}",
     "\u{fffc}",
     "\u{fffd}",
-    // Direction.
+    // Directional formatting.
     "\u{61c}",
     "\u{200e}",
     "\u{200f}",
@@ -61,7 +61,7 @@ pub const PIECES: &[&str] = &[
     "\u{202e}moc.elpmaxe@bob",
     "\u{2066}",
     "\u{2069}",
-    // Marks without a letter, and many on one; several that are one.
+    // Combining marks, and sequences that render as one character.
     "\u{301}",
     "a\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}\u{307}",
     "e\u{301}",
@@ -76,7 +76,7 @@ pub const PIECES: &[&str] = &[
     "\u{1100}\u{1161}\u{11a8}",
     "ﷺ",
     "\u{12031}",
-    // Case and compatibility that fold into ASCII, or into more letters than one.
+    // Characters whose case or compatibility form is ASCII, or several characters.
     "\u{17f}",
     "\u{212a}",
     "\u{131}",
@@ -99,7 +99,7 @@ pub const PIECES: &[&str] = &[
     "\u{3b1}",
     "\u{2044}",
     "\u{ff0f}",
-    // The edges of the code space, private and unassigned ones.
+    // The edges of the code space, private and unassigned code points.
     "\u{d7ff}",
     "\u{e000}",
     "\u{f8ff}",
@@ -110,7 +110,7 @@ pub const PIECES: &[&str] = &[
     "\u{e0001}",
     "\u{e0041}",
     "\u{10ffff}",
-    // Addresses that are two, or another.
+    // Syntax of email addresses: lists, groups, quotes, routes.
     "@",
     "@@",
     ",",
@@ -132,7 +132,7 @@ pub const PIECES: &[&str] = &[
     "..",
     "xn--",
     "..@",
-    // Other languages: SQL, formats, templates, shells, paths, markup, LDAP, regular expressions, spreadsheets.
+    // Injection into SQL, format strings, templates, shells, paths, markup, LDAP, regular expressions and spreadsheets.
     "' OR '1'='1",
     "'; DROP TABLE users; --",
     "\\' OR 1=1#",
@@ -165,7 +165,7 @@ pub const PIECES: &[&str] = &[
     "@SUM(1)",
     "javascript:alert(1)",
     "https://elsewhere.example/#token=",
-    // What encodings of bodies are made of, and names that languages give a meaning.
+    // Syntax of the body encodings, and names with a meaning in programming languages.
     "\\",
     "\\u0000",
     "\\ud800",
@@ -199,7 +199,7 @@ pub const PIECES: &[&str] = &[
     "CON",
 ];
 
-/// Bytes that are no text, or another text than they seem.
+/// Bytes that are not UTF-8, and bytes with a meaning in the body encodings.
 pub const BYTES: &[&[u8]] = &[
     b"\xff",
     b"\xfe\xff",
@@ -236,20 +236,20 @@ pub const BYTES: &[&[u8]] = &[
     b"\r\n\r\n",
 ];
 
-/// A text of a few pieces, with the canary among them.
+/// Returns a text of a few pieces with the canary among them.
 pub fn text(random: &mut Random) -> String {
     let pieces = 1 + random.below(5);
     let mut text: String = (0..pieces).map(|_| random.pick(PIECES)).collect();
     if random.once_in(20) {
         text = text.repeat(1 + random.below(60));
     }
-    let place = boundary(&text, random);
-    text.insert_str(place, CANARY);
+    let index = boundary(&text, random);
+    text.insert_str(index, CANARY);
     text
 }
 
-/// This text, changed in one place: a piece put in, a character taken out or replaced.
-pub fn spoiled(random: &mut Random, text: &str) -> String {
+/// Returns `text` with one change: a piece inserted, removed or replaced.
+pub fn damaged(random: &mut Random, text: &str) -> String {
     let (from, to) = (boundary(text, random), boundary(text, random));
     let (from, to) = (from.min(to), from.max(to));
     match random.below(5) {
@@ -261,8 +261,8 @@ pub fn spoiled(random: &mut Random, text: &str) -> String {
     }
 }
 
-/// A place between two characters.
+/// Returns the index of a random character boundary.
 fn boundary(text: &str, random: &mut Random) -> usize {
-    let place = random.below(text.len() + 1);
-    (place..=text.len()).find(|place| text.is_char_boundary(*place)).expect("the end is one")
+    let index = random.below(text.len() + 1);
+    (index..=text.len()).find(|index| text.is_char_boundary(*index)).expect("the end is a boundary")
 }

@@ -1,7 +1,7 @@
-//! Input of people who mean ill, made by a generator: only documented answers, no look-up for what cannot be read, no
-//! mail to an address that is not stored exactly so, no password that is not stored exactly as sent.
+//! Generated hostile input: only documented responses, no look-up for malformed bodies, mail only to the exact stored address,
+//! and passwords stored exactly as sent.
 //!
-//! A failure prints its seed; `SEED=7 cargo test --test hostile` takes that one.
+//! A failure prints its seed. `SEED=7 cargo test --test hostile` repeats the run with that seed.
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
@@ -24,6 +24,6 @@ mod values;
 
 use poem_password_reset::PasswordResetBuilder;
 
-/// The two address rules, each with every setting that does not widen it: the default, and lenient addresses.
+/// The two address rules: the default, and lenient addresses.
 const ADDRESS_MODES: [fn(PasswordResetBuilder) -> PasswordResetBuilder; 2] =
     [http::defaults, |builder| http::defaults(builder).lenient_addresses(true)];

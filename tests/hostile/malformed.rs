@@ -1,5 +1,4 @@
-//! Every way in which a body can be malformed, by name: the same answer in process and over a socket, and nothing looked
-//! up.
+//! Malformed bodies, listed by kind: the same response in process and over a socket, and no look-up.
 
 use crate::ADDRESS_MODES;
 use crate::http::Operation::Request;
@@ -9,33 +8,33 @@ const URLENCODED: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data; boundary=b";
 
 #[derive(Clone, Copy)]
-enum Answer {
+enum Expected {
     ParseError,
     NotAnObject,
-    FaultyEmail,
+    InvalidEmail,
 }
 
-impl Answer {
+impl Expected {
     #[track_caller]
     fn check(self, reply: &Reply) {
         match self {
             Self::ParseError => reply.is_parse_error(),
             Self::NotAnObject => reply.is_faulty(&["non_field_errors"]),
-            Self::FaultyEmail => reply.is_faulty(&["email"]),
+            Self::InvalidEmail => reply.is_faulty(&["email"]),
         }
     }
 }
 
-use Answer::{FaultyEmail, NotAnObject, ParseError};
+use Expected::{InvalidEmail, NotAnObject, ParseError};
 
-async fn check(content_type: &str, answer: Answer, bodies: &[&[u8]]) {
+async fn check(content_type: &str, expected: Expected, bodies: &[&[u8]]) {
     for mode in ADDRESS_MODES {
         on_both_wires(mode, async |world| {
             for body in bodies {
                 for chunked in [false, true] {
                     let ask = Ask::post(Request).body(content_type, *body);
                     let reply = world.ask(&if chunked { ask.chunked() } else { ask }).await;
-                    answer.check(&reply);
+                    expected.check(&reply);
                 }
             }
             assert_eq!((world.calls.all(), world.reset.ledger().accepted), (0, 0));
@@ -45,14 +44,14 @@ async fn check(content_type: &str, answer: Answer, bodies: &[&[u8]]) {
 }
 
 #[tokio::test]
-async fn json() {
+async fn malformed_json_is_rejected_without_look_up() {
     let deep = "{\"email\":".repeat(1_500);
     let lists = "[".repeat(16_000);
     check(
         JSON,
         ParseError,
         &[
-            // No value, or more than one.
+            // No value, or several.
             b" ",
             b"\n\t\r ",
             b"\0",
@@ -122,7 +121,7 @@ async fn json() {
             b"{\"email\":NULL}",
             b"{\"email\":undefined}",
             b"{\"email\":1 000}",
-            // What other languages allow.
+            // Syntax of other languages.
             b"/* a */{}",
             b"{}//",
             b"# a\n{}",
@@ -148,7 +147,7 @@ async fn json() {
             b"{\"a\":\"\xf4\x90\x80\x80\"}",
             b"{}\xff",
             b"\xa0{}",
-            // Depth, without an end.
+            // Deep nesting without an end.
             deep.as_bytes(),
             lists.as_bytes(),
         ],
@@ -179,7 +178,7 @@ async fn json() {
     let nested = format!("{{\"email\":{closed}}}").replacen("[[", "[", 500).replacen("]]", "]", 500);
     check(
         JSON,
-        FaultyEmail,
+        InvalidEmail,
         &[
             b"{}",
             b"{ }",
@@ -210,15 +209,15 @@ async fn json() {
     .await;
 }
 
-/// Hardly anything is no urlencoded form; but what is not clearly an address is none.
+/// Almost any text is a well-formed urlencoded body, so most of these fail as addresses.
 #[tokio::test]
-async fn urlencoded() {
+async fn malformed_urlencoded_is_rejected_without_look_up() {
     let many = "a=&".repeat(5_000);
     let names = "email[".repeat(2_000) + "=ann@example.com";
     check(URLENCODED, ParseError, &[b" ", b"\r\n", b"\t \n"]).await;
     check(
         URLENCODED,
-        FaultyEmail,
+        InvalidEmail,
         &[
             b"&",
             b"&&&",
@@ -269,8 +268,8 @@ async fn urlencoded() {
 }
 
 #[tokio::test]
-async fn multipart() {
-    /// A body with this part, which is whole.
+async fn malformed_multipart_is_rejected_without_look_up() {
+    /// Returns a complete body with one part.
     fn with(headers: &str, value: &str) -> Vec<u8> {
         format!("--b\r\n{headers}\r\n\r\n{value}\r\n--b--\r\n").into_bytes()
     }
@@ -288,7 +287,7 @@ async fn multipart() {
         "--b\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nann@example.com\r\n--b",
         "--b\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nann@example.com\r\n--b-",
         "--b\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nann@example.com\r\n--c--\r\n",
-        // Lines that end in other ways.
+        // Other line ends.
         "--b\nContent-Disposition: form-data; name=\"email\"\n\nann@example.com\n--b--\n",
         "--b\rContent-Disposition: form-data; name=\"email\"\r\rann@example.com\r--b--\r",
         "",
@@ -328,12 +327,12 @@ async fn multipart() {
         b"--b--\r\n".to_vec(),
         b"--b--".to_vec(),
         [b"--b\r\n", EMAIL.as_bytes(), b"\r\n\r\nann\xff@example.com\r\n--b--\r\n"].concat(),
-        // UTF-16, which no part says that it is.
+        // UTF-16 without a charset parameter.
         [b"--b\r\n", EMAIL.as_bytes(), b"\r\n\r\na\0n\0n\0@\0\r\n--b--\r\n"].concat(),
     ])
     .collect();
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-    check(MULTIPART, FaultyEmail, &parts).await;
+    check(MULTIPART, InvalidEmail, &parts).await;
 
     let whole = with(EMAIL, "ann@example.com");
     for boundary in ["", ";", "; boundary", "; boundary=", "; boundary=c", "; boundary=\"", "; boundary=\"\"", "; x=b"]

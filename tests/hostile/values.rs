@@ -1,4 +1,4 @@
-//! Hostile texts as the values of fields, in bodies that are well formed.
+//! Hostile text as the values of fields in well-formed bodies.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use poem_password_reset::{Client, PasswordHash, StoredUser, Swap, UserStore};
 
 use crate::ADDRESS_MODES;
-use crate::generator::{CANARY, PIECES, spoiled, text};
+use crate::generator::{CANARY, PIECES, damaged, text};
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::{GOOD_PASSWORD, builder, no_mail};
 use crate::http::{Ask, Encoding, Reply, World, defaults, trimmed, until};
@@ -20,7 +20,7 @@ const CASES: usize = 6_000;
 const LENIENT: [&str; 4] =
     ["..taro..suzuki.@example.ne.jp", "taro.@docomo.example", "root@intranet", "ops@mail_host.example"];
 
-/// The address of a user, or something like it, or anything.
+/// Returns the address of a user, a similar text, or any text.
 fn email(random: &mut Random) -> String {
     let stored = match random.below(3) {
         0 => random.pick(&LENIENT),
@@ -30,7 +30,7 @@ fn email(random: &mut Random) -> String {
         0 => stored.to_owned(),
         1 => text(random),
         2 => stored.chars().map(|letter| swap_case(random, letter)).collect(),
-        _ => spoiled(random, stored),
+        _ => damaged(random, stored),
     }
 }
 
@@ -38,8 +38,8 @@ fn swap_case(random: &mut Random, letter: char) -> char {
     if random.once_in(2) { letter.to_ascii_uppercase() } else { letter }
 }
 
-/// Returns the address that gets mail, by a rule simpler than the library's: the user is active, has a password, and has
-/// this address but for the case of its letters.
+/// Returns the stored address that must get mail, by a rule simpler than that of the library: the user is active, has a
+/// password, and the address matches without regard to case.
 fn gets_mail(email: &str, lenient: bool) -> Option<&'static str> {
     let email = trimmed(email).to_ascii_lowercase();
     let lenient = if lenient { &LENIENT[..] } else { &[] };
@@ -53,76 +53,79 @@ fn add_lenient_users(world: &World) {
     }
 }
 
-fn check_answer(reply: &Reply, shown: &str) {
+fn check_reply(reply: &Reply, shown: &str) {
     assert!(matches!(reply.status, 200 | 400 | 404 | 413), "{} for {shown}", reply.status);
-    assert!(!format!("{reply:?}").contains(CANARY), "an echo of {shown}");
+    assert!(!format!("{reply:?}").contains(CANARY), "the response repeats {shown}");
 }
 
 #[tokio::test]
-async fn mail_goes_to_who_is_named_exactly_and_to_nobody_else() {
+async fn mail_is_sent_to_the_exact_address_only() {
     for (lenient, mode) in [false, true].into_iter().zip(ADDRESS_MODES) {
-        mail_goes_to_the_named_user_only(lenient, World::in_process(mode).await).await;
+        check_recipients(lenient, World::in_process(mode).await).await;
     }
 }
 
-async fn mail_goes_to_the_named_user_only(lenient: bool, world: World) {
+async fn check_recipients(lenient: bool, world: World) {
     let mut random = Random::seeded();
     let log = Log::default();
     let _guard = log.of_thread();
     add_lenient_users(&world);
-    let mut answers = BTreeSet::new();
+    let mut replies = BTreeSet::new();
     let mut expected = Vec::new();
     for _ in 0..CASES {
         let email = email(&mut random);
         let encoding = Encoding::ALL[random.below(3)];
         let looked_up = world.calls.all();
         let reply = world.ask(&Ask::post(Request).fields(encoding, &[("email", &email)])).await;
-        check_answer(&reply, &format!("{email:?}"));
+        check_reply(&reply, &format!("{email:?}"));
         let mails = world.mails().await.len();
         match reply.status {
             200 => expected.extend(gets_mail(&email, lenient)),
             _ => {
-                assert_eq!(gets_mail(&email, lenient), None, "{email:?} was refused");
+                assert_eq!(gets_mail(&email, lenient), None, "{email:?} was rejected");
                 assert_eq!(world.calls.all(), looked_up, "{email:?} was looked up");
             }
         }
         assert_eq!(mails, expected.len(), "{email:?} in {encoding:?}");
-        answers.insert((reply.status, reply.body));
+        replies.insert((reply.status, reply.body));
     }
     let mails: Vec<_> = world.mails().await.into_iter().map(|(address, _)| address).collect();
     assert_eq!(mails, expected);
     assert!(expected.len() > CASES / 10, "{} mails", expected.len());
-    assert!(answers.len() < 10, "what is said does not depend on what was sent: {answers:?}");
+    assert!(replies.len() < 10, "responses do not depend on the values: {replies:?}");
     check_log(&log);
 }
 
-/// Header syntax never reaches the store or a mail: each piece at the edges and in the middle of each part, typed and on record.
+/// Inserts each piece at the edges and in the middle of both parts of an address, typed and on record.
 #[tokio::test]
-async fn no_mode_passes_header_syntax_to_a_store_or_a_mail() {
+async fn header_syntax_in_an_address_reaches_neither_store_nor_mail() {
     for mode in ADDRESS_MODES {
-        let asked = Asked::default();
-        let builder = mode(builder(asked.clone())).international_addresses(true).on_reset_token_created(no_mail);
+        let store = Asked::default();
+        let builder = mode(builder(store.clone())).international_addresses(true).on_reset_token_created(no_mail);
         let reset = builder.build().await.unwrap();
         let (mut accepted, mut mailable) = (0, 0);
         for address in LENIENT.iter().chain(&["ann@example.com"]) {
             let at = address.find('@').unwrap();
-            let places = [0, 1, at, at + 1, at + 3, address.len()];
-            for (piece, place) in PIECES.iter().flat_map(|piece| places.map(|place| (piece, place))) {
-                let spoiled = format!("{}{piece}{}", &address[..place], &address[place..]);
-                if reset.request(&spoiled, Client::none()).await.is_ok() {
+            let indices = [0, 1, at, at + 1, at + 3, address.len()];
+            for (piece, index) in PIECES.iter().flat_map(|piece| indices.map(|index| (piece, index))) {
+                let damaged = format!("{}{piece}{}", &address[..index], &address[index..]);
+                if reset.request(&damaged, Client::none()).await.is_ok() {
                     until(|| reset.ledger().waiting == 0).await;
-                    let asked = std::mem::take(&mut *asked.0.lock().unwrap());
+                    let asked = std::mem::take(&mut *store.0.lock().unwrap());
                     assert!(!asked.is_empty() && asked.iter().all(|asked| is_safe_in_header(asked)), "{asked:?}");
                     accepted += 1;
                 }
-                let on_record = StoredUser::new(1, &spoiled, Some("a hash".to_owned()));
+                let on_record = StoredUser::new(1, &damaged, Some("a hash".to_owned()));
                 if let Ok(event) = reset.issue(&on_record, None) {
-                    assert!(is_safe_in_header(event.user().email()), "{spoiled:?}");
+                    assert!(is_safe_in_header(event.user().email()), "{damaged:?}");
                     mailable += 1;
                 }
             }
         }
-        assert!(accepted > 200 && mailable > 200, "{accepted} were accepted, {mailable} could be mailed");
+        assert!(
+            accepted > 200 && mailable > 200,
+            "{accepted} addresses were accepted, {mailable} on record were mailable"
+        );
     }
 }
 
@@ -153,12 +156,12 @@ impl UserStore for Asked {
     }
 }
 
-/// What was sent neither appears in a log nor starts a line of it.
+/// Asserts that no submitted value appears in the log or starts a line of it.
 fn check_log(log: &Log) {
     let text = log.text();
     assert!(!text.contains(CANARY) && !text.contains("@example.com"), "{text:.2000}");
     assert!(LENIENT.iter().all(|address| !text.contains(address)), "{text:.2000}");
-    assert!(text.lines().count() > 100, "the log was captured");
+    assert!(text.lines().count() > 100, "the log is captured");
     for line in text.split('\n').filter(|line| !line.is_empty()) {
         assert!(
             line.starts_with("20") && line.is_ascii() && !line.contains(|letter: char| letter.is_ascii_control()),
@@ -168,7 +171,7 @@ fn check_log(log: &Log) {
 }
 
 #[tokio::test]
-async fn a_token_is_good_as_it_was_issued_and_in_no_other_way() {
+async fn changed_token_is_rejected() {
     let mut random = Random::seeded();
     let log = Log::default();
     let _guard = log.of_thread();
@@ -186,13 +189,13 @@ async fn a_token_is_good_as_it_was_issued_and_in_no_other_way() {
                     random.pick(&["", "\u{c}", "\u{200b}"])
                 )
             }
-            _ => spoiled(&mut random, &token),
+            _ => damaged(&mut random, &token),
         };
         let encoding = Encoding::ALL[random.below(3)];
         let is_good = trimmed(&sent) == token;
         let calls = world.calls.all();
         let reply = world.ask(&Ask::post(Validate).fields(encoding, &[("token", &sent)])).await;
-        check_answer(&reply, &format!("{sent:?}"));
+        check_reply(&reply, &format!("{sent:?}"));
         assert_eq!(reply.status == 200, is_good, "{sent:?} in {encoding:?}");
         assert_eq!(world.calls.all() - calls, usize::from(is_good), "{sent:?}");
         good += usize::from(is_good);
@@ -200,18 +203,17 @@ async fn a_token_is_good_as_it_was_issued_and_in_no_other_way() {
         let confirm = [("token", sent.as_str()), ("password", GOOD_PASSWORD)];
         if !is_good {
             let reply = world.ask(&Ask::post(Confirm).fields(encoding, &confirm)).await;
-            check_answer(&reply, &format!("{sent:?}"));
+            check_reply(&reply, &format!("{sent:?}"));
             assert!(reply.status != 200, "{sent:?}");
         }
     }
     assert!(world.has_password("1", "ann's old password"));
-    assert!((CASES / 5..CASES / 2).contains(&good), "{good} were good");
+    assert!((CASES / 5..CASES / 2).contains(&good), "{good} tokens were valid");
     check_log(&log);
 }
 
-/// Whatever the password: it is stored exactly as it was sent, or nothing is.
 #[tokio::test]
-async fn a_password_is_stored_exactly_or_not_at_all() {
+async fn password_is_stored_exactly_or_rejected() {
     let mut random = Random::seeded();
     let log = Log::default();
     let _guard = log.of_thread();
@@ -219,14 +221,14 @@ async fn a_password_is_stored_exactly_or_not_at_all() {
     let mut password = "ann's old password".to_owned();
     let mut stored = 0;
     for _ in 0..CASES {
-        let sent = if random.once_in(2) { text(&mut random) } else { spoiled(&mut random, GOOD_PASSWORD) };
+        let sent = if random.once_in(2) { text(&mut random) } else { damaged(&mut random, GOOD_PASSWORD) };
         let encoding = Encoding::ALL[random.below(3)];
         if encoding == Encoding::Multipart && sent.contains("\r\n--between-the-fields") {
-            continue; // that is the end of the part, and what is before it was sent
+            continue; // the text contains the delimiter, so the part ends there
         }
         let fields = [("token", &*world.token("1")), ("password", &*sent)];
         let reply = world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await;
-        check_answer(&reply, &format!("{sent:?}"));
+        check_reply(&reply, &format!("{sent:?}"));
         if reply.status == 200 {
             assert!(!sent.contains('\0') && !sent.trim().is_empty());
             password = sent;
@@ -238,15 +240,15 @@ async fn a_password_is_stored_exactly_or_not_at_all() {
                 reply.status
             );
         }
-        assert!(world.has_password("1", &password), "{password:?} is not what is stored");
+        assert!(world.has_password("1", &password), "{password:?} is not stored");
     }
-    assert!(stored > CASES / 3, "{stored} were stored");
+    assert!(stored > CASES / 3, "{stored} passwords were stored");
     check_log(&log);
 }
 
-/// Each piece by itself, in the middle and at both ends of a password of a legal length: accepted, unless it has a NUL.
+/// Each piece alone, in the middle and at both ends of a password of allowed length is accepted, unless it contains NUL.
 #[tokio::test]
-async fn every_text_of_legal_length_is_a_password() {
+async fn text_of_allowed_length_is_accepted_as_password() {
     use poem_password_reset::{PasswordPolicy, Strength};
     let world = World::in_process(|builder| {
         builder.policy(PasswordPolicy::default().strength(Strength::Any).allow_similar(true))
@@ -258,13 +260,18 @@ async fn every_text_of_legal_length_is_a_password() {
             format!("purple{piece}tractor"),
             piece.repeat(8 / piece.chars().count() + 1),
         ] {
-            let refused =
+            let is_rejected =
                 sent.contains('\0') || sent.trim().is_empty() || sent.bytes().all(|byte| byte.is_ascii_digit());
             for encoding in Encoding::ALL {
                 let fields = [("token", &*world.token("1")), ("password", &*sent)];
                 let reply = world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await;
-                assert_eq!(reply.status, if refused { 400 } else { 200 }, "{sent:?} in {encoding:?}: {}", reply.body);
-                assert_eq!(world.has_password("1", &sent), !refused, "{sent:?} in {encoding:?}");
+                assert_eq!(
+                    reply.status,
+                    if is_rejected { 400 } else { 200 },
+                    "{sent:?} in {encoding:?}: {}",
+                    reply.body
+                );
+                assert_eq!(world.has_password("1", &sent), !is_rejected, "{sent:?} in {encoding:?}");
             }
         }
     }

@@ -1,5 +1,4 @@
-//! No answer and no line of the log says again what was sent: not to a client who reads errors aloud, not to whoever
-//! reads logs.
+//! No response and no log line repeats a submitted value.
 
 use std::io;
 use std::sync::Mutex;
@@ -10,13 +9,13 @@ use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::cheap_hash;
 use crate::http::{Ask, Encoding, JSON, MOUNT, Operation, World, defaults};
 
-/// Looked for in whatever comes back, upper or lower case. Nothing in the library has a reason to write it.
+/// A marker that the tests search for in responses and logs, in upper and lower case. The library never writes it itself.
 const CANARY: &str = "qzcanaryxw";
 
-/// The same for numbers.
+/// The marker for numbers.
 const NUMBER: &str = "907197071";
 
-/// What all of this process has logged, at the finest level.
+/// The log of the whole process, at level TRACE.
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 struct Log;
@@ -32,39 +31,39 @@ impl io::Write for Log {
     }
 }
 
-fn assert_silent(place: &str, text: &str) {
+fn assert_no_canary(source: &str, text: &str) {
     let text = text.to_lowercase();
     for secret in [CANARY, NUMBER] {
         let found = text.find(secret).map(|at| &text[at.saturating_sub(200)..(at + 100).min(text.len())]);
-        assert_eq!(found, None, "{place}");
+        assert_eq!(found, None, "{source}");
     }
 }
 
 #[tokio::test]
-async fn nothing_that_was_sent_comes_back() {
+async fn submitted_values_appear_in_no_response_and_no_log() {
     tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(|| Log).init();
     for world in [World::in_process(defaults).await, World::over_a_socket(defaults).await] {
-        for ask in every_place_for_a_canary() {
+        for ask in requests_with_canary() {
             let reply = world.ask(&ask).await;
-            assert_silent(&format!("{ask:?}"), &format!("{reply:?}"));
+            assert_no_canary(&format!("{ask:?}"), &format!("{reply:?}"));
         }
-        let secrets = a_whole_reset(&world).await;
+        let secrets = complete_reset(&world).await;
         world.mails().await;
         let log = String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned();
         for line in
             ["password reset is ready", "a reset was requested", "a reset token was refused", "a password was reset"]
         {
-            assert!(log.contains(line), "the log is captured, and says {line:?}");
+            assert!(log.contains(line), "the log is captured and contains {line:?}");
         }
-        assert_silent("the log", &log);
+        assert_no_canary("the log", &log);
         for secret in secrets {
             assert!(!log.contains(&secret), "a token or a hash is in the log");
         }
     }
 }
 
-/// A reset of a user whose every field but the id is a canary, and of a token that is good.
-async fn a_whole_reset(world: &World) -> Vec<String> {
+/// Resets the password of a user whose fields all contain the canary, except the id. Returns the secrets of the reset.
+async fn complete_reset(world: &World) -> Vec<String> {
     let hash = cheap_hash(CANARY).unwrap();
     let email = format!("{CANARY}@{CANARY}.example");
     let user = StoredUser::new(77, email.as_str(), Some(hash.clone())).with_username(CANARY.to_owned());
@@ -76,7 +75,7 @@ async fn a_whole_reset(world: &World) -> Vec<String> {
     for similar in [email.as_str(), CANARY] {
         let reply = world.post(Confirm, &[("token", &token), ("password", similar)]).await;
         reply.is_faulty(&["password"]);
-        assert_silent("a weak password", &reply.body);
+        assert_no_canary("a weak password", &reply.body);
     }
     let confirm = Ask::post(Confirm).fields(Encoding::Multipart, &[("token", &token), ("password", &password)]);
     world.ask(&confirm).await.is_ok();
@@ -85,7 +84,7 @@ async fn a_whole_reset(world: &World) -> Vec<String> {
     vec![token.clone(), claims.to_owned(), signature.to_owned(), hash]
 }
 
-fn every_place_for_a_canary() -> Vec<Ask> {
+fn requests_with_canary() -> Vec<Ask> {
     let mut asks = Vec::new();
     for operation in Operation::ALL {
         asks.extend(in_fields(operation));
@@ -107,7 +106,7 @@ fn every_place_for_a_canary() -> Vec<Ask> {
     asks
 }
 
-/// In every field, as text of every kind and as every other type.
+/// Requests with the canary in every field, as text and as every other type.
 fn in_fields(operation: Operation) -> Vec<Ask> {
     let mut asks = Vec::new();
     let texts = [
@@ -141,7 +140,7 @@ fn in_fields(operation: Operation) -> Vec<Ask> {
     asks
 }
 
-/// In bodies that cannot be read, or are of no type that is taken.
+/// Requests with the canary in malformed bodies and in bodies of unsupported media types.
 fn in_bodies(operation: Operation) -> Vec<Ask> {
     let multipart = "multipart/form-data; boundary=b";
     let mut asks = Vec::new();
@@ -170,6 +169,7 @@ fn in_bodies(operation: Operation) -> Vec<Ask> {
     asks
 }
 
+/// Requests with the canary in headers.
 fn in_headers(operation: Operation) -> Vec<Ask> {
     let mut asks = Vec::new();
     for (name, value) in [

@@ -1,5 +1,4 @@
-//! What is answered when something here does not work: 503 and 500, alike for everybody; and a veto, which is no
-//! failure.
+//! Responses to failures: 503 and 500, the same for every address and token; and vetoes of handlers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +14,7 @@ use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::{GOOD_PASSWORD, cheap_hash};
 use crate::http::{Ask, Encoding, Reply, Store, World, defaults, on_both_wires, until};
 
-/// Ann is known, Carol deactivated, Dave has no password.
+/// An active user, an unknown address, a deactivated user and a user without a password.
 const EMAILS: [&str; 4] = ["ann@example.com", "nobody@example.com", "carol@example.com", "dave@example.com"];
 
 fn confirm(token: &str, password: &str) -> Ask {
@@ -27,7 +26,7 @@ fn request(email: &str) -> Ask {
 }
 
 #[tokio::test]
-async fn the_queue_is_full() {
+async fn request_with_full_queue_returns_503() {
     on_both_wires(
         |builder| builder.queue(1).handled_at_once(1),
         async |world| {
@@ -45,14 +44,14 @@ async fn the_queue_is_full() {
     .await;
 }
 
-/// The first request is accepted, as nobody knows yet. When its look-ups have failed, everybody is told.
+/// The first request is accepted, because the outage is not known yet. After its look-ups have failed, every request gets 503.
 #[tokio::test]
-async fn the_store_is_down() {
+async fn operations_with_store_down_return_503() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         world.store(Store::Errs);
         world.ask(&request("nobody@example.com")).await.is_ok();
-        // The pauses between the tries are moved, not slept.
+        // With the clock paused, the delays between retries pass at once.
         tokio::time::pause();
         while world.reset.ledger().waiting > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -72,7 +71,7 @@ async fn the_store_is_down() {
         world.post(Request, &[("email", "no address")]).await.is_faulty(&["email"]);
         world.post(Confirm, &[("token", &token), ("password", "")]).await.is_faulty(&["password"]);
 
-        // It works again, and is asked again after a while.
+        // The store works again. The next probe notices it.
         world.store(Store::Works);
         tokio::time::pause();
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -83,9 +82,8 @@ async fn the_store_is_down() {
     .await;
 }
 
-/// A store that does not answer is given up after ten seconds.
 #[tokio::test(start_paused = true)]
-async fn the_store_hangs() {
+async fn store_that_hangs_returns_503_after_ten_seconds() {
     let world = World::in_process(defaults).await;
     let token = world.token("1");
     world.store(Store::Hangs);
@@ -97,9 +95,9 @@ async fn the_store_hangs() {
     }
 }
 
-/// The connection broke after the write was sent. A second try is safe.
+/// The connection to the store broke after the write was sent.
 #[tokio::test]
-async fn the_outcome_is_not_known() {
+async fn confirm_with_unknown_outcome_returns_503_and_retry_is_safe() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         world.store(Store::LosesTheAnswerToAWrite);
@@ -111,23 +109,23 @@ async fn the_outcome_is_not_known() {
     .await;
 }
 
-/// As many confirms wait as may wait. The others are told so at once.
+/// Further confirmations are rejected at once, without waiting.
 #[tokio::test]
-async fn too_many_confirms_wait() {
-    const LINE: usize = 1024;
+async fn confirm_with_full_hashing_queue_returns_503() {
+    const MAX_QUEUED: usize = 1024;
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         world.store(Store::Hangs);
         let mut confirms = JoinSet::new();
-        for _ in 0..LINE + 10 {
+        for _ in 0..MAX_QUEUED + 10 {
             let (reset, token) = (world.reset.clone(), token.clone());
             confirms.spawn(async move { reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await });
         }
         for _ in 0..10 {
-            let refused = confirms.join_next().await.unwrap().unwrap();
-            assert!(matches!(refused, Err(ResetError::Unavailable { because: Unavailable::HashersBusy, .. })));
+            let rejected = confirms.join_next().await.unwrap().unwrap();
+            assert!(matches!(rejected, Err(ResetError::Unavailable { because: Unavailable::HashersBusy, .. })));
         }
-        until(|| world.calls.all() == LINE).await;
+        until(|| world.calls.all() == MAX_QUEUED).await;
         world.post(Confirm, &[("token", &token), ("password", GOOD_PASSWORD)]).await.is_unavailable();
         world.post(Confirm, &[("token", &token), ("password", "")]).await.is_faulty(&["password"]);
     })
@@ -135,7 +133,7 @@ async fn too_many_confirms_wait() {
 }
 
 #[tokio::test]
-async fn the_service_shuts_down() {
+async fn operations_during_shutdown_return_503() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         world.reset.shutdown(Duration::ZERO).await;
@@ -153,7 +151,7 @@ async fn the_service_shuts_down() {
     .await;
 }
 
-/// The same bytes, for whomever and whyever.
+/// Asserts that all responses are the same 503.
 #[track_caller]
 fn all_unavailable_alike(replies: &[Reply]) {
     for reply in replies {
@@ -166,15 +164,15 @@ const FAILED: &str = r#"{"detail":"An internal error occurred. Nothing was chang
 
 /// Hashers and rules that fail, or panic, or give the hash that is stored already.
 #[tokio::test]
-async fn the_application_fails() {
+async fn failure_of_application_code_returns_500_and_changes_nothing() {
     let settings = |builder: PasswordResetBuilder| {
         let rule = |password: &str, _: &_| match password.contains("tractor panics") {
-            true => panic!("as planned"),
+            true => panic!("planned"),
             false => Ok(()),
         };
         let look_up = |password: NewPassword, _| async move {
             match password.expose() {
-                text if text.contains("tractor is looked up in vain") => Err("no answer".into()),
+                text if text.contains("tractor look-up fails") => Err("connection lost".into()),
                 text if text.contains("tractor is listed") => Err(Veto::new("Listed.").into()),
                 _ => Ok::<(), BoxError>(()),
             }
@@ -182,7 +180,7 @@ async fn the_application_fails() {
         builder.policy(PasswordPolicy::default().rule(rule).async_rule(look_up)).hasher(|password: &str| match password
         {
             _ if password.contains("not hashable") => Err("no randomness".to_owned()),
-            _ if password.contains("panics the hasher") => panic!("as planned"),
+            _ if password.contains("panics the hasher") => panic!("planned"),
             _ if password.contains("without salt") => Ok("always the same".to_owned()),
             _ => Ok(cheap_hash(password).unwrap()),
         })
@@ -191,7 +189,7 @@ async fn the_application_fails() {
         let token = world.token("1");
         for password in [
             "purple tractor panics",
-            "purple tractor is looked up in vain",
+            "purple tractor look-up fails",
             "purple tractor panics the hasher",
             "purple but not hashable",
         ] {
@@ -209,9 +207,9 @@ async fn the_application_fails() {
     .await;
 }
 
-/// A store that panics is contained: the connection gets an answer. What a confirm wrote by then is not known.
+/// The panic does not close the connection. The outcome of a confirmation is unknown then.
 #[tokio::test]
-async fn the_store_panics() {
+async fn store_that_panics_returns_503() {
     on_both_wires(
         |builder| builder.reveal_unknown_users(true),
         async |world| {
@@ -229,13 +227,13 @@ async fn the_store_panics() {
 }
 
 #[tokio::test]
-async fn a_handler_before_the_reset_vetoes_or_fails() {
+async fn pre_handler_veto_returns_400_and_failure_returns_500() {
     const REASON: &str = "Passwords cannot be changed before noon today.";
     let settings = |builder: PasswordResetBuilder| {
         builder.on_pre_password_reset(|event: Arc<PrePasswordReset>| async move {
             match event.user().id() {
                 "1" => Err::<(), _>(Veto::new(REASON).into()),
-                "2" => Err("the directory does not answer".into()),
+                "2" => Err("the directory is unavailable".into()),
                 _ => Ok::<(), poem_password_reset::BoxError>(()),
             }
         })
@@ -245,7 +243,7 @@ async fn a_handler_before_the_reset_vetoes_or_fails() {
         let reply = world.post(Confirm, &[("token", &ann), ("password", GOOD_PASSWORD)]).await;
         reply.is(400, &format!(r#"{{"password":["{REASON}"]}}"#));
         world.post(Confirm, &[("token", &bob), ("password", GOOD_PASSWORD)]).await.is(500, FAILED);
-        // The handler is not asked before everything else has passed.
+        // The handler runs after all other checks.
         world.post(Confirm, &[("token", &ann), ("password", "12345678")]).await.is_faulty(&["password"]);
         for token in [&ann, &bob] {
             world.post(Validate, &[("token", token)]).await.is_ok();
@@ -255,26 +253,28 @@ async fn a_handler_before_the_reset_vetoes_or_fails() {
     .await;
 }
 
-/// What happens to the mail, and after the reset, no client learns.
+/// These handlers run after the response is determined.
 #[tokio::test]
-async fn handlers_after_the_answer_cannot_change_it() {
-    let asked = Arc::new(AtomicBool::new(false));
-    let was_asked = Arc::clone(&asked);
+async fn failing_created_and_post_handlers_do_not_change_the_response() {
+    let called = Arc::new(AtomicBool::new(false));
+    let was_called = Arc::clone(&called);
     let settings = move |builder: PasswordResetBuilder| {
-        let asked = Arc::clone(&asked);
+        let called = Arc::clone(&called);
         builder
             .on_reset_token_created(move |_: Arc<ResetTokenCreated>| {
-                asked.store(true, Ordering::SeqCst);
-                async { Err::<(), _>("the mail server is gone") }
+                called.store(true, Ordering::SeqCst);
+                async { Err::<(), _>("the mail server is down") }
             })
-            .on_post_password_reset(|_: Arc<PostPasswordReset>| async { Err::<(), _>("the sessions cannot be ended") })
+            .on_post_password_reset(|_: Arc<PostPasswordReset>| async {
+                Err::<(), _>("the sessions could not be ended")
+            })
     };
     on_both_wires(settings, async |world| {
         for email in EMAILS {
             world.post(Request, &[("email", email)]).await.is_ok();
         }
         until(|| world.reset.ledger().waiting == 0).await;
-        assert!(was_asked.swap(false, Ordering::SeqCst), "the mail was tried");
+        assert!(was_called.swap(false, Ordering::SeqCst), "the handler was called");
         assert_eq!((world.reset.ledger().failed, world.reset.ledger().ineligible), (6, 18));
         for reply in
             world.post_each(Confirm, || [("token", world.token("1")), ("password", GOOD_PASSWORD.into())].into()).await

@@ -1,4 +1,4 @@
-//! What is in a body: fields that are missing, faulty, doubled, unknown; what is trimmed and what is not.
+//! Fields of a body: missing, invalid, repeated and unknown ones; trimming; passwords as sent.
 
 use poem_password_reset::{PasswordPolicy, PasswordResetBuilder, Strength};
 
@@ -6,21 +6,21 @@ use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
 use crate::http::{Ask, Encoding, Operation, defaults, on_both_wires};
 
-/// Missing, blank, with a NUL: alike in each encoding, and all faulty fields at once.
+/// The response is the same in each encoding and lists all invalid fields.
 #[tokio::test]
-async fn missing_blank_and_cut_fields() {
-    let faulty = ["", " ", "\t\r\n ", "\u{a0}\u{2003}", "a\0b", "\0", "ann@example.com\0"];
+async fn fields_missing_blank_or_with_nul_return_400() {
+    let invalid = ["", " ", "\t\r\n ", "\u{a0}\u{2003}", "a\0b", "\0", "ann@example.com\0"];
     on_both_wires(defaults, async |world| {
         for (operation, names) in fields_of_all() {
             world.post(operation, &[]).await.is_faulty(names);
             world.post(operation, &[("unknown", "a")]).await.is_faulty(names);
-            for value in faulty {
+            for value in invalid {
                 let fields: Vec<_> = names.iter().map(|name| (*name, value)).collect();
                 world.post(operation, &fields).await.is_faulty(names);
             }
         }
         let good = ("password", GOOD_PASSWORD);
-        for value in faulty {
+        for value in invalid {
             world.post(Confirm, &[("token", "bad"), ("password", value)]).await.is_faulty(&["password"]);
             world.post(Confirm, &[("token", value), good]).await.is_faulty(&["token"]);
         }
@@ -31,9 +31,8 @@ async fn missing_blank_and_cut_fields() {
     .await;
 }
 
-/// What only JSON can say.
 #[tokio::test]
-async fn values_that_are_no_text() {
+async fn json_values_other_than_text_return_400() {
     let not_text =
         ["null", "true", "false", "[]", "{}", r#"["ann@example.com"]"#, r#"{"a":"ann@example.com"}"#, r#""\ud800""#];
     let numbers = ["0", "-1", "12345678", "1e5", "1.50", "99999999999999999999"];
@@ -55,9 +54,9 @@ async fn values_that_are_no_text() {
     .await;
 }
 
-/// A number as password counts as its text, digit by digit as it was sent.
+/// The password is the text of the JSON number, digit by digit.
 #[tokio::test]
-async fn a_number_as_password_is_its_text() {
+async fn number_as_password_is_used_as_written() {
     on_both_wires(defaults, async |world| {
         let confirm = |number: &str| {
             Ask::post(Confirm).json(format!(r#"{{"token":"{}","password":{number}}}"#, world.token("1")))
@@ -72,7 +71,7 @@ async fn a_number_as_password_is_its_text() {
 }
 
 #[tokio::test]
-async fn what_is_no_address() {
+async fn malformed_email_returns_400() {
     let longest = "a".repeat(242) + "@example.com";
     let too_long = "a".repeat(243) + "@example.com";
     on_both_wires(defaults, async |world| {
@@ -101,10 +100,9 @@ async fn what_is_no_address() {
     .await;
 }
 
-/// Of a faulty field and a bad token the field wins, of a bad token and a weak password the token; a weak password
-/// leaves a good token good.
+/// A weak password does not use up the token.
 #[tokio::test]
-async fn which_fault_wins() {
+async fn field_errors_precede_bad_token_and_bad_token_precedes_weak_password() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         for (token, password, answer) in [
@@ -125,16 +123,16 @@ async fn which_fault_wins() {
                 fields => reply.is_faulty(&fields.split(' ').collect::<Vec<_>>()),
             }
         }
-        // Over the upper limit no token is even read: it costs nothing, and tells nothing.
-        let endless = "purple tractor ".repeat(30);
-        let [bad, good] = ["bad", &token].map(|token| [("token", token), ("password", endless.as_str())]);
+        // A password over the upper limit is rejected before the token is read, at no cost and without revealing anything.
+        let too_long = "purple tractor ".repeat(30);
+        let [bad, good] = ["bad", &token].map(|token| [("token", token), ("password", too_long.as_str())]);
         let calls = world.calls.all();
         let reply = world.post(Confirm, &bad).await;
         reply.is_faulty(&["password"]);
         assert_eq!(world.post(Confirm, &good).await, reply);
         assert_eq!(world.calls.all(), calls);
 
-        // Several rules at once.
+        // The response lists every failed rule.
         let weak = world.post(Confirm, &[("token", &token), ("password", "1234")]).await;
         assert!(weak.json()["password"].as_array().is_some_and(|reasons| reasons.len() == 3), "{}", weak.body);
 
@@ -147,7 +145,7 @@ async fn which_fault_wins() {
 }
 
 #[tokio::test]
-async fn success_is_one_short_answer() {
+async fn success_response_is_the_same_for_every_address() {
     on_both_wires(defaults, async |world| {
         let known = world.post(Request, &[("email", "ann@example.com")]).await;
         for email in
@@ -168,7 +166,7 @@ async fn success_is_one_short_answer() {
 }
 
 #[tokio::test]
-async fn unknown_fields_are_inert() {
+async fn unknown_fields_are_ignored() {
     on_both_wires(defaults, async |world| {
         let unknown = [
             ("redirect", "https://elsewhere.example"),
@@ -182,7 +180,7 @@ async fn unknown_fields_are_inert() {
             ("email ", "bob@example.com"),
             ("", "bob@example.com"),
             ("__proto__", "1"),
-            // A browser sends such a name as it is.
+            // Browsers send control characters in names unescaped.
             ("na\u{1e}me\0\u{7f}", "bob@example.com"),
         ];
         let with = |fields: &[(&'static str, String)]| {
@@ -201,7 +199,7 @@ async fn unknown_fields_are_inert() {
         }
         assert!(world.has_password("2", "bob's old password"));
 
-        // JSON can nest, and repeat what nobody wants.
+        // Unknown members may be nested and repeated.
         let deep = "[".repeat(5000) + &"]".repeat(5000);
         let body = format!(r#"{{"a":{deep},"a":{{"email":"b"}},"email":"ann@example.com","c":1e999,"d":"\ud800"}}"#);
         world.post_json(Request, &body).await.is_ok();
@@ -228,10 +226,9 @@ async fn query_strings_are_ignored() {
     .await;
 }
 
-/// A filter in front and this library must not read two different fields: the last of two equal ones counts, and no
-/// other is even looked at.
+/// A fixed rule matters because a filter in front of the library must read the same value.
 #[tokio::test]
-async fn of_two_equal_fields_the_last_counts() {
+async fn last_of_several_fields_with_the_same_name_wins() {
     on_both_wires(defaults, async |world| {
         world.post(Request, &[("email", "no address"), ("email", "ann@example.com")]).await.is_ok();
         world.post(Request, &[("email", "ann@example.com"), ("email", "no address")]).await.is_faulty(&["email"]);
@@ -250,7 +247,7 @@ async fn of_two_equal_fields_the_last_counts() {
 }
 
 #[tokio::test]
-async fn white_space_around_address_and_token_is_dropped() {
+async fn white_space_around_email_and_token_is_removed() {
     on_both_wires(defaults, async |world| {
         for (before, after) in [
             (" ", ""),
@@ -264,7 +261,7 @@ async fn white_space_around_address_and_token_is_dropped() {
             world.post(Validate, &[("token", &around(&world.token("1")))]).await.is_ok();
             world.ask(&confirm(&around(&world.token("1")), GOOD_PASSWORD)).await.is_ok();
         }
-        // Other invisible characters stay, and nothing is dropped from within.
+        // Other invisible characters are kept, and nothing is removed from within the text.
         let token = world.token("1");
         let (head, tail) = token.split_at(20);
         for spaced in [
@@ -288,9 +285,9 @@ async fn white_space_around_address_and_token_is_dropped() {
     .await;
 }
 
-/// Never trimmed, cut, or normalized.
+/// Passwords are never trimmed, truncated or normalized.
 #[tokio::test]
-async fn a_password_is_stored_exactly_as_sent() {
+async fn password_is_stored_exactly_as_sent() {
     let long = "ä purple tractor ".repeat(10);
     let passwords = [
         "  purple tractor  ",
@@ -315,9 +312,9 @@ async fn a_password_is_stored_exactly_as_sent() {
     .await;
 }
 
-/// 8 to 256 by default, in code points: neither bytes nor what a reader takes for one character.
+/// The default is 8 to 256 code points, neither bytes nor grapheme clusters.
 #[tokio::test]
-async fn the_length_of_a_password_is_counted_in_code_points() {
+async fn password_length_is_counted_in_code_points() {
     let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
     on_both_wires(lax, async |world| {
         for piece in ["x", "é", "e\u{301}", "字", "🚜"] {
@@ -338,9 +335,9 @@ async fn the_length_of_a_password_is_counted_in_code_points() {
     .await;
 }
 
-/// No kind of character is demanded or forbidden; digits only are too few to choose from.
+/// The policy requires and forbids no class of characters, but a password of digits only is rejected.
 #[tokio::test]
-async fn every_printable_character_will_do() {
+async fn password_may_contain_any_character_but_not_digits_only() {
     let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
     on_both_wires(lax, async |world| {
         let all: String = (' '..='~').collect();
@@ -360,9 +357,9 @@ async fn every_printable_character_will_do() {
     .await;
 }
 
-/// Bytes that are not UTF-8 are no text: to replace them would store another password than was sent.
+/// Replacing the invalid bytes would store a password other than the one sent.
 #[tokio::test]
-async fn bytes_that_are_no_text() {
+async fn values_that_are_not_utf8_are_rejected() {
     on_both_wires(defaults, async |world| {
         let multipart = |password: &[u8]| {
             let head = format!(
@@ -382,7 +379,7 @@ async fn bytes_that_are_no_text() {
         }
         world.ask(&Ask::post(Confirm).json(b"{\"password\":\"purple\xfftractor\"}")).await.is_parse_error();
 
-        // A file is no text either.
+        // A file is not text either.
         let file =
             "--x\r\nContent-Disposition: form-data; name=\"email\"; filename=\"a\"\r\n\r\nann@example.com\r\n--x--";
         world.ask(&Ask::post(Request).body("multipart/form-data; boundary=x", file)).await.is_faulty(&["email"]);
@@ -394,7 +391,7 @@ fn confirm(token: &str, password: &str) -> Ask {
     Ask::post(Confirm).fields(Encoding::Json, &[("token", token), ("password", password)])
 }
 
-/// Each operation with the names of its fields.
+/// Returns each operation with the names of its fields.
 fn fields_of_all() -> [(Operation, &'static [&'static str]); 3] {
     [(Request, &["email"]), (Validate, &["token"]), (Confirm, &["token", "password"])]
 }

@@ -1,4 +1,4 @@
-//! The address of a client, over a socket: the peer, or what a trusted proxy says.
+//! The address of a client, over a socket: that of the peer, or the one that a trusted proxy names.
 
 use poem_password_reset::PasswordResetBuilder;
 use poem_password_reset::throttle::{Quota, Quotas};
@@ -8,7 +8,7 @@ use crate::http::{Ask, Operation, World};
 const HEADERS: [&str; 6] =
     ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP", "True-Client-IP"];
 
-/// Of 60 requests, each of which claims another address in this header: how many pass a quota of ten a client.
+/// Sends 60 requests, each with another address in this header, against a quota of ten per client. Returns how many pass.
 async fn passing(header: &str, value: impl Fn(usize) -> String, trusted: &[&str]) -> usize {
     let settings = |builder: PasswordResetBuilder| {
         let quotas = Quotas::off().request_per_client(Quota::per_hour(10).unwrap());
@@ -31,7 +31,7 @@ fn claim(header: &str, number: usize) -> String {
 
 /// The peer of these requests is 127.0.0.1.
 #[tokio::test]
-async fn a_forwarded_address_counts_only_if_the_peer_is_a_trusted_proxy() {
+async fn forwarded_address_is_used_only_from_a_trusted_proxy() {
     for header in HEADERS {
         for trusted in [&[][..], &["203.0.113.0/24"][..]] {
             assert_eq!(passing(header, |number| claim(header, number), trusted).await, 10, "{header}, {trusted:?}");
@@ -42,9 +42,9 @@ async fn a_forwarded_address_counts_only_if_the_peer_is_a_trusted_proxy() {
     }
 }
 
-/// A proxy appends the address that it saw. The client wrote everything to the left of it.
+/// A proxy appends the address of its peer. The client can write everything to the left of it.
 #[tokio::test]
-async fn a_client_behind_a_trusted_proxy_cannot_claim_another_address() {
+async fn client_behind_a_trusted_proxy_cannot_forge_its_address() {
     for header in ["X-Forwarded-For", "Forwarded"] {
         let seen = if header == "Forwarded" { "for=192.0.2.7" } else { "192.0.2.7" };
         let value = |number| format!("{}, {seen}", claim(header, number));

@@ -1,4 +1,4 @@
-//! Bodies that are too large, too slow, or never end.
+//! Bodies that are too large, too slow or endless.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::http::{Ask, Encoding, JSON, Operation, Socket, World, defaults, on_bo
 const LIMIT: usize = 16 * 1024;
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A body of so many bytes, with an address in it.
+/// Returns a body of `bytes` bytes with a valid address.
 fn body_of(encoding: Encoding, bytes: usize) -> Vec<u8> {
     let body = |filling: usize| encoding.encode(&[("filling", &"x".repeat(filling)), ("email", "ann@example.com")]);
     let body = body(bytes - body(0).len());
@@ -26,7 +26,7 @@ fn body_of(encoding: Encoding, bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn sixteen_kib_fit_and_not_a_byte_more() {
+async fn body_over_16_kib_returns_413() {
     on_both_wires(defaults, async |world| {
         for encoding in Encoding::ALL {
             let ask = |bytes| Ask::post(Request).body(encoding.content_type(), body_of(encoding, bytes));
@@ -47,9 +47,9 @@ async fn sixteen_kib_fit_and_not_a_byte_more() {
     .await;
 }
 
-/// What is announced as too large is not even asked for; what is announced in another type neither.
+/// The response does not wait for the body, and no `100 Continue` requests it.
 #[tokio::test]
-async fn an_announced_gigabyte_is_refused_unread() {
+async fn body_with_large_content_length_is_rejected_unread() {
     let world = World::over_a_socket(defaults).await;
     for (content_type, status) in [(JSON, 413), ("text/plain", 415)] {
         let head = format!(
@@ -59,15 +59,15 @@ async fn an_announced_gigabyte_is_refused_unread() {
         );
         let mut socket = Socket::open(world.address()).await;
         socket.send(head.as_bytes()).await;
-        // The answer comes first: no `100 Continue` before it, which `reply` would take for the answer.
+        // A `100 Continue` would be taken for the response here, and fail the test.
         socket.reply("POST").await.is_refused(status);
-        assert!(socket.is_closed().await, "nobody reads on");
+        assert!(socket.is_closed().await, "the server stops reading");
     }
 }
 
-/// An endless body is read no further than the limit, give or take a buffer.
+/// At most one buffer beyond the limit is read.
 #[tokio::test]
-async fn no_more_is_read_than_fits() {
+async fn endless_body_is_read_up_to_the_limit_only() {
     let world = World::in_process(defaults).await;
     for (content_type, status, most) in [(JSON, 413, LIMIT), ("text/plain", 415, 1)] {
         let read = Arc::new(AtomicUsize::new(0));
@@ -89,11 +89,11 @@ async fn no_more_is_read_than_fits() {
     let piece = vec![b'x'; LIMIT];
     while socket.try_send(&Ask::chunk(&piece)).await {
         taken += LIMIT;
-        assert!(taken < 64 * 1024 * 1024, "somebody reads on");
+        assert!(taken < 64 * 1024 * 1024, "the server stops reading");
     }
 }
 
-/// Yields as much as is asked for, for ever.
+/// A reader without an end. Counts the bytes read.
 struct Endless {
     read: Arc<AtomicUsize>,
 }
@@ -108,15 +108,15 @@ impl AsyncRead for Endless {
     }
 }
 
-/// Ten seconds, not a moment longer, whether nothing comes, or too little, or something each second.
+/// The deadline holds for a body that never starts and for one that sends a byte each second.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_end_is_given_up() {
+async fn incomplete_body_returns_408_after_ten_seconds() {
     let world = World::in_process(defaults).await;
     for operation in Operation::ALL {
         for content_type in
             [JSON, Encoding::UrlEncoded.content_type(), Encoding::Multipart.content_type(), "text/plain"]
         {
-            // Of a type that is not taken the first byte is enough.
+            // With an unsupported media type, the first byte determines the response.
             let dripping = if content_type == "text/plain" { 415 } else { 408 };
             for (drip, status) in [(None, 408), (Some(Duration::from_secs(1)), dripping)] {
                 let (reader, mut writer) = tokio::io::duplex(64);
@@ -140,9 +140,8 @@ async fn a_body_that_does_not_end_is_given_up() {
     assert_eq!(world.reset.ledger().accepted, 0);
 }
 
-/// A body that just makes it is a body.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_slow_but_in_time_is_taken() {
+async fn slow_body_within_the_deadline_is_accepted() {
     let world = World::in_process(defaults).await;
     let (reader, mut writer) = tokio::io::duplex(64);
     tokio::spawn(async move {
@@ -154,9 +153,9 @@ async fn a_body_that_is_slow_but_in_time_is_taken() {
     world.ask_with(&Ask::post(Request).header("Content-Type", JSON), Body::from_async_read(reader)).await.is_ok();
 }
 
-/// The same on a real connection, in real time: a stalled body, one that drips, and half a chunk.
+/// In real time: a body that stalls, one that sends a byte each second, and one that stops within a chunk.
 #[tokio::test]
-async fn slow_bodies_over_a_socket() {
+async fn incomplete_bodies_over_a_socket_return_408() {
     let world = World::over_a_socket(defaults).await;
     let head = |length: &str| {
         format!("POST {} HTTP/1.1\r\nHost: a\r\nContent-Type: {JSON}\r\n{length}\r\n\r\n", Validate.url()).into_bytes()
@@ -179,7 +178,7 @@ async fn slow_bodies_over_a_socket() {
             }
             let reply = socket.reply("POST").await;
             let took = start.elapsed();
-            assert!(socket.is_closed().await, "nobody waits for the rest");
+            assert!(socket.is_closed().await, "the server does not wait for the rest");
             (reply, took)
         })
     });

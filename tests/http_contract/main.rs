@@ -1,8 +1,8 @@
-//! What clients of the endpoints can rely on: paths, bodies, statuses, headers and the shapes of answers.
+//! The HTTP contract: paths, bodies, statuses, headers and the shapes of responses.
 //!
-//! Every check runs in process and over a socket, and both give the same answers. `World::ask` also holds each answer
-//! to what is promised of all of them: three headers, no cookie, no CORS header, compact JSON, and an entry in the
-//! OpenAPI document.
+//! Most tests run in process and over a socket and expect the same responses. `World::ask` also checks what every
+//! response has in common: three security headers, no cookie, no CORS header, compact JSON, and an entry in the OpenAPI
+//! document.
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 

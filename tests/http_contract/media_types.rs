@@ -1,4 +1,4 @@
-//! Content types, `Accept`, and bodies that cannot be read.
+//! `Content-Type`, `Accept`, and malformed bodies.
 
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::{Ask, Encoding, JSON, Operation, defaults, on_both_wires};
@@ -6,7 +6,7 @@ use crate::http::{Ask, Encoding, JSON, Operation, defaults, on_both_wires};
 const EMAIL: &str = r#"{"email":"ann@example.com"}"#;
 
 #[tokio::test]
-async fn three_media_types_are_taken_whatever_their_parameters() {
+async fn three_media_types_are_accepted_with_any_parameters() {
     on_both_wires(defaults, async |world| {
         let urlencoded = "email=ann%40example.com";
         let multipart = "--b\r\nContent-Disposition: form-data; name=email\r\n\r\nann@example.com\r\n--b--";
@@ -31,7 +31,7 @@ async fn three_media_types_are_taken_whatever_their_parameters() {
 }
 
 #[tokio::test]
-async fn no_other_type_is_taken() {
+async fn other_media_types_return_415() {
     on_both_wires(defaults, async |world| {
         for operation in Operation::ALL {
             for content_type in [
@@ -66,9 +66,8 @@ async fn no_other_type_is_taken() {
     .await;
 }
 
-/// An empty body is what `{}` is, whatever the content type.
 #[tokio::test]
-async fn an_empty_body_has_no_fields() {
+async fn empty_body_of_any_media_type_counts_as_empty_object() {
     on_both_wires(defaults, async |world| {
         for (operation, names) in [(Request, &["email"][..]), (Validate, &["token"]), (Confirm, &["token", "password"])]
         {
@@ -97,7 +96,7 @@ async fn an_empty_body_has_no_fields() {
 }
 
 #[tokio::test]
-async fn accept_may_not_rule_json_out() {
+async fn accept_header_that_excludes_json_returns_406() {
     on_both_wires(defaults, async |world| {
         for accept in ["*/*", "application/*", "application/json", "text/html, */*;q=0.1", "application/json;q=0.5", ""]
         {
@@ -126,7 +125,7 @@ async fn accept_may_not_rule_json_out() {
 }
 
 #[tokio::test]
-async fn bodies_that_cannot_be_read() {
+async fn malformed_bodies_return_400() {
     let deep = "[".repeat(16_000);
     let half = r#"{"email":"ann@example.com""#;
     on_both_wires(defaults, async |world| {

@@ -20,9 +20,9 @@ async fn ask(client: &TestClient<Route>, method: &str, url: &str, body: &str) ->
     reply_of(request.send().await.0, "").await
 }
 
-/// Customers and staff, say: a token of the one is none of the other's, as long as their keys differ.
+/// For example for customers and for staff. Each service has its own path and document.
 #[tokio::test]
-async fn two_services_side_by_side() {
+async fn two_services_in_one_application_work_independently() {
     let service = async |path: &str| OpenApiService::new(ResetApi::new(reset().await), path, "1.0").server(path);
     let (customers, staff) = (service("/customers/reset").await, service("/staff/reset").await);
     let app = Route::new()
@@ -41,7 +41,7 @@ async fn two_services_side_by_side() {
     }
 }
 
-/// Something else of the application's.
+/// Another API of the application.
 struct Profile;
 
 #[derive(ApiResponse)]
@@ -73,9 +73,9 @@ impl Profile {
     }
 }
 
-/// The contract is the endpoints', and leaves their neighbors' answers to the neighbors: their errors, their methods.
+/// The contract adds headers to the responses of the other API and changes nothing else.
 #[tokio::test]
-async fn another_api_in_the_same_service() {
+async fn another_api_in_the_same_service_keeps_its_responses() {
     let service = OpenApiService::new((ResetApi::new(reset().await), Profile), "Accounts", "1.0").server("/api");
     let document: serde_json::Value = serde_json::from_str(&service.spec()).unwrap();
     assert_eq!(document["paths"].as_object().unwrap().len(), 4);

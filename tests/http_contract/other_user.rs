@@ -38,7 +38,7 @@ const JSON_MEMBERS: [&str; 5] = [
 ];
 
 #[tokio::test]
-async fn confirm_changes_only_the_user_of_the_token_whatever_else_is_sent() {
+async fn confirm_changes_only_the_user_of_the_token() {
     // Not `on_both_wires`: its journal compares headers, and tokens in headers differ between two worlds.
     for world in [World::in_process(defaults).await, World::over_a_socket(defaults).await] {
         let attack = Attack { world: &world, bobs_token: world.token("2"), others: others(&world) };

@@ -6,7 +6,7 @@ use crate::http::{Ask, Encoding, JSON, MOUNT, Operation, Socket, World, defaults
 const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "BREW"];
 
 #[tokio::test]
-async fn with_or_without_slashes_a_path_is_one() {
+async fn path_matches_with_repeated_and_trailing_slashes() {
     on_both_wires(defaults, async |world| {
         for (paths, fields) in [
             (&["", "/", "//", "///", "?a=b", "/?a=b"][..], &["email"][..]),
@@ -23,7 +23,7 @@ async fn with_or_without_slashes_a_path_is_one() {
 }
 
 #[tokio::test]
-async fn another_path_is_404_whatever_the_method() {
+async fn unknown_path_returns_404_for_every_method() {
     on_both_wires(defaults, async |world| {
         let spellings =
             ["/nothing", "/confirm/again", "/Confirm", "/confirm%2F", "/%63onfirm", "/confirm;a", "/confirm."];
@@ -42,7 +42,7 @@ async fn another_path_is_404_whatever_the_method() {
 }
 
 #[tokio::test]
-async fn only_post_is_possible() {
+async fn methods_other_than_post_return_405_and_options_returns_204() {
     on_both_wires(defaults, async |world| {
         for url in Operation::ALL.iter().flat_map(|operation| operation.urls()) {
             for method in METHODS {
@@ -65,9 +65,9 @@ async fn only_post_is_possible() {
     .await;
 }
 
-/// Scanners of mails follow links; browsers fetch ahead.
+/// Mail scanners follow links, and browsers prefetch them.
 #[tokio::test]
-async fn a_get_never_uses_a_token_up() {
+async fn get_never_uses_up_a_token() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         for method in METHODS {
@@ -89,10 +89,9 @@ async fn a_get_never_uses_a_token_up() {
     .await;
 }
 
-/// Neither a cookie nor a credential is ever read, so a form on another site gains nothing; and no header leads
-/// anywhere else.
+/// No cookie and no credential is read, so a form on another site gains nothing. No header redirects a request.
 #[tokio::test]
-async fn no_other_header_changes_anything() {
+async fn other_request_headers_are_ignored() {
     on_both_wires(defaults, async |world| {
         let asks = || {
             [
@@ -139,15 +138,15 @@ async fn no_other_header_changes_anything() {
                 assert_eq!(with_header, world.ask(&plain).await, "{name}: {value}");
             }
         }
-        // Nor does the mail say so: the link is made from configuration alone.
+        // The mailed link is built from the configuration only.
         world.every_mail_is_anns().await;
     })
     .await;
 }
 
-/// The host that a request names, in whichever way, leads nowhere: not the mail, and not the request.
+/// Neither `Host` nor an absolute request target affects the link.
 #[tokio::test]
-async fn the_host_of_a_request_has_no_say() {
+async fn host_header_does_not_change_the_mailed_link() {
     let world = World::over_a_socket(defaults).await;
     let body = r#"{"email":"ann@example.com"}"#;
     let path = Operation::Request.url();
@@ -173,10 +172,9 @@ async fn the_host_of_a_request_has_no_say() {
     world.every_mail_is_anns().await;
 }
 
-/// Each request is faulty in everything that comes after the first check that it fails. The service is shutting down, so
-/// the last check fails for all of them.
+/// Each request fails one check and every later check. The service is shutting down, so the last check fails for all of them.
 #[tokio::test]
-async fn what_is_checked_first_answers() {
+async fn first_failed_check_determines_the_status() {
     on_both_wires(defaults, async |world| {
         world.reset.shutdown(std::time::Duration::ZERO).await;
         let too_large = vec![b'{'; 20_000];

@@ -1,4 +1,4 @@
-//! Settings that change an answer.
+//! Settings that change a response.
 
 use poem_password_reset::StoredUser;
 
@@ -7,7 +7,7 @@ use crate::http::doubles::GOOD_PASSWORD;
 use crate::http::{Ask, Encoding, Store, defaults, on_both_wires};
 
 #[tokio::test]
-async fn user_details_on_validation() {
+async fn validate_with_user_details_returns_username_and_email() {
     on_both_wires(
         |builder| builder.user_details_on_validation(true),
         async |world| {
@@ -27,7 +27,7 @@ async fn user_details_on_validation() {
 }
 
 #[tokio::test]
-async fn reveal_unknown_users() {
+async fn request_that_reveals_unknown_users_returns_400_for_unknown_address() {
     on_both_wires(
         |builder| builder.reveal_unknown_users(true),
         async |world| {
@@ -43,9 +43,8 @@ async fn reveal_unknown_users() {
     .await;
 }
 
-/// Where existence is told, a store that does not answer is told as well.
 #[tokio::test(start_paused = true)]
-async fn reveal_unknown_users_with_a_store_that_is_down() {
+async fn request_that_reveals_unknown_users_with_store_down_returns_503() {
     let world = crate::http::World::in_process(|builder| builder.reveal_unknown_users(true)).await;
     world.store(Store::Errs);
     for email in ["ann@example.com", "nobody@example.com"] {
@@ -54,7 +53,7 @@ async fn reveal_unknown_users_with_a_store_that_is_down() {
 }
 
 #[tokio::test]
-async fn international_addresses() {
+async fn international_addresses_are_accepted_if_enabled() {
     on_both_wires(
         |builder| builder.international_addresses(true),
         async |world| {
@@ -63,7 +62,7 @@ async fn international_addresses() {
             for email in ["ä\u{202e}nn@example.com", "ä nn@example.com", "änn@example", "\u{ad}änn@example.com"] {
                 world.post(Request, &[("email", email)]).await.is_faulty(&["email"]);
             }
-            // 254 is a number of bytes, not of letters.
+            // The limit of 254 counts bytes, not characters.
             let long = "ä".repeat(121) + "@example.com";
             assert_eq!(long.len(), 254);
             world.post(Request, &[("email", &long)]).await.is_ok();
@@ -74,7 +73,7 @@ async fn international_addresses() {
 }
 
 #[tokio::test]
-async fn lenient_addresses() {
+async fn lenient_addresses_are_accepted_if_enabled() {
     const LENIENT: [&str; 5] = [
         "taro..suzuki@example.ne.jp",
         "taro.@docomo.example",
@@ -111,7 +110,7 @@ async fn lenient_addresses() {
 }
 
 #[tokio::test]
-async fn allow_first_password() {
+async fn user_without_password_can_reset_if_enabled() {
     on_both_wires(
         |builder| builder.allow_first_password(true),
         async |world| {

@@ -1,4 +1,4 @@
-//! Bad tokens of every class have one answer, byte for byte, at both endpoints.
+//! Bad tokens: every kind gets the same response, byte for byte, from both endpoints.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use crate::http::doubles::{GOOD_PASSWORD, cheap_hash};
 use crate::http::{Ask, Encoding, Reply, World, defaults, on_both_wires};
 
 #[tokio::test]
-async fn bad_tokens_of_every_class_have_one_answer() {
+async fn every_kind_of_bad_token_has_the_same_response() {
     on_both_wires(defaults, async |world| {
         let good = world.token("1");
-        let mut answers: Vec<(&str, Reply)> = Vec::new();
+        let mut replies: Vec<(&str, Reply)> = Vec::new();
         for (class, token) in bad_tokens(world).await {
             for (operation, password) in [(Validate, None), (Confirm, Some(GOOD_PASSWORD)), (Confirm, Some("short"))] {
                 let mut fields = vec![("token", token.as_str())];
                 fields.extend(password.map(|password| ("password", password)));
-                answers.push((class, world.post(operation, &fields).await));
+                replies.push((class, world.post(operation, &fields).await));
             }
         }
-        assert_eq!(answers.len(), 3 * 16);
-        let (_, first) = &answers[0];
+        assert_eq!(replies.len(), 3 * 16);
+        let (_, first) = &replies[0];
         first.is_bad_token();
-        for (class, answer) in &answers {
-            assert_eq!(answer, first, "{class}");
+        for (class, reply) in &replies {
+            assert_eq!(reply, first, "{class}");
         }
 
-        // None of this cost anybody anything.
+        // The bad tokens changed nothing.
         assert!(world.has_password("1", "ann's old password"));
         world.post(Validate, &[("token", &good)]).await.is_ok();
         let confirm = [("token", good.as_str()), ("password", GOOD_PASSWORD)];
@@ -42,7 +42,7 @@ async fn bad_tokens(world: &World) -> Vec<(&'static str, String)> {
     let now = OffsetDateTime::now_utc();
     let good = world.token("1");
     let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
-    let other_key = TokenCodec::new(SigningKey::from_bytes(b"the signing key of somebody else").unwrap());
+    let other_key = TokenCodec::new(SigningKey::from_bytes(b"the signing key of another owner").unwrap());
     let forged = other_key.issue(&world.users.get("1").unwrap(), now, Duration::HOUR).unwrap().expose().to_owned();
     let forged_signature = forged.rsplit('.').next().unwrap();
     let mut bad = vec![
@@ -79,9 +79,9 @@ async fn bad_tokens(world: &World) -> Vec<(&'static str, String)> {
     bad
 }
 
-/// Two confirms have both checked the token before either writes. The one that loses gets the answer of any bad token.
+/// Two confirmations have both checked the token before either writes. The one that loses gets the response to a bad token.
 #[tokio::test]
-async fn a_confirm_that_loses_a_race_has_the_answer_of_a_bad_token() {
+async fn confirm_that_loses_a_race_returns_404() {
     let settings = |builder: PasswordResetBuilder| {
         let both_checked = Arc::new(Barrier::new(2));
         builder.on_pre_password_reset(move |_| {
@@ -91,7 +91,7 @@ async fn a_confirm_that_loses_a_race_has_the_answer_of_a_bad_token() {
             }
         })
     };
-    // Not `on_both_wires`: which of the two wins is up to chance.
+    // Not `on_both_wires`, because the winner differs from run to run.
     for world in [World::in_process(settings).await, World::over_a_socket(settings).await] {
         for encoding in Encoding::ALL {
             let token = world.token("1");
@@ -106,9 +106,8 @@ async fn a_confirm_that_loses_a_race_has_the_answer_of_a_bad_token() {
     }
 }
 
-/// One second decides, and nothing is lenient.
 #[tokio::test]
-async fn a_token_is_good_until_its_last_second() {
+async fn token_is_valid_until_it_expires_without_leeway() {
     on_both_wires(defaults, async |world| {
         let now = OffsetDateTime::now_utc();
         let almost = world.token_at("1", now - Duration::HOUR + Duration::seconds(30));
@@ -119,9 +118,8 @@ async fn a_token_is_good_until_its_last_second() {
     .await;
 }
 
-/// A validation reads only, and may be repeated.
 #[tokio::test]
-async fn validating_uses_nothing_up() {
+async fn validate_changes_nothing_and_can_be_repeated() {
     on_both_wires(defaults, async |world| {
         let token = world.token("1");
         for _ in 0..10 {
