@@ -1,25 +1,26 @@
-//! Panics in code of the application that end where they happened.
+//! Converts panics in the application's code into errors.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// What was contained.
+/// The error of a call that panicked. The panic's message is not kept: it may hold a user's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Panicked;
 
-/// Runs it; a panic goes no further.
-pub(crate) fn catch_panic<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
-    // The payload is leaked: dropping it could panic again.
-    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+/// Runs `f` and converts a panic into `Err(Panicked)`.
+pub(crate) fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, Panicked> {
+    // Leaks the payload, because dropping it could panic again.
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         std::mem::forget(payload);
         Panicked
     })
 }
 
-/// The same for a future, which is not polled again once it has panicked. Pinned by the caller: a future that is handed on
-/// by value has its size twice in that of the caller.
+/// Awaits `future` and converts a panic into `Err(Panicked)`. A future that panicked is not polled again.
+///
+/// The caller pins the future: a future passed by value counts twice in the size of the caller's.
 pub(crate) async fn catch_panic_future<F: Future + Unpin>(mut future: F) -> Result<F::Output, Panicked> {
     poll_fn(|context| match catch_panic(|| Pin::new(&mut future).poll(context)) {
         Ok(poll) => poll.map(Ok),
@@ -34,31 +35,31 @@ mod tests {
 
     use super::*;
 
-    /// Panics once more when it is dropped.
-    struct Spiteful;
+    /// A panic payload that panics when it is dropped.
+    struct PanicOnDrop;
 
-    impl Drop for Spiteful {
+    impl Drop for PanicOnDrop {
         fn drop(&mut self) {
             panic!("again");
         }
     }
 
     #[test]
-    fn a_panic_ends_here_whatever_its_payload_does() {
+    fn catch_panic_returns_an_error_even_if_dropping_the_payload_panics() {
         assert_eq!(catch_panic(|| 1), Ok(1));
         assert_eq!(catch_panic(|| panic!("as planned")), Err::<(), _>(Panicked));
-        assert_eq!(catch_panic(|| std::panic::panic_any(Spiteful)), Err::<(), _>(Panicked));
+        assert_eq!(catch_panic(|| std::panic::panic_any(PanicOnDrop)), Err::<(), _>(Panicked));
     }
 
     #[tokio::test]
-    async fn so_does_that_of_a_future_at_any_of_its_polls() {
+    async fn catch_panic_future_returns_an_error_at_any_poll() {
         assert_eq!(catch_panic_future(pin!(async { 1 })).await, Ok(1));
         for polls in 0..3 {
             let future = async move {
                 for _ in 0..polls {
                     tokio::task::yield_now().await;
                 }
-                std::panic::panic_any(Spiteful);
+                std::panic::panic_any(PanicOnDrop);
             };
             assert_eq!(catch_panic_future(pin!(future)).await, Err::<(), _>(Panicked));
         }

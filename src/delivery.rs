@@ -1,6 +1,6 @@
-//! The bounded queue behind `request`, its drain at shutdown, and the [`Ledger`].
+//! The bounded queue of accepted requests, its drain at shutdown, and the [`Ledger`].
 //!
-//! Knows nothing of users and mails: it takes work, runs so much of it at once, and keeps account of what became of it.
+//! The queue is independent of users and mails: it takes jobs, limits how many run at once, and counts their outcomes.
 
 mod ledger;
 mod queue;
@@ -14,77 +14,74 @@ use tracing::Span;
 
 pub use self::ledger::Ledger;
 pub(crate) use self::ledger::Outcome;
-use self::queue::{Queue, Stopped, Waiting, start};
+use self::queue::{Queue, QueuedJob};
 use crate::metrics;
 
-/// What can be accepted.
+/// A unit of work for the queue.
 ///
-/// What waits is small, and lies in the queue itself. What does the work is several times as large, and made when its turn
-/// has come, in a room that a task has for one after the other.
+/// The queue stores waiting jobs inline, so a job should be small. Its future, several times larger, is created when a worker
+/// takes the job.
 pub(crate) trait Job: Send + 'static {
-    /// Does the work.
+    /// Runs the job.
     fn run(self) -> impl Future<Output = Outcome> + Send;
 }
 
-/// The queue.
+/// A bounded queue of jobs, run by tasks on the runtime of the caller.
 #[derive(Debug)]
-pub(crate) struct Delivery<W>(Arc<Queue<W>>);
+pub(crate) struct Delivery<J>(Arc<Queue<J>>);
 
-impl<W: Job> Delivery<W> {
-    /// Up to `waiting` pieces of work wait while up to `at_once` are done.
+impl<J: Job> Delivery<J> {
+    /// Creates a queue that runs up to `at_once` jobs while up to `waiting` others wait.
     pub(crate) fn new(waiting: usize, at_once: usize) -> Self {
         Self(Arc::new(Queue::new(waiting, at_once)))
     }
 
-    /// Reserves a place in the queue; `None` if it is full. Nothing is accepted yet, and dropping the place is no loss.
-    pub(crate) fn reserve(&self) -> Option<Permit<W>> {
-        self.0.reserve().ok()?;
-        Some(Permit { queue: Arc::clone(&self.0), is_reserved: true })
+    /// Reserves a slot in the queue. Returns `None` if the queue is full.
+    ///
+    /// The ledger counts a job only once it is accepted. Dropping the permit releases the slot.
+    pub(crate) fn reserve(&self) -> Option<Permit<J>> {
+        self.0.reserve().then(|| Permit { queue: Arc::clone(&self.0), is_reserved: true })
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
         self.0.ledger()
     }
 
-    /// Waits until all that was accepted is done, at most for `deadline`; what is not done by then is lost, and counted
-    /// as lost when this returns. Reports how much that was.
+    /// Waits until every accepted job has ended, for at most `deadline`. Cancels the others, counts them as lost and returns
+    /// their number.
     pub(crate) async fn drain(&self, deadline: Duration) -> u64 {
-        if timeout(deadline, self.0.is_idle()).await.is_ok() {
+        if timeout(deadline, self.0.wait_until_idle()).await.is_ok() {
             return 0;
         }
         let before = self.ledger().lost;
         self.0.stop();
-        // A task that is told to stop does so at its next await. One that never awaits cannot be waited for.
-        let _ = timeout(Duration::from_millis(100), self.0.is_idle()).await;
+        // A cancelled job stops at its next await. A job that blocks its thread is not waited for any longer.
+        let _ = timeout(Duration::from_millis(100), self.0.wait_until_idle()).await;
         let ledger = self.ledger();
         ledger.lost - before + ledger.waiting
     }
 }
 
-/// A place in the queue.
+/// A reserved slot in the queue.
 #[derive(Debug)]
-pub(crate) struct Permit<W: Job> {
-    queue: Arc<Queue<W>>,
+pub(crate) struct Permit<J: Job> {
+    queue: Arc<Queue<J>>,
     is_reserved: bool,
 }
 
-impl<W: Job> Permit<W> {
-    /// Accepts `work` and returns at once; it is done when it is its turn, whatever becomes of the caller.
-    pub(crate) fn accept(mut self, work: W) {
+impl<J: Job> Permit<J> {
+    /// Adds `job` to the queue and returns at once. The job runs even if the caller is cancelled.
+    pub(crate) fn accept(mut self, job: J) {
         self.is_reserved = false;
-        let accepted = self.queue.accept(Waiting { work, span: Span::current() });
         metrics::accepted_request();
-        match accepted {
-            Ok(task) => start(task),
-            Err(Stopped) => Outcome::Lost.tell(),
-        }
+        self.queue.accept(QueuedJob { job, span: Span::current() });
     }
 }
 
-impl<W: Job> Drop for Permit<W> {
+impl<J: Job> Drop for Permit<J> {
     fn drop(&mut self) {
         if self.is_reserved {
-            self.queue.give_back();
+            self.queue.release();
         }
     }
 }
@@ -101,7 +98,7 @@ mod tests {
 
     type Delivery = super::Delivery<Closure>;
 
-    /// Job that a test makes up.
+    /// A job defined by a test.
     type Closure = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send>;
 
     impl Job for Closure {
@@ -111,11 +108,11 @@ mod tests {
     }
 
     impl Permit<Closure> {
-        pub(super) fn accept_fn<F>(self, work: impl FnOnce() -> F + Send + 'static)
+        pub(super) fn accept_fn<F>(self, job: impl FnOnce() -> F + Send + 'static)
         where
             F: Future<Output = Outcome> + Send + 'static,
         {
-            self.accept(Box::new(|| Box::pin(work())));
+            self.accept(Box::new(|| Box::pin(job())));
         }
     }
 
@@ -125,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_outcome_is_counted_and_the_ledger_adds_up_at_any_moment() {
+    async fn ledger_counts_each_outcome_and_adds_up_at_any_moment() {
         let delivery = Delivery::new(100, 2);
         let outcomes = [Outcome::Delivered, Outcome::Failed, Outcome::Ineligible, Outcome::Suppressed, Outcome::Lost];
         for (at, outcome) in outcomes.into_iter().cycle().take(50).enumerate() {
@@ -150,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_takes_no_more() {
+    async fn reserve_on_full_queue_returns_none() {
         let delivery = Delivery::new(3, 2);
         for _ in 0..2 {
             delivery.reserve().unwrap().accept_fn(pending);
@@ -163,17 +160,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_that_is_given_back_is_no_loss() {
+    async fn dropped_permit_releases_its_slot_and_counts_nothing() {
         let delivery = Delivery::new(1, 1);
         for _ in 0..10 {
-            drop(delivery.reserve().expect("all places are free"));
+            drop(delivery.reserve().expect("every slot is free"));
         }
-        assert_eq!(delivery.drain(Duration::MAX).await, 0, "nobody holds a place");
+        assert_eq!(delivery.drain(Duration::MAX).await, 0, "no slot is reserved");
         assert_eq!(delivery.ledger(), Ledger::default());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_ends_with_the_last_that_is_done() {
+    async fn drain_returns_when_the_last_job_ends() {
         let delivery = Delivery::new(10, 2);
         for seconds in [10, 5] {
             delivery.reserve().unwrap().accept_fn(move || async move {
@@ -181,34 +178,34 @@ mod tests {
                 Outcome::Delivered
             });
         }
-        let begun = Instant::now();
+        let start = Instant::now();
         assert_eq!(delivery.drain(Duration::from_secs(60)).await, 0);
-        assert_eq!(begun.elapsed().as_secs(), 10);
+        assert_eq!(start.elapsed().as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_waits_for_whoever_has_not_decided_yet() {
+    async fn drain_waits_for_reserved_permits() {
         let delivery = Delivery::new(1, 1);
-        let place = delivery.reserve().unwrap();
+        let permit = delivery.reserve().unwrap();
         let drain = tokio::spawn({
             let delivery = super::Delivery(Arc::clone(&delivery.0));
             async move { delivery.drain(Duration::from_secs(60)).await }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!drain.is_finished());
-        drop(place);
-        let begun = Instant::now();
+        drop(permit);
+        let start = Instant::now();
         assert_eq!(drain.await.unwrap(), 0);
-        assert_eq!(begun.elapsed().as_secs(), 0, "and for nothing else");
+        assert_eq!(start.elapsed().as_secs(), 0, "nothing else is waited for");
     }
 
     #[tokio::test]
-    async fn work_that_panics_is_lost_and_frees_its_place() {
+    async fn panicking_job_is_lost_and_frees_its_slot() {
         let delivery = Delivery::new(1, 1);
         for round in 1..=3 {
             loop {
-                if let Some(place) = delivery.reserve() {
-                    place.accept_fn(|| async { panic!("as planned") });
+                if let Some(permit) = delivery.reserve() {
+                    permit.accept_fn(|| async { panic!("as planned") });
                     break;
                 }
                 tokio::task::yield_now().await;
@@ -221,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_panics_takes_nothing_with_it() {
+    async fn panicking_job_does_not_affect_other_jobs() {
         let delivery = Delivery::new(10, 1);
         let accept = |panics: bool| {
             delivery.reserve().unwrap().accept_fn(move || async move {
@@ -235,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_drain_reports_what_it_dropped_and_what_cannot_be_stopped_and_nothing_from_before() {
+    async fn drain_returns_cancelled_and_blocked_jobs_but_not_earlier_losses() {
         let delivery = Delivery::new(10, 2);
         for _ in 0..3 {
             delivery.reserve().unwrap().accept_fn(|| async { Outcome::Lost });
@@ -243,26 +240,27 @@ mod tests {
         while delivery.ledger().waiting > 0 {
             tokio::task::yield_now().await;
         }
-        let ((hold, held), (begin, begun)) = (std::sync::mpsc::channel::<()>(), oneshot::channel());
+        let (finish, may_finish) = std::sync::mpsc::channel::<()>();
+        let (started, has_started) = oneshot::channel();
         delivery.reserve().unwrap().accept_fn(move || async move {
-            begin.send(()).unwrap();
-            // Nothing that a task may do: it blocks its thread.
-            let _ = held.recv();
+            started.send(()).unwrap();
+            // Blocks the thread, so the job cannot be cancelled.
+            let _ = may_finish.recv();
             Outcome::Delivered
         });
-        begun.await.unwrap();
+        has_started.await.unwrap();
         for _ in 0..2 {
             delivery.reserve().unwrap().accept_fn(pending);
         }
         assert_eq!(delivery.drain(Duration::ZERO).await, 3);
         assert_eq!(delivery.ledger(), Ledger { accepted: 6, lost: 5, waiting: 1, ..Ledger::default() });
-        drop(hold);
-        delivery.0.is_idle().await;
+        drop(finish);
+        delivery.0.wait_until_idle().await;
         assert_eq!(delivery.ledger(), Ledger { accepted: 6, delivered: 1, lost: 5, ..Ledger::default() });
     }
 
     #[test]
-    fn what_waits_when_the_runtime_ends_is_lost_and_freed() {
+    fn shutdown_of_runtime_loses_and_frees_all_jobs() {
         let delivery = Delivery::new(10, 2);
         let held = Arc::new(());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -290,29 +288,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_when_the_runtime_ends_is_not_lost() {
+    fn shutdown_of_runtime_keeps_the_outcome_of_a_finished_job() {
         let delivery = Delivery::new(1, 1);
-        let (tell, told) = oneshot::channel();
-        // After each turn of a task it looks whether it has come to its end.
+        let (sender, receiver) = oneshot::channel();
+        // Checks after each poll of a task whether `block_on` is done, so that the worker is dropped between two polls.
         let runtime = tokio::runtime::Builder::new_current_thread().event_interval(1).build().unwrap();
         runtime.block_on(async {
             delivery.reserve().unwrap().accept_fn(|| async {
-                // All that a task may do in a turn: so the next work has to wait for the next turn.
+                // Uses up the budget of the task, so that the worker yields after this job.
                 for _ in 0..128 {
                     tokio::task::consume_budget().await;
                 }
-                tell.send(()).unwrap();
+                sender.send(()).unwrap();
                 Outcome::Delivered
             });
-            told.await.unwrap();
+            receiver.await.unwrap();
         });
-        assert_eq!(delivery.ledger(), Ledger { accepted: 1, waiting: 1, ..Ledger::default() });
         drop(runtime);
         assert_eq!(delivery.ledger(), Ledger { accepted: 1, delivered: 1, ..Ledger::default() });
     }
 
     #[test]
-    fn what_waits_for_the_tasks_of_another_runtime_is_not_lost() {
+    fn shutdown_of_runtime_keeps_jobs_that_another_runtime_can_run() {
         let delivery = Delivery::new(10, 2);
         let runtimes = [(), ()].map(|()| tokio::runtime::Builder::new_current_thread().build().unwrap());
         for (runtime, accepted) in runtimes.iter().zip([1, 2]) {
@@ -331,16 +328,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_accepted_after_the_end_of_a_drain_is_lost() {
+    async fn job_accepted_after_drain_is_lost() {
         let delivery = Delivery::new(10, 2);
-        let place = delivery.reserve().unwrap();
-        assert_eq!(delivery.drain(Duration::ZERO).await, 0, "a place is not accepted yet");
-        place.accept_fn(|| async { Outcome::Delivered });
+        let permit = delivery.reserve().unwrap();
+        assert_eq!(delivery.drain(Duration::ZERO).await, 0, "a reserved slot holds no job");
+        permit.accept_fn(|| async { Outcome::Delivered });
         assert_eq!(delivery.ledger(), Ledger { accepted: 1, lost: 1, ..Ledger::default() });
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_returns_by_its_deadline_and_reports_what_it_dropped() {
+    async fn drain_returns_at_its_deadline_with_the_number_of_lost_jobs() {
         let delivery = Delivery::new(100, 2);
         for _ in 0..10 {
             delivery.reserve().unwrap().accept_fn(|| async {

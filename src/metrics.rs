@@ -1,6 +1,6 @@
-//! What operators count, through the `metrics` facade (feature `metrics`); without it nothing is counted.
+//! Counters for operators, through the `metrics` facade. Without the feature `metrics` nothing is counted.
 //!
-//! Labels have few values, and none of them comes from a client: a stranger cannot make series.
+//! Labels have few values and none comes from a client, so that clients cannot create time series.
 
 #[cfg(feature = "metrics")]
 macro_rules! count {
@@ -24,24 +24,24 @@ const WAITING: &str = "password_reset_requests_waiting";
 const FAILED_HANDLERS: &str = "password_reset_failed_handlers_total";
 const THROTTLE_FAILURES: &str = "password_reset_throttle_failures_total";
 
-/// Says, at start, what the counters are about.
+/// Registers the description of each metric.
 pub(crate) fn describe() {
     #[cfg(feature = "metrics")]
     {
         use metrics::{describe_counter, describe_gauge};
 
-        describe_counter!(OPERATIONS, "Requests, validations and confirmations, by what they were answered");
-        describe_counter!(REFUSED_TOKENS, "Reset tokens that were refused, by the reason");
-        describe_counter!(REQUESTS, "Accepted requests that are done, by what became of them");
-        describe_gauge!(WAITING, "Accepted requests that wait for their turn or are being handled");
-        describe_counter!(FAILED_HANDLERS, "Calls of handlers that failed, panicked or took too long");
-        describe_counter!(THROTTLE_FAILURES, "Times when the throttle failed and the one in memory took over");
+        describe_counter!(OPERATIONS, "Requests, validations and confirmations, by result");
+        describe_counter!(REFUSED_TOKENS, "Refused reset tokens, by reason");
+        describe_counter!(REQUESTS, "Accepted requests that have ended, by outcome");
+        describe_gauge!(WAITING, "Accepted requests that wait or are being handled");
+        describe_counter!(FAILED_HANDLERS, "Handler calls that failed, panicked or timed out");
+        describe_counter!(THROTTLE_FAILURES, "Throttle failures, after which the in-memory throttle took over");
     }
 }
 
-/// An operation was answered.
+/// Counts the result of an operation.
 pub(crate) fn answered(operation: &'static str, result: &'static str) {
-    // Labels that are written out cost no allocation.
+    // Literal labels avoid an allocation.
     match (operation, result) {
         ("request", "ok") => count!(OPERATIONS, "operation" => "request", "result" => "ok"),
         ("validate", "ok") => count!(OPERATIONS, "operation" => "validate", "result" => "ok"),
@@ -49,18 +49,18 @@ pub(crate) fn answered(operation: &'static str, result: &'static str) {
     }
 }
 
-/// A token was refused.
+/// Counts a refused token.
 pub(crate) fn refused_token(refusal: &'static str) {
     count!(REFUSED_TOKENS, "refusal" => refusal);
 }
 
-/// A request was accepted and waits.
+/// Counts an accepted request as waiting.
 pub(crate) fn accepted_request() {
     #[cfg(feature = "metrics")]
     metrics::gauge!(WAITING).increment(1);
 }
 
-/// A request that was accepted is done.
+/// Counts the outcome of an accepted request.
 pub(crate) fn finished_request(outcome: &'static str) {
     #[cfg(feature = "metrics")]
     metrics::gauge!(WAITING).decrement(1);
@@ -72,12 +72,12 @@ pub(crate) fn finished_request(outcome: &'static str) {
     }
 }
 
-/// A handler failed, panicked or took too long.
+/// Counts a handler that failed, panicked or timed out.
 pub(crate) fn failed_handler(event: &'static str, handler: &'static str) {
     count!(FAILED_HANDLERS, "event" => event, "handler" => handler);
 }
 
-/// The throttle failed.
+/// Counts a failure of the throttle.
 pub(crate) fn failed_throttle() {
     count!(THROTTLE_FAILURES);
 }

@@ -1,4 +1,4 @@
-//! The text of an application's error for the log, without the secrets that it may quote.
+//! Removes secrets from the text of an application's error, for the log.
 
 use std::fmt::Write as _;
 
@@ -43,7 +43,7 @@ pub(crate) fn redacted_error<'s>(error: &BoxError, secrets: impl IntoIterator<It
     if secrets.iter().any(|secret| is_encoded_in(&text, secret)) {
         return WITHHELD.to_owned();
     }
-    // Cut last: the search would not find half a secret.
+    // Truncates last: the search would not find half a secret.
     one_line(&text, MAX_CHARS)
 }
 
@@ -122,7 +122,7 @@ fn encodings(secret: &str) -> Vec<String> {
     forms
 }
 
-/// Letters and digits alone, in lower case.
+/// Returns the letters and digits of a text, in lower case.
 fn squeezed(text: &str) -> String {
     text.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_logged_in_one_line_with_its_sources_cut_and_without_secrets() {
+    fn error_is_one_truncated_line_with_sources_and_without_secrets() {
         #[derive(Debug, thiserror::Error)]
         #[error("no row for ann%40example.com\r\nERROR forged line")]
         struct Outer(#[source] std::io::Error);
@@ -201,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_cut_out_in_any_case() {
+    fn secret_is_removed_in_any_ascii_case() {
         for quoted in [SECRET.to_owned(), SECRET.to_uppercase(), "Ann.Lee+Reset%40Example.Com".to_owned()] {
             assert_eq!(logged(&format!("550 <{quoted}>: no Ä")), "550 <[..]>: no Ä");
         }
     }
 
     #[test]
-    fn a_secret_in_another_encoding_withholds_the_text() {
+    fn secret_in_another_encoding_withholds_the_text() {
         let per_byte = |prefix: &str| SECRET.bytes().map(|byte| format!("{prefix}{byte:02x}")).collect::<String>();
         let mut forms = vec![
             per_byte("%"),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_logged_as_they_are() {
+    fn text_without_secrets_is_unchanged() {
         for text in [
             "connection refused",
             "100% of =?",

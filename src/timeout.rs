@@ -1,4 +1,4 @@
-//! Waiting: for what has a limit, and cool_down a moment that rarely comes.
+//! Timeouts, single polls and cool-downs.
 
 use std::future::{Future, poll_fn};
 use std::mem;
@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
-/// Waits for a future, but not for longer than that.
+/// Waits for `future`, for at most `limit`.
 ///
-/// What is ready at once, as most is that is waited for here, costs no timer. Pinned by the caller: a future that is handed
-/// on by value has its size twice in that of the caller.
+/// Polls the future once before it creates a timer, because most futures here are ready at once. The caller pins the
+/// future: a future passed by value counts twice in the size of the caller's.
 pub(crate) async fn with_timeout<F: Future + Unpin>(limit: Duration, mut future: F) -> Result<F::Output, Elapsed> {
     match poll_once(&mut future).await {
         Poll::Ready(output) => Ok(output),
-        // In a box: a timer is large, and seldom needed.
+        // Boxed: a timer is large and seldom needed.
         Poll::Pending => Box::pin(timeout(limit, future)).await,
     }
 }
@@ -27,12 +27,13 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Outp
     poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }
 
-/// Lets the tasks that are ready run first. Unlike one that yields to the runtime, a task that waits for its turn here can
-/// have it on another thread, should one of the others block this one.
+/// Yields to the tasks that are ready.
+///
+/// Unlike with `tokio::task::yield_now`, another thread can resume the task if one of the others blocks this thread.
 pub(crate) async fn yield_to_ready() {
-    let mut has_waited = false;
+    let mut has_yielded = false;
     poll_fn(|context| {
-        if mem::replace(&mut has_waited, true) {
+        if mem::replace(&mut has_yielded, true) {
             return Poll::Ready(());
         }
         context.waker().wake_by_ref();
@@ -41,27 +42,27 @@ pub(crate) async fn yield_to_ready() {
     .await;
 }
 
-/// A moment that something lasts cool_down. As long as there is none, looking for it writes nothing that other cores read.
+/// A cool-down that ends at an instant. Reading it does not write shared memory.
 #[derive(Debug)]
 pub(crate) struct CoolDown {
     created: Instant,
-    /// In milliseconds after that; nought for no moment.
+    /// Milliseconds after `created`. Zero if no cool-down was started.
     end: AtomicU64,
 }
 
 impl CoolDown {
-    /// No moment.
+    /// Creates a cool-down that is not active.
     pub(crate) fn inactive() -> Self {
         Self { created: Instant::now(), end: AtomicU64::new(0) }
     }
 
-    /// From now on for so long.
+    /// Starts or restarts the cool-down, for `duration` from now.
     pub(crate) fn start(&self, duration: Duration) {
         let end = (self.created.elapsed() + duration).as_millis();
         self.end.store(u64::try_from(end).unwrap_or(u64::MAX).max(1), Ordering::SeqCst);
     }
 
-    /// Begins for so long unless it lasts already. If several callers race, it returns `true` to one of them.
+    /// Starts the cool-down unless it is active, and returns whether it did. If several callers race, one gets `true`.
     pub(crate) fn try_start(&self, duration: Duration) -> bool {
         let (end, now) = (self.end.load(Ordering::SeqCst), self.created.elapsed());
         if end != 0 && Duration::from_millis(end) > now {
@@ -71,7 +72,7 @@ impl CoolDown {
         self.end.compare_exchange(end, next, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// For how much longer.
+    /// Returns the time until the end, or `None` if the cool-down is not active.
     pub(crate) fn remaining(&self) -> Option<Duration> {
         let end = self.end.load(Ordering::SeqCst);
         if end == 0 {
@@ -90,24 +91,24 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_holds_for_what_is_not_ready_at_once() {
+    async fn with_timeout_limits_pending_futures_and_returns_ready_ones() {
         let second = Duration::from_secs(1);
-        assert_eq!(with_timeout(Duration::ZERO, pin!(async { 1 })).await.ok(), Some(1), "it was ready");
+        assert_eq!(with_timeout(Duration::ZERO, pin!(async { 1 })).await.ok(), Some(1), "ready at the first poll");
         assert_eq!(with_timeout(second, pin!(tokio::time::sleep(second / 2))).await.ok(), Some(()));
-        let begun = Instant::now();
+        let start = Instant::now();
         assert!(with_timeout(second, pending::<()>()).await.is_err());
-        assert_eq!(begun.elapsed().as_secs(), 1);
+        assert_eq!(start.elapsed().as_secs(), 1);
     }
 
     #[tokio::test]
-    async fn a_turn_comes_after_that_of_a_task_which_is_ready() {
+    async fn yield_to_ready_runs_a_ready_task_first() {
         let task = tokio::spawn(async {});
         yield_to_ready().await;
         assert!(task.is_finished());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cool_down_ends() {
+    async fn cool_down_ends_after_its_duration() {
         let cool_down = CoolDown::inactive();
         assert_eq!(cool_down.remaining(), None);
         cool_down.start(Duration::from_secs(5));

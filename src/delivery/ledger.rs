@@ -1,36 +1,36 @@
-//! [`Ledger`]: the account of what became of each piece of work, its [`Outcome`].
+//! [`Ledger`]: counts the requests by their [`Outcome`].
 
 use crate::metrics;
 
-/// What became of all requests so far. True at any moment:
+/// Counts of all requests so far, by outcome. At any moment,
 /// accepted = delivered + failed + ineligible + suppressed + lost + waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ledger {
-    /// Requests that were answered with "OK".
+    /// Requests that were accepted and answered with "OK".
     pub accepted: u64,
-    /// Every handler has run without an error, for each user with the address.
+    /// Requests whose handlers succeeded for every eligible user with the address.
     pub delivered: u64,
-    /// A handler failed, panicked or took too long.
+    /// Requests for which a handler failed, panicked or timed out, or no token could be issued.
     pub failed: u64,
-    /// Nobody has the address, or nobody who may reset a password.
+    /// Requests whose address belongs to no user who may reset a password.
     pub ineligible: u64,
-    /// The address was over its quota: no mail.
+    /// Requests without mail because the address was over its quota.
     pub suppressed: u64,
-    /// The store did not answer, again and again, or the service shut down before it was their turn.
+    /// Requests that ended unfinished: the user store failed on every retry, the job panicked, or the service shut down.
     pub lost: u64,
-    /// Waiting for their turn, or being handled.
+    /// Requests that wait in the queue or are being handled.
     pub waiting: u64,
 }
 
 impl Ledger {
-    /// Counts one piece of work that was accepted and waits.
+    /// Counts a job that was accepted.
     pub(super) fn accept(&mut self) {
         self.accepted += 1;
         self.waiting += 1;
     }
 
-    /// Counts what became of one piece of work.
+    /// Counts the outcome of a job that was waiting or running.
     pub(super) fn close(&mut self, outcome: Outcome) {
         self.waiting -= 1;
         match outcome {
@@ -43,7 +43,7 @@ impl Ledger {
     }
 }
 
-/// What became of one request.
+/// The outcome of one job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Delivered,
@@ -64,8 +64,9 @@ impl Outcome {
         }
     }
 
-    /// Tells operators. Never while the state is locked: what they listen with may ask for the ledger.
-    pub(super) fn tell(self) {
+    /// Updates the metrics and the log. Must not be called under the queue's lock: a recorder or subscriber may read the
+    /// ledger.
+    pub(super) fn report(self) {
         metrics::finished_request(self.name());
         if self == Self::Lost {
             tracing::warn!(reason = "lost", "no mail for a reset request");

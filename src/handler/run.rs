@@ -1,4 +1,4 @@
-//! [`Handlers`]: runs the handlers of an event, each in a task of its own, and keeps to itself whatever becomes of one.
+//! [`Handlers`]: runs the handlers of an event, each in its own task. A handler that fails does not affect the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::metrics;
 use crate::redact::redacted_error;
 use crate::timeout::{with_timeout, yield_to_ready};
 
-/// Why a handler came to no end of its own.
+/// Why a handler did not return.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum HandlerFailure {
-    /// What it panicked with is not kept: it may hold a user's data.
+    /// The panic's message is not kept, because it may hold a user's data.
     #[error("the handler panicked")]
     Panicked,
     #[error("the handler was not done within {0:?}")]
@@ -32,13 +32,13 @@ pub(crate) enum HandlerFailure {
 pub(crate) struct Announced {
     /// Handlers that succeeded.
     pub(crate) done: usize,
-    /// Handlers that failed, panicked or took too long.
+    /// Handlers that failed, panicked or timed out.
     pub(crate) failed: usize,
-    /// The name of the last handler that failed, and the reason, as the log has it.
+    /// The name of the last handler that failed, and the redacted reason that was logged.
     pub(crate) failure: Option<String>,
 }
 
-/// The handlers of every event, in order, with all they need.
+/// The handlers of every event, in order, and their timeout.
 #[derive(Clone)]
 pub(crate) struct Handlers(Arc<Ready>);
 
@@ -52,12 +52,12 @@ impl Handlers {
         Self(Arc::new(Ready { lists, timeout }))
     }
 
-    /// The handlers of [`ResetTokenCreated`], by name and place in the code.
+    /// Returns the name and location of each handler of [`ResetTokenCreated`].
     pub(crate) fn of_created(&self) -> Vec<String> {
         names_of::<ResetTokenCreated>(&self.0.lists)
     }
 
-    /// The handlers found for each event, for the log.
+    /// Lists the handlers of each event for the log.
     pub(crate) fn names(&self) -> String {
         fn names<E: Event>(lists: &Lists) -> String {
             let names = names_of::<E>(lists);
@@ -87,16 +87,16 @@ impl Handlers {
         announced
     }
 
-    /// Runs the handlers of [`PrePasswordReset`] in order until one refuses.
+    /// Runs the handlers of [`PrePasswordReset`] in order until one fails.
     ///
     /// # Errors
     ///
-    /// That handler's error, which may be a [`Veto`], or a [`HandlerFailure`]. It is logged already.
+    /// The handler's error, which may be a [`Veto`], or a [`HandlerFailure`]. It is already logged.
     pub(crate) async fn ask(&self, event: Arc<PrePasswordReset>) -> Result<(), BoxError> {
         for entry in Event::of(&self.0.lists) {
             if let Err(error) = self.run(entry, &event).await {
                 match Veto::of(&error) {
-                    // Its text is for the user, and may be about the user.
+                    // The text of a veto is not logged: it is for the user and may hold personal data.
                     Some(_) => tracing::info!(event = PrePasswordReset::NAME, handler = entry.name, "a handler vetoed"),
                     None => drop(log_failure(entry, &*event, &error)),
                 }
@@ -106,12 +106,12 @@ impl Handlers {
         Ok(())
     }
 
-    /// Runs one handler in a task of its own, so that whatever becomes of it ends there.
+    /// Runs one handler in its own task, which confines a panic.
     async fn run<E: Event>(&self, entry: &Entry<E>, event: &Arc<E>) -> Result<(), BoxError> {
         let (call, event) = (Arc::clone(&entry.call), Arc::clone(event));
         let task = tokio::spawn(async move { call(event).await }.in_current_span());
         let mut task = AbortOnDropHandle::new(task);
-        // A handler that need not wait has run when this task's turn comes again, and costs no timer.
+        // Runs a handler that never waits before a timer is created.
         yield_to_ready().await;
         match with_timeout(self.0.timeout, &mut task).await {
             Ok(Ok(result)) => result,
@@ -125,7 +125,7 @@ impl Handlers {
     }
 }
 
-/// The handlers of an event in order, by name and place in the code.
+/// Returns the name and location of each handler of an event, in order.
 fn names_of<E: Event>(lists: &Lists) -> Vec<String> {
     E::of(lists).iter().map(|entry| format!("{} ({})", entry.name, entry.location)).collect()
 }
@@ -160,7 +160,7 @@ mod tests {
     fn ready(builder: HandlersBuilder) -> Handlers {
         let mut problems = Vec::new();
         let handlers = builder.build(&mut problems);
-        assert_eq!(problems, [Problem::NoHandler], "these tests are about another event");
+        assert_eq!(problems, [Problem::NoHandler], "no handler for `ResetTokenCreated` is registered");
         handlers
     }
 
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_linked_is_called_unless_it_is_switched_off() {
+    async fn linked_handlers_are_called_unless_switched_off() {
         for linked in [true, false] {
             let called = Arc::new(AtomicBool::new(false));
             let mut builder = HandlersBuilder::default();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_say_which_event_nobody_handles() {
+    fn names_list_each_event_even_without_handlers() {
         let mut builder = HandlersBuilder::default();
         builder.add::<PrePasswordReset, _, _, _>(async |_| (), Location::caller());
         let names = ready(builder).names();
@@ -206,36 +206,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handler_runs_in_the_span_of_its_event() {
+    async fn handler_runs_in_the_span_of_its_event() {
         let log = tracing_subscriber::registry();
         let _guard = tracing::subscriber::set_default(log);
         let span = tracing::error_span!("of the event");
         let id = span.id();
         assert!(id.is_some());
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let mut builder = HandlersBuilder::default();
         let handler = move |_: Arc<PostPasswordReset>| {
-            let tell = tell.clone();
-            async move { tell.send(tracing::Span::current().id()).unwrap() }
+            let sender = sender.clone();
+            async move { sender.send(tracing::Span::current().id()).unwrap() }
         };
         builder.add(handler, Location::caller());
         ready(builder).announce(event()).instrument(span).await;
-        assert_eq!(told.recv().unwrap(), id);
+        assert_eq!(receiver.recv().unwrap(), id);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn dropping_the_announcement_ends_the_handler() {
-        struct Tells(Arc<AtomicBool>);
-        impl Drop for Tells {
+    async fn dropping_announce_aborts_the_handler() {
+        struct SetOnDrop(Arc<AtomicBool>);
+        impl Drop for SetOnDrop {
             fn drop(&mut self) {
                 self.0.store(true, Ordering::SeqCst);
             }
         }
         let dropped = Arc::new(AtomicBool::new(false));
         let mut builder = HandlersBuilder::default();
-        let tells = Arc::clone(&dropped);
+        let flag = Arc::clone(&dropped);
         let handler = move |_: Arc<PostPasswordReset>| {
-            let guard = Tells(Arc::clone(&tells));
+            let guard = SetOnDrop(Arc::clone(&flag));
             async move {
                 std::future::pending::<()>().await;
                 drop(guard);

@@ -1,4 +1,4 @@
-//! [`Workers`]: the bound on work for the processor.
+//! [`Workers`]: limits the CPU-bound work that runs and waits at once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,20 +10,20 @@ use tokio::task::spawn_blocking;
 
 use crate::catch_panic::{Panicked, catch_panic};
 
-/// How many confirms may be under way or waiting at once. A hash takes 20 ms a core: on two cores the last in line
-/// waits some ten seconds.
+/// The most jobs that may run or wait at once. A hash takes 20 ms of a core: on two cores the last of them waits about ten
+/// seconds.
 const MAX_QUEUED: usize = 1024;
 
-/// Lets as many pieces of work run at once as there are cores, and a bounded number wait.
+/// Runs as many jobs at once as there are cores, while a bounded number wait.
 ///
-/// Sixty-four Argon2id hashes side by side take 1.3 GB and are done no sooner than sixty-four in turn.
+/// Running 64 Argon2id hashes at once would take 1.3 GB and end no sooner than running them one after the other.
 #[derive(Clone, Debug)]
 pub(crate) struct Workers {
-    line: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     queue: Arc<Queue>,
 }
 
-/// A place in the line. It ends when this is dropped.
+/// A slot among the jobs that run or wait. Dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct Permit {
     queue: Arc<Queue>,
@@ -31,52 +31,52 @@ pub(crate) struct Permit {
 }
 
 impl Workers {
-    /// As many workers as the machine has cores.
+    /// Creates a limit of one running job for each core.
     pub(crate) fn new() -> Self {
-        let most = available_parallelism().map_or(1, usize::from);
-        Self { line: Arc::new(Semaphore::new(MAX_QUEUED)), queue: Arc::new(Queue { most, state: Mutex::default() }) }
+        let max_threads = available_parallelism().map_or(1, usize::from);
+        Self {
+            slots: Arc::new(Semaphore::new(MAX_QUEUED)),
+            queue: Arc::new(Queue { max_threads, state: Mutex::default() }),
+        }
     }
 
-    /// Takes a place in the line; `None` if it is full.
+    /// Reserves a slot. Returns `None` if every slot is taken.
     pub(crate) fn try_acquire(&self) -> Option<Permit> {
-        let permit = Arc::clone(&self.line).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
         Some(Permit { queue: Arc::clone(&self.queue), _permit: permit })
     }
 }
 
 impl Permit {
-    /// Runs `work` on a blocking thread when it is its turn.
+    /// Runs `job` on a blocking thread, after the jobs that were added before it.
     ///
-    /// Job that nobody waits for any more when its turn comes is not begun. Once it runs it counts among those that run
-    /// until it is done, whoever waits: the thread is busy all the same.
+    /// The job of a cancelled caller is not started. A job that runs occupies its thread until it ends, even if the caller is
+    /// cancelled.
     ///
     /// # Errors
     ///
-    /// If `work` panicked.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Panicked> {
-        let (tell, told) = oneshot::channel();
+    /// If `job` panicked.
+    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
+        let (sender, receiver) = oneshot::channel();
         self.queue.push(Box::new(move || {
-            if !tell.is_closed() {
-                let _ = tell.send(work());
+            if !sender.is_closed() {
+                let _ = sender.send(job());
             }
         }));
-        told.await.map_err(|_| Panicked)
+        receiver.await.map_err(|_| Panicked)
     }
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Job in the order in which it came.
+/// The waiting jobs, in order, and the number of threads that run them.
 ///
-/// Threads take the next piece themselves. Were each piece handed to a thread by an async task, a core would idle for as
-/// long as it takes to wake two threads one after the other: among threads that hash, a millisecond.
+/// Each thread takes the next job itself. If an async task handed out the jobs, a core would idle for about a millisecond
+/// between two hashes, the time to wake that task's thread and then the blocking thread.
 #[derive(Debug)]
 struct Queue {
-    /// How many threads there may be.
-    most: usize,
+    /// The most threads.
+    max_threads: usize,
     state: Mutex<State>,
 }
 
@@ -87,19 +87,19 @@ struct State {
 }
 
 impl Queue {
-    fn push(self: &Arc<Self>, work: Job) {
+    fn push(self: &Arc<Self>, job: Job) {
         let mut state = self.state();
-        state.waiting.push_back(work);
-        if state.threads < self.most {
+        state.waiting.push_back(job);
+        if state.threads < self.max_threads {
             state.threads += 1;
             drop(state);
             let thread = Thread { queue: Arc::clone(self), is_counted: true };
-            spawn_blocking(move || thread.work());
+            spawn_blocking(move || thread.run());
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What is behind it is whole at any moment.
+        // No code that holds the lock panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -110,34 +110,35 @@ impl fmt::Debug for State {
     }
 }
 
-/// A thread that works until nothing waits.
+/// A blocking thread that runs jobs until none waits.
 struct Thread {
     queue: Arc<Queue>,
+    /// Whether the queue counts this thread.
     is_counted: bool,
 }
 
 impl Thread {
-    fn work(mut self) {
-        while let Some(work) = self.next() {
-            // Whoever waits hears of a panic by not hearing anything.
-            let _ = catch_panic(work);
+    fn run(mut self) {
+        while let Some(job) = self.next() {
+            // A panic drops the sender, which the caller sees as an error.
+            let _ = catch_panic(job);
         }
     }
 
     fn next(&mut self) -> Option<Job> {
         let mut state = self.queue.state();
-        let work = state.waiting.pop_front();
-        if work.is_none() {
-            // Under the same lock: whoever pushes next starts another thread.
+        let job = state.waiting.pop_front();
+        if job.is_none() {
+            // Under the same lock as the check, so that the next push starts a thread.
             state.threads -= 1;
             self.is_counted = false;
         }
-        work
+        job
     }
 }
 
 impl Drop for Thread {
-    /// When the runtime is shut down before the thread began.
+    /// Stops counting a thread that never ran because the runtime was shut down.
     fn drop(&mut self) {
         if self.is_counted {
             self.queue.state().threads -= 1;
@@ -161,31 +162,31 @@ mod tests {
         }
     }
 
-    async fn quiet(workers: &Workers) {
+    async fn wait_until_idle(workers: &Workers) {
         while workers.threads() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
     #[tokio::test]
-    async fn no_more_work_at_once_than_cores_and_no_more_waiting_than_the_line() {
+    async fn running_jobs_are_limited_to_cores_and_queued_jobs_to_the_queue() {
         let workers = Workers::new();
         let cores = available_parallelism().unwrap().get();
         let (running, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let places: Vec<Permit> = std::iter::from_fn(|| workers.try_acquire()).collect();
-        assert_eq!(places.len(), MAX_QUEUED);
-        let tasks: Vec<_> = places
+        let permits: Vec<Permit> = std::iter::from_fn(|| workers.try_acquire()).collect();
+        assert_eq!(permits.len(), MAX_QUEUED);
+        let tasks: Vec<_> = permits
             .into_iter()
             .take(cores * 8)
             .map(|permit| {
                 let (running, peak) = (Arc::clone(&running), Arc::clone(&peak));
                 tokio::spawn(async move {
-                    let work = move || {
+                    let job = move || {
                         peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         std::thread::sleep(Duration::from_millis(5));
                         running.fetch_sub(1, Ordering::SeqCst);
                     };
-                    permit.run(work).await
+                    permit.run(job).await
                 })
             })
             .collect();
@@ -193,12 +194,12 @@ mod tests {
             task.await.unwrap().unwrap();
         }
         assert_eq!(peak.load(Ordering::SeqCst), cores);
-        assert!(workers.try_acquire().is_some(), "places come back");
-        quiet(&workers).await;
+        assert!(workers.try_acquire().is_some(), "slots are freed");
+        wait_until_idle(&workers).await;
     }
 
     #[tokio::test]
-    async fn a_caller_that_gives_up_frees_no_thread_while_the_work_runs() {
+    async fn cancelled_caller_frees_no_thread_while_its_job_runs() {
         let workers = Workers::new();
         let (started, has_started) = mpsc::channel();
         let (finish, may_finish) = mpsc::channel::<()>();
@@ -216,52 +217,52 @@ mod tests {
         }
         caller.abort();
         assert!(caller.await.unwrap_err().is_cancelled());
-        assert_eq!(workers.threads(), 1, "the work still runs");
+        assert_eq!(workers.threads(), 1, "the job still runs");
         finish.send(()).unwrap();
-        quiet(&workers).await;
+        wait_until_idle(&workers).await;
     }
 
     #[tokio::test]
-    async fn work_that_nobody_waits_for_is_not_begun() {
+    async fn job_of_cancelled_caller_is_not_started() {
         let workers = Workers::new();
         let (finish, may_finish) = mpsc::channel::<()>();
         let may_finish = Arc::new(Mutex::new(may_finish));
-        let busy = (0..workers.queue.most).map(|_| {
+        let busy = (0..workers.queue.max_threads).map(|_| {
             let (permit, may_finish) = (workers.try_acquire().unwrap(), Arc::clone(&may_finish));
             tokio::spawn(async move { permit.run(move || may_finish.lock().unwrap().recv()).await })
         });
         let busy: Vec<_> = busy.collect();
-        while workers.threads() < workers.queue.most {
+        while workers.threads() < workers.queue.max_threads {
             tokio::task::yield_now().await;
         }
-        let begun = Arc::new(AtomicUsize::new(0));
-        let (permit, count) = (workers.try_acquire().unwrap(), Arc::clone(&begun));
-        let gives_up = permit.run(move || count.fetch_add(1, Ordering::SeqCst));
-        assert!(tokio::time::timeout(Duration::from_millis(10), gives_up).await.is_err());
+        let started = Arc::new(AtomicUsize::new(0));
+        let (permit, count) = (workers.try_acquire().unwrap(), Arc::clone(&started));
+        let cancelled = permit.run(move || count.fetch_add(1, Ordering::SeqCst));
+        assert!(tokio::time::timeout(Duration::from_millis(10), cancelled).await.is_err());
         for task in busy {
             finish.send(()).unwrap();
             task.await.unwrap().unwrap().unwrap();
         }
-        quiet(&workers).await;
-        assert_eq!(begun.load(Ordering::SeqCst), 0);
+        wait_until_idle(&workers).await;
+        assert_eq!(started.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]
-    async fn work_that_panics_is_an_error_and_keeps_no_thread() {
+    async fn panicking_job_is_an_error_and_frees_its_thread() {
         let workers = Workers::new();
-        for _ in 0..2 * workers.queue.most {
+        for _ in 0..2 * workers.queue.max_threads {
             let permit = workers.try_acquire().unwrap();
             assert_eq!(permit.run(|| panic!("as planned")).await, Err::<(), _>(Panicked));
             assert_eq!(permit.run(|| 1).await, Ok(1));
         }
-        quiet(&workers).await;
+        wait_until_idle(&workers).await;
     }
 
-    /// A runtime that has been shut down drops what was to run on a thread of its own; the next one starts others.
+    /// A runtime that was shut down drops the thread. The next runtime starts another.
     #[test]
-    fn threads_that_never_began_do_not_count() {
+    fn threads_that_never_ran_are_not_counted() {
         let workers = Workers::new();
-        for _ in 0..2 * workers.queue.most {
+        for _ in 0..2 * workers.queue.max_threads {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let handle = runtime.handle().clone();
             runtime.shutdown_background();

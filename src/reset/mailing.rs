@@ -48,7 +48,7 @@ pub(super) struct Request {
     pub(super) inner: Arc<Inner>,
     pub(super) address: EmailAddress,
     pub(super) client: Client,
-    /// Whether the address has had its mails for now.
+    /// Whether the address is over its quota.
     pub(super) is_over_quota: bool,
     /// The counter that holds this request's use of the address's quota, until it is known whether a mail was sent.
     pub(super) counted_in: Option<Counter>,
@@ -59,7 +59,7 @@ struct Delivered {
     outcome: Outcome,
     /// Whether at least one handler succeeded: a mail may have been sent.
     is_mailed: bool,
-    /// The reason of a failure, as the log has it.
+    /// The redacted reason of a failure, as logged.
     failure: Option<String>,
 }
 
@@ -68,8 +68,8 @@ impl Request {
         let Delivered { outcome, is_mailed, failure } = self.deliver().await;
         let counted_in = self.counted_in.take();
         self.keep_for_diagnosis(outcome, failure);
-        // The asker is not to blame for a store or a mail server that failed, and may ask again at once. With a mail on
-        // its way the use stays counted: otherwise a handler that always fails would switch the quota off.
+        // If the store or the mail server failed, the count is given back, so that the user can ask again at once. If a mail
+        // may have been sent, it stays: otherwise a handler that always fails would switch the quota off.
         if !is_mailed
             && matches!(outcome, Outcome::Failed | Outcome::Lost)
             && let Some(counter) = counted_in
@@ -123,9 +123,9 @@ impl Request {
     async fn mail(&self, users: Vec<StoredUser>) -> Delivered {
         let mut delivered = Delivered { outcome: Outcome::Delivered, is_mailed: false, failure: None };
         for user in users {
-            // The id alone: a copy of the user would have to be wiped as well.
+            // Copies only the id: a copy of the user would have to be wiped as well.
             let id = user.id().to_owned();
-            // In an `Arc` before anything is awaited: an event is large.
+            // Moved into an `Arc` before the first await: an event is large.
             let event = self.inner.issue(user, self.inner.lifetime, self.client.clone()).map(Arc::new);
             let announced = match event {
                 Ok(event) => self.inner.handlers.announce(event).await,
@@ -173,7 +173,7 @@ impl Inner {
     ///
     /// # Errors
     ///
-    /// The reason why the store failed, as the log has it.
+    /// The redacted reason why the store failed, as logged.
     pub(super) async fn find(&self, address: &EmailAddress) -> Result<Vec<StoredUser>, String> {
         let mut users = self.look_up(address, address.as_str()).await?;
         for spelling in address.other_spellings() {

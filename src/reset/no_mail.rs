@@ -11,14 +11,14 @@ pub(super) enum NoMail {
     NoPassword,
     /// The store found a user whose address on record is another one: its comparison is too loose.
     AnotherAddress,
-    /// The address has had its mails for now.
+    /// The address is over its quota.
     OverQuota,
     /// No token could be issued, or every handler failed.
     Failed,
 }
 
 impl NoMail {
-    /// The reason as one word, a log field.
+    /// Returns the value of the log field `reason`.
     fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",

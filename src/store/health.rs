@@ -15,8 +15,8 @@ const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether the store is down.
 ///
-/// A call that failed says nothing about it: one unreadable row or one address that the database cannot represent would
-/// otherwise stop the service for everybody. A failed call only starts a probe. The store is down from the first probe
+/// A failed call only starts a probe. Otherwise one unreadable row, or one address that the database cannot represent,
+/// would stop the service for all users. The store is down from the first probe
 /// that fails until one succeeds. One probe runs at a time, however many calls fail.
 #[derive(Debug, Default)]
 pub(super) struct Health {
@@ -25,19 +25,19 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Whether the last probe failed.
+    /// Returns whether the last probe failed.
     pub(super) fn is_down(&self) -> bool {
         self.is_down.load(Ordering::Relaxed)
     }
 
-    /// Starts to probe the store after a call failed, unless a probe is under way.
+    /// Starts to probe the store after a failed call, unless a probe is running.
     pub(super) fn suspect(&self, store: &Arc<Store>) {
-        // A test of its own first: while a store is down, calls that fail must not all write to one cache line.
+        // Reads first, so that failing calls do not all write to one cache line while the store is down.
         if self.is_probing.load(Ordering::Relaxed) || self.is_probing.swap(true, Ordering::SeqCst) {
             return;
         }
         let probing = Probing(Arc::downgrade(store));
-        // Detached from the request that failed: it belongs to the service, and outlives that request's span.
+        // Runs outside the span of the failed request, because it outlives that request.
         tokio::spawn(async move { probing.run().await });
     }
 }
@@ -60,7 +60,7 @@ impl Probing {
                 }
                 Err(error) if !was_down => {
                     let reason = redacted_error(&error, []);
-                    tracing::error!(reason, "the user store is down; everybody is answered 503 until it answers");
+                    tracing::error!(reason, "the user store is down; every request gets 503 until it answers");
                 }
                 Err(_) => {}
             }
@@ -71,7 +71,7 @@ impl Probing {
 }
 
 impl Drop for Probing {
-    /// Also if the runtime drops the task: a later failed call, on another runtime, must be able to start a new one.
+    /// Resets the state even if the runtime drops the task, so that a failed call on another runtime can start a new probe.
     fn drop(&mut self) {
         if let Some(store) = self.0.upgrade() {
             store.health().is_down.store(false, Ordering::SeqCst);

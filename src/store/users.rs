@@ -1,4 +1,4 @@
-//! [`Users`]: the application's store as the operations use it.
+//! [`Users`]: the application's store, with timeouts, panic handling and a health check.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -17,7 +17,7 @@ use crate::user::StoredUser;
 /// How long a store may take to answer one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The application's store: without a type parameter, with a timeout on each call, and with its health.
+/// The application's store without a type parameter, with a timeout on each call and a health check.
 pub(crate) struct Users(Arc<Store>);
 
 pub(super) struct Store {
@@ -38,22 +38,22 @@ impl Users {
         self.answer_of(self.0.calls.find_by_id(id)).await
     }
 
-    /// Writes a new hash. Only a user to whom a good token was bound can be given.
+    /// Writes a new hash. A [`BoundUser`] exists only after a valid token was bound to it.
     pub(crate) async fn replace_password(&self, user: &BoundUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
         self.answer_of(self.0.calls.replace_password(user.user(), new_hash)).await
     }
 
-    /// Whether a look-up that depends on no user fails now.
+    /// Returns whether the last health check failed.
     pub(crate) fn is_down(&self) -> bool {
         self.0.health.is_down()
     }
 
-    /// Runs the store's check at start. The health of the store is not touched.
+    /// Runs the store's check at start. Does not change the health.
     pub(crate) async fn check_at_start(&self, limit: Duration) -> Result<(), BoxError> {
         in_time(limit, self.0.calls.check_at_start()).await
     }
 
-    /// Waits for a call. If it fails, the store is probed; this call alone has failed so far.
+    /// Awaits a call. A failure starts a health check, because it may concern this call alone.
     async fn answer_of<T>(&self, call: Boxed<'_, T>) -> Result<T, BoxError> {
         let answer = in_time(CALL_TIMEOUT, call).await;
         if answer.is_err() {
@@ -68,13 +68,13 @@ impl Store {
         &self.health
     }
 
-    /// Looks up nobody, to find out whether the store answers.
+    /// Runs the store's health check, which depends on no user.
     pub(super) async fn probe(&self, limit: Duration) -> Result<(), BoxError> {
         in_time(limit, self.calls.check()).await
     }
 }
 
-/// Waits for a call of the store, up to a limit. A panic is an error like any other.
+/// Awaits a call of the store, for at most `limit`. A panic becomes an error.
 async fn in_time<T>(limit: Duration, call: Boxed<'_, T>) -> Result<T, BoxError> {
     let answer = with_timeout(limit, pin!(catch_panic_future(call))).await;
     answer.map_err(|_| "the user store did not answer in time")?.map_err(|_| "the user store panicked")?
@@ -82,7 +82,7 @@ async fn in_time<T>(limit: Duration, call: Boxed<'_, T>) -> Result<T, BoxError> 
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
 
-/// The object-safe twin of [`UserStore`]: one allocation a call, negligible beside a password hash.
+/// Object-safe form of [`UserStore`]. It allocates once a call, which is negligible beside a password hash.
 trait DynUserStore: Send + Sync {
     fn find_by_email<'a>(&'a self, email: &'a str) -> Boxed<'a, Vec<StoredUser>>;
     fn find_by_id<'a>(&'a self, id: &'a str) -> Boxed<'a, Option<StoredUser>>;
