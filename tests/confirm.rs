@@ -100,6 +100,53 @@ async fn the_steps_of_a_success_are_in_order() {
     assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD));
 }
 
+#[tokio::test]
+async fn confirm_returns_the_user_with_the_new_password_hash() {
+    let users = people();
+    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
+    let token = token_of(&reset, &users, "1");
+    let confirmed = reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await.unwrap();
+    assert!(verifies(confirmed.user(), GOOD_PASSWORD));
+    let (stored, returned) = (users.get("1").unwrap(), confirmed.into_user());
+    let hash = |user: &StoredUser| user.password_hash().map(|hash| hash.expose().to_owned());
+    assert_eq!((returned.id(), hash(&returned)), (stored.id(), hash(&stored)));
+}
+
+/// Good, garbage, expired and used tokens, and a service that is shutting down.
+#[tokio::test]
+async fn validate_and_validate_for_return_the_same() {
+    let users = people();
+    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
+    let same = async |token: &str| {
+        let client = Client::new("192.0.2.1".parse().ok(), None);
+        let results = [reset.validate(token).await, reset.validate_for(token, &client).await];
+        let [one, other] = results.map(|result| {
+            let found = result.map(|validated| (validated.user().id().to_owned(), validated.expires_at()));
+            found.map_err(|error| match error {
+                ResetError::InvalidToken(error) => format!("{:?}", error.refusal()),
+                error => error.as_str().to_owned(),
+            })
+        });
+        assert_eq!(one, other);
+        one
+    };
+    let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
+    let token = event.token().expose();
+    assert_eq!(same(token).await, Ok(("1".to_owned(), event.expires_at())));
+    assert_eq!(same("garbage").await, Err(format!("{:?}", Refusal::Malformed)));
+    let codec = TokenCodec::new(doubles::key());
+    let two_hours_ago = OffsetDateTime::now_utc() - time::Duration::hours(2);
+    let expired = codec.issue(&users.get("1").unwrap(), two_hours_ago, time::Duration::HOUR).unwrap();
+    assert_eq!(same(expired.expose()).await, Err(format!("{:?}", Refusal::Expired)));
+    reset.confirm(token, GOOD_PASSWORD.into(), Client::none()).await.unwrap();
+    assert_eq!(same(token).await, Err(format!("{:?}", Refusal::Stale)));
+    users.update("2", |user| user.with_active(false));
+    let inactive = codec.issue(&users.get("2").unwrap(), OffsetDateTime::now_utc(), time::Duration::HOUR).unwrap();
+    assert_eq!(same(inactive.expose()).await, Err(format!("{:?}", Refusal::Ineligible)));
+    reset.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(same(token).await, Err("shutting_down".to_owned()));
+}
+
 /// Each kind of failure stops at its step; nothing of the application's is asked before, nothing written after.
 #[tokio::test]
 async fn a_failure_stops_at_its_step() {

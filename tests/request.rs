@@ -307,6 +307,22 @@ async fn unknown_users_are_revealed_on_demand_only() {
     assert_eq!(settled(&reset).await.accepted, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn send_returns_when_the_token_expires() {
+    let users = people();
+    let (builder, outbox) = with_outbox(users.clone());
+    let reset = builder.build().await.unwrap();
+    let ann = users.get("1").unwrap();
+    for (lifetime, seconds) in [(None, 3600), (Some(time::Duration::minutes(5)), 300)] {
+        let now = OffsetDateTime::now_utc();
+        let sent = reset.send(&ann, lifetime).await.unwrap();
+        assert!((sent.expires_at() - now).whole_seconds().abs_diff(seconds) <= 2, "{sent:?}");
+        let link = outbox.0.lock().unwrap().last().unwrap().1.clone();
+        let validated = reset.validate(link.split_once('=').unwrap().1).await.unwrap();
+        assert_eq!(validated.expires_at(), sent.expires_at());
+    }
+}
+
 #[tokio::test]
 async fn send_does_from_code_what_a_request_does() {
     let users = people();

@@ -19,7 +19,7 @@ use poem::{Endpoint, EndpointExt as _, Route};
 use poem_openapi::OpenApiService;
 use poem_password_reset::throttle::{MemoryThrottle, Quota, Quotas, Throttle, ThrottleKey, Verdict};
 use poem_password_reset::{
-    BoxError, Client, HttpContract, PasswordReset, PasswordResetBuilder, ResetApi, ResetError, SigningKey,
+    BoxError, Client, HttpContract, PasswordReset, PasswordResetBuilder, Problem, ResetApi, ResetError, SigningKey,
 };
 
 fn client(address: &str) -> Client {
@@ -349,6 +349,74 @@ async fn quotas_that_are_off_count_nothing() {
         let answer = reset.confirm("x", GOOD_PASSWORD.into(), client("192.0.2.1")).await;
         assert!(matches!(answer, Err(ResetError::InvalidToken(_))));
     }
+}
+
+/// Services with one throttle and one signing key: every counter depends on the namespace.
+#[tokio::test]
+async fn services_with_different_namespaces_do_not_count_together() {
+    let shared = MemoryThrottle::new();
+    let mailer = |namespace: &'static str| {
+        let shared = shared.clone();
+        Mailer::new(people(), move |builder| {
+            builder.quotas(Quotas::default()).throttle(shared).throttle_namespace(namespace)
+        })
+    };
+    let (staff, shop, staff_too) = (mailer("staff").await, mailer("shop").await, mailer("staff").await);
+    assert_eq!(staff.mails_for("ann@example.com", 5).await, 3);
+    assert_eq!(staff_too.mails_for("ann@example.com", 5).await, 0, "instances of one service count together");
+    assert_eq!(shop.mails_for("ann@example.com", 5).await, 3);
+
+    let client = client("192.0.2.1");
+    assert_eq!(passing(&staff.reset, &client).await, 30);
+    assert_eq!(passing(&staff_too.reset, &client).await, 0);
+    assert_eq!(passing(&shop.reset, &client).await, 30);
+}
+
+#[tokio::test]
+async fn every_key_begins_with_namespace_and_purpose() {
+    let watching = Watching::default();
+    let settings = throttled().throttle(watching.clone()).throttle_namespace("staff".to_owned());
+    let reset = settings.on_reset_token_created(no_mail).build().await.unwrap();
+    let client = client("192.0.2.7");
+    reset.request("ann@example.com", client.clone()).await.unwrap();
+    assert!(reset.validate_for("x", &client).await.is_err());
+    assert!(reset.confirm("x", GOOD_PASSWORD.into(), client).await.is_err());
+    let keys = watching.keys.lock().unwrap().clone();
+    let [request, mail, validate, confirm] = &keys[..] else { panic!("{keys:?}") };
+    assert_eq!(request, "staff/request/192.0.2.7");
+    assert_eq!((validate.as_str(), confirm.as_str()), ("staff/validate/192.0.2.7", "staff/confirm/192.0.2.7"));
+    let mac = mail.strip_prefix("staff/mail/").expect("the address is counted");
+    assert!(mac.len() == 32 && mac.bytes().all(|byte| byte.is_ascii_hexdigit()), "{mail}");
+}
+
+#[tokio::test]
+async fn build_refuses_a_namespace_that_is_no_part_of_a_key() {
+    for namespace in ["", "staff/request", "two words", "line\n"] {
+        let error =
+            throttled().throttle_namespace(namespace).on_reset_token_created(no_mail).build().await.unwrap_err();
+        let problem = Problem::ThrottleNamespace { namespace: namespace.to_owned() };
+        assert_eq!(error.problems(), [problem], "{namespace:?}");
+    }
+}
+
+#[tokio::test]
+async fn validate_counts_no_quota_and_validate_for_counts_one_use() {
+    let users = people();
+    let quotas = Quotas::default().validate_per_client(Quota::per_hour(2).unwrap());
+    let reset = builder(users.clone()).quotas(quotas).on_reset_token_created(no_mail).build().await.unwrap();
+    let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
+    let (token, client) = (event.token().expose(), client("192.0.2.1"));
+    for _ in 0..10 {
+        reset.validate(token).await.unwrap();
+    }
+    for _ in 0..2 {
+        reset.validate_for(token, &client).await.unwrap();
+    }
+    for token in [token, "garbage"] {
+        assert!(is_throttled(&reset.validate_for(token, &client).await), "the quota comes before the token");
+    }
+    reset.validate(token).await.unwrap();
+    reset.validate_for(token, &Client::none()).await.expect("another client has its own quota");
 }
 
 /// What the application counts for itself, it counts for the same clients.
