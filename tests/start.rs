@@ -163,7 +163,7 @@ async fn the_check_in_the_background_ends_when_it_succeeds() {
     store.is_mended.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(store.checks.load(Ordering::SeqCst), 2);
-    assert!(log.text().contains("INFO store and throttle pass their checks now"), "{}", log.text());
+    assert!(log.text().contains("INFO the user store and the throttle pass their checks now"), "{}", log.text());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::throttle::ThrottleKey;
 
-/// The most addresses whose failure is kept. The oldest makes room for the newest.
+/// The most addresses whose failure is kept. A new one evicts the oldest.
 const MAX_ADDRESSES: usize = 1_000;
 
 /// A request that ended without mail because something failed.
@@ -16,13 +16,13 @@ const MAX_ADDRESSES: usize = 1_000;
 pub struct LastFailure {
     /// When the request ended.
     pub at: OffsetDateTime,
-    /// The reason, as the log has it: one line, at most 500 characters, without token, hash and address.
+    /// The reason as in the log: one line of at most 500 characters, without token, hash and address.
     pub reason: String,
 }
 
-/// The last failure of each address, under the MAC of the address.
+/// The last failure of each address, by the MAC of the address.
 ///
-/// Only failures are kept, so a stranger cannot push one out by asking for other addresses.
+/// Only failures are kept, so an attacker cannot evict one by requests for other addresses that succeed.
 #[derive(Debug, Default)]
 pub(super) struct Failures(Mutex<Kept>);
 
@@ -52,10 +52,10 @@ impl Failures {
         }
     }
 
-    /// Forgets the failure of an address: a later request succeeded.
+    /// Removes the failure of an address, because a later request succeeded.
     pub(super) fn forget(&self, address: impl FnOnce() -> ThrottleKey) {
         let mut kept = self.lock();
-        // The key is a MAC: while nothing has failed it is not computed.
+        // Skips the MAC of the key while there are no failures.
         if kept.order.is_empty() {
             return;
         }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_failure_of_an_address_is_kept_until_a_success() {
+    fn last_failure_of_an_address_is_kept_until_a_success() {
         let failures = Failures::default();
         failures.keep(key(1, 0), failure("first"));
         failures.keep(key(2, 0), failure("other"));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_the_oldest_makes_room() {
+    fn new_failure_evicts_the_oldest_when_full() {
         let failures = Failures::default();
         for block in 0..8 {
             for number in 0..=255 {
