@@ -91,7 +91,7 @@ async fn finished(reset: &PasswordReset) {
 }
 
 #[tokio::test]
-async fn the_steps_of_a_success_are_in_order() {
+async fn confirm_runs_its_steps_in_order() {
     let (users, steps) = (people(), Steps::default());
     let reset = noted(&users, &steps).build().await.unwrap();
     confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
@@ -114,7 +114,7 @@ async fn confirm_returns_the_user_with_the_new_password_hash() {
 
 /// Good, garbage, expired and used tokens, and a service that is shutting down.
 #[tokio::test]
-async fn validate_and_validate_for_return_the_same() {
+async fn validate_and_validate_for_return_the_same_results() {
     let users = people();
     let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let same = async |token: &str| {
@@ -149,7 +149,7 @@ async fn validate_and_validate_for_return_the_same() {
 
 /// Each kind of failure stops at its step; nothing of the application's is asked before, nothing written after.
 #[tokio::test]
-async fn a_failure_stops_at_its_step() {
+async fn failed_step_stops_confirm() {
     let agent = |agent: &str| Client::new(None, Some(agent));
     let (users, steps) = (people(), Steps::default());
     let reset = noted(&users, &steps).build().await.unwrap();
@@ -184,7 +184,7 @@ async fn a_failure_stops_at_its_step() {
 }
 
 #[tokio::test]
-async fn refusals_say_why_to_the_log_and_nothing_to_the_client() {
+async fn refusal_reason_is_logged_and_not_returned() {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
@@ -212,7 +212,7 @@ async fn refusals_say_why_to_the_log_and_nothing_to_the_client() {
 }
 
 #[tokio::test]
-async fn a_veto_is_told_and_any_other_error_is_not() {
+async fn veto_text_is_returned_and_other_errors_are_not() {
     let users = people();
     let vetoing = builder(users.clone())
         .on_reset_token_created(no_mail)
@@ -236,7 +236,7 @@ async fn a_veto_is_told_and_any_other_error_is_not() {
 
 /// A client that hangs up at any await of a confirm changes nothing about its outcome.
 #[tokio::test]
-async fn a_caller_that_stops_waiting_stops_nothing() {
+async fn confirm_continues_if_the_caller_drops_it() {
     for awaits in 0..40 {
         let (users, posted) = (people(), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&posted);
@@ -273,7 +273,7 @@ async fn a_caller_that_stops_waiting_stops_nothing() {
 }
 
 #[tokio::test]
-async fn success_is_reported_only_after_the_store_acknowledged() {
+async fn confirm_succeeds_only_after_the_store_acknowledged() {
     let (users, acknowledged) = (people(), Arc::new(AtomicBool::new(false)));
     let acknowledge = Arc::clone(&acknowledged);
     let reset =
@@ -315,7 +315,7 @@ impl UserStore for Slow {
 
 /// A handler that hangs keeps nobody waiting who has a new password already.
 #[tokio::test(start_paused = true)]
-async fn the_answer_does_not_wait_for_the_post_handlers() {
+async fn confirm_returns_before_post_handlers_finish() {
     let users = people();
     let reset = builder(users.clone())
         .on_reset_token_created(no_mail)
@@ -331,7 +331,7 @@ async fn the_answer_does_not_wait_for_the_post_handlers() {
 
 /// "Fail the k-th call", for every call of a confirm to the store.
 #[tokio::test]
-async fn a_store_that_fails_at_any_call_leaves_a_password_that_works() {
+async fn store_failure_at_any_call_leaves_a_working_password() {
     for (call, because) in
         [(Call::FindById, Unavailable::StoreDown), (Call::ReplacePassword, Unavailable::UnknownOutcome)]
     {
@@ -363,7 +363,7 @@ async fn a_store_that_fails_at_any_call_leaves_a_password_that_works() {
 
 /// A store that neither answers nor fails is given up; one that panics is contained.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_or_panics_is_an_unknown_outcome() {
+async fn store_that_hangs_or_panics_in_the_write_is_an_unknown_outcome() {
     for panics in [false, true] {
         let users = people();
         let reset = builder(Watched {
@@ -392,7 +392,7 @@ async fn a_store_that_hangs_or_panics_is_an_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn a_hasher_that_fails_panics_or_repeats_itself_changes_nothing() {
+async fn faulty_hasher_changes_nothing() {
     for fault in ["fails", "panics", "repeats"] {
         let (users, hashed) = (people(), Arc::new(AtomicUsize::new(0)));
         let old = users.get("1").unwrap().password_hash().unwrap().expose().to_owned();
@@ -418,7 +418,7 @@ async fn a_hasher_that_fails_panics_or_repeats_itself_changes_nothing() {
 
 /// Validation reads only, however often, and agrees with what a confirmation would say.
 #[tokio::test]
-async fn validation_reads_only() {
+async fn validate_writes_nothing() {
     let (users, calls) = (people(), Arc::new(Calls::default()));
     let before = async |_| Ok::<(), BoxError>(());
     let reset = builder(Watched { users: users.clone(), calls: Arc::clone(&calls), before })
@@ -437,7 +437,7 @@ async fn validation_reads_only() {
 
 /// A hash takes a core for 20 ms. On a runtime with one thread it would stop every other request.
 #[tokio::test]
-async fn passwords_are_hashed_off_the_async_threads() {
+async fn hashing_does_not_block_async_threads() {
     let (users, threads) = (people(), Arc::new(Mutex::new(Vec::new())));
     let hashed_on = Arc::clone(&threads);
     let reset = builder(users.clone())
@@ -459,7 +459,7 @@ async fn passwords_are_hashed_off_the_async_threads() {
 
 /// Spaces, NFC and NFD, what differs after byte 72: stored as sent.
 #[tokio::test]
-async fn a_password_is_stored_exactly_as_sent() {
+async fn password_is_hashed_exactly_as_sent() {
     let long = "purple tractor hums at dawn, ".repeat(3);
     for password in [
         "  purple tractor hums  ",
