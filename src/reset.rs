@@ -1,6 +1,6 @@
-//! [`PasswordReset`]: request, validate, confirm; issue and send from code; shutdown. No HTTP in it.
+//! [`PasswordReset`]: the operations request, validate and confirm; issue and send from code; shutdown.
 //!
-//! The only place that reads the clock.
+//! No HTTP in here. No other module reads the clock.
 
 mod builder;
 mod confirm;
@@ -47,46 +47,44 @@ use crate::throttle::{Scope, ThrottleKey, Throttles, Verdict};
 use crate::token::{BoundUser, SignedClaims, TokenCodec, is_user_id};
 use crate::user::StoredUser;
 
-/// When to try again what was refused because the service is busy, down or on its way out.
+/// The time after which a client should try again if the service is busy, down or shutting down.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// A password reset: the three operations, and what they need.
+/// A password reset service: request, validate, confirm.
 ///
-/// Cheap to clone; clones share everything. Give one to [`ResetApi`](crate::ResetApi) and keep one for
-/// [`shutdown`](Self::shutdown), [`issue`](Self::issue) and [`send`](Self::send). The operations must be called on a
-/// tokio runtime.
+/// Cheap to clone; clones share all state. Give one clone to [`ResetApi`](crate::ResetApi) and keep one for
+/// [`shutdown`](Self::shutdown), [`issue`](Self::issue) and [`send`](Self::send). Call the operations on a tokio runtime.
 ///
-/// # What operators see
+/// # Logs and metrics
 ///
-/// The log has an event, through `tracing`, for each
+/// The service logs an event, through `tracing`, for each
 ///
-/// * request that was accepted; and for each that ends without mail, the `reason` (`unknown`, `inactive`, `no_password`,
+/// * accepted request; and for each request that ends without mail, the `reason` (`unknown`, `inactive`, `no_password`,
 ///   `another_address`, `over_quota`, `failed`, `lost`) with the id of the `user` if there is one,
-/// * client that was throttled, token that was refused (with the [`Refusal`]), password that was replaced or refused,
-/// * handler that failed, call of the store or the throttle that failed, and outage of the store, with its end.
+/// * throttled client, refused token (with the [`Refusal`]), replaced password and refused password,
+/// * failed handler, failed call of the store or the throttle, and begin and end of an outage of the store.
 ///
-/// No event holds a token, a password, a key or an email address.
+/// No event contains a token, a password, a key or an email address.
 ///
-/// With the feature `metrics` there are counters, through the facade of that name. Install the program's recorder before
-/// `build()`.
+/// The feature `metrics` adds counters, through the `metrics` facade. Install the program's recorder before `build()`.
 ///
 /// | counter | labels | counts |
 /// | --- | --- | --- |
-/// | `password_reset_operations_total` | `operation`: `request`, `validate`, `confirm`; `result`: `ok` or [`ResetError::as_str`] | what was answered |
-/// | `password_reset_refused_tokens_total` | `refusal`: [`Refusal::as_str`] | tokens refused |
-/// | `password_reset_requests_total` | `outcome`: `delivered`, `failed`, `ineligible`, `suppressed`, `lost` | accepted requests that are done, as in the [ledger](Self::ledger) |
-/// | `password_reset_requests_waiting` (gauge) | | accepted requests that are not done |
-/// | `password_reset_failed_handlers_total` | `event`, `handler` | handlers that failed, panicked or took too long |
-/// | `password_reset_throttle_failures_total` | | times when the throttle failed and the one in memory took over |
+/// | `password_reset_operations_total` | `operation`: `request`, `validate`, `confirm`; `result`: `ok` or [`ResetError::as_str`] | results of operations |
+/// | `password_reset_refused_tokens_total` | `refusal`: [`Refusal::as_str`] | refused tokens |
+/// | `password_reset_requests_total` | `outcome`: `delivered`, `failed`, `ineligible`, `suppressed`, `lost` | completed requests, as in the [ledger](Self::ledger) |
+/// | `password_reset_requests_waiting` (gauge) | | accepted requests that are not completed |
+/// | `password_reset_failed_handlers_total` | `event`, `handler` | handlers that failed, panicked or timed out |
+/// | `password_reset_throttle_failures_total` | | failed calls of the application's throttle |
 #[derive(Clone)]
 pub struct PasswordReset {
     inner: Arc<Inner>,
 }
 
-/// What says what time it is.
+/// Returns the current time.
 type Clock = Box<dyn Fn() -> OffsetDateTime + Send + Sync>;
 
-/// The clock of the system.
+/// Returns the system clock.
 fn system_clock() -> Clock {
     Box::new(OffsetDateTime::now_utc)
 }
@@ -105,7 +103,7 @@ struct Inner {
     failures: Failures,
     confirms: TaskTracker,
     throttles: Throttles,
-    /// Makes keys for the quota of an address that nobody can read back.
+    /// Computes the MAC of an address for its throttle key, so that the key does not reveal the address.
     address_mac: FieldMac,
     shutting_down: AtomicBool,
     trusted_proxies: TrustedProxies,
@@ -117,18 +115,18 @@ struct Inner {
     user_details_on_validation: bool,
 }
 
-/// Says whether a stored hash is that of a password.
+/// Returns whether a stored hash belongs to a password.
 type UsableHash = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// The default rule: an empty hash, or one that begins with `!` or `*`, is no password. Django marks users without a
-/// password with `!`, and `/etc/shadow` uses both marks (shadow(5)).
+/// The default rule: an empty hash, or one that begins with `!` or `*`, belongs to no password. Django marks users without
+/// a password with `!`, and `/etc/shadow` uses both marks (shadow(5)).
 fn is_usable(hash: &str) -> bool {
     !hash.is_empty() && !hash.starts_with(['!', '*'])
 }
 
 impl PasswordReset {
-    /// Starts to build a password reset for the users in `users`, with tokens signed by `keys`: a
-    /// [`SigningKey`](crate::SigningKey), or a [`KeyRing`] while keys are rotated.
+    /// Creates a builder with the user store and the signing keys: one [`SigningKey`](crate::SigningKey), or a [`KeyRing`]
+    /// during a key rotation.
     pub fn builder(users: impl UserStore, keys: impl Into<KeyRing>) -> PasswordResetBuilder {
         PasswordResetBuilder::new(users, keys.into())
     }
@@ -188,16 +186,17 @@ impl PasswordReset {
         answered(Scope::Validate, checked.await)
     }
 
-    /// Issues a token to `user` from code, for an administrator's page or a job. No mail is sent and no handler is
-    /// called: what happens to the [link](ResetTokenCreated::link) is up to the caller.
+    /// Issues a token to `user` from code, for an administrator's page or a job. Sends no mail and calls no handler: the
+    /// caller delivers the [link](ResetTokenCreated::link).
     ///
-    /// `lifetime` is the usual one if it is `None`.
+    /// `None` as `lifetime` is [`lifetime()`](Self::lifetime).
     ///
     /// # Errors
     ///
-    /// [`IssueError::Ineligible`] for a user who may not reset a password, [`IssueError::Address`] for one whose address
-    /// is not fit to stand in a mail, [`IssueError::Lifetime`] under a second or over 24 hours, [`IssueError::Id`] for an
-    /// id that cannot stand in a token.
+    /// * [`IssueError::Ineligible`]: the user may not reset a password.
+    /// * [`IssueError::Address`]: the user's address is not a valid mail address.
+    /// * [`IssueError::Lifetime`]: the lifetime is under a second or over 24 hours.
+    /// * [`IssueError::Id`]: the user's id is too long for a token or has control characters.
     pub fn issue(&self, user: &StoredUser, lifetime: Option<time::Duration>) -> Result<ResetTokenCreated, IssueError> {
         if !self.inner.is_eligible(user) {
             return Err(IssueError::Ineligible);
@@ -205,19 +204,21 @@ impl PasswordReset {
         self.inner.issue(user.clone(), lifetime.unwrap_or(self.inner.lifetime), Client::none())
     }
 
-    /// For how long tokens are good, unless [`issue`](Self::issue) or [`send`](Self::send) say otherwise.
+    /// Returns how long tokens are valid, unless a call of [`issue`](Self::issue) or [`send`](Self::send) sets another
+    /// lifetime.
     pub fn lifetime(&self) -> time::Duration {
         self.inner.lifetime
     }
 
-    /// What became of all requests so far.
+    /// Returns the number of requests with each outcome so far.
     pub fn ledger(&self) -> Ledger {
         self.inner.delivery.ledger()
     }
 
-    /// Refuses new work, waits until what was accepted is done, and reports what was not done by `deadline`.
+    /// Refuses new work, waits at most `deadline` for accepted work, and returns the number of lost requests and unfinished
+    /// confirms.
     ///
-    /// Call it after the server has stopped. From the first call on, every operation answers
+    /// Call it after the server has stopped. From the first call on, every operation returns
     /// [`Unavailable::ShuttingDown`].
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let inner = &self.inner;
@@ -234,14 +235,14 @@ impl PasswordReset {
         report
     }
 
-    /// Who sent a request, by the address of the peer and the headers: with the same
-    /// [trusted proxies](PasswordResetBuilder::trusted_proxies) as the endpoints, for quotas and logs of the
-    /// application's own.
+    /// Returns the client of an HTTP request from its peer address and headers. Uses the same
+    /// [trusted proxies](PasswordResetBuilder::trusted_proxies) as the endpoints, for quotas and logs of the application's
+    /// own.
     pub fn client(&self, peer: Option<std::net::IpAddr>, headers: &HeaderMap) -> Client {
         Client::of_request(peer, headers, &self.inner.trusted_proxies)
     }
 
-    /// Whether a validation tells username and email address.
+    /// Returns whether the validation endpoint returns username and email address.
     pub(crate) fn user_details_on_validation(&self) -> bool {
         self.inner.user_details_on_validation
     }
@@ -257,7 +258,8 @@ impl fmt::Debug for PasswordReset {
 }
 
 impl Inner {
-    /// Whether work can be done now; if not, everybody is told so before anything of theirs is looked at.
+    /// Checks that the service is not shutting down and the store is not down. Comes before any check of the request, so the
+    /// answer is the same for every request.
     fn is_available(&self) -> Result<(), ResetError> {
         if self.shutting_down.load(Ordering::SeqCst) {
             return Err(unavailable(Unavailable::ShuttingDown));
@@ -268,7 +270,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Counts an operation of a client. Comes after everything that is answered 400 or 503: neither uses quota up.
+    /// Counts an operation of a client. Comes after all checks that are answered 400 or 503, so these use no quota.
     async fn count_client(&self, scope: Scope, client: &Client) -> Result<(), ResetError> {
         let key = || self.throttles.client_key(scope, client.address());
         match self.throttles.count(scope, key).await {
@@ -292,11 +294,11 @@ impl Inner {
         Ok(self.codec.verify(token, (self.clock)()).map_err(refused)?)
     }
 
-    /// The user whom the token was issued to, if everything about them still is as it was.
+    /// Looks up the user to whom the token was issued, and checks binding and eligibility.
     async fn bind(&self, claims: SignedClaims) -> Result<BoundUser, ResetError> {
         let found = self.users.find_by_id(claims.user_id()).await;
         let user = found.map_err(|error| {
-            tracing::error!(reason = redacted_error(&error, []), "the user store failed to look a user up");
+            tracing::error!(reason = redacted_error(&error, []), "the user store failed to look up a user");
             unavailable(Unavailable::StoreDown)
         })?;
         let user = user.ok_or_else(|| refused(InvalidToken::because(Refusal::UnknownUser)))?;
@@ -311,7 +313,7 @@ impl Inner {
         self.ineligible_because(user).is_none()
     }
 
-    /// Why this user may not reset a password.
+    /// Returns the reason why this user may not reset a password, or `None` if the user may.
     fn ineligible_because(&self, user: &StoredUser) -> Option<NoMail> {
         if !user.is_active() {
             return Some(NoMail::Inactive);
@@ -320,12 +322,12 @@ impl Inner {
         (!self.allow_first_password && !has_password()).then_some(NoMail::NoPassword)
     }
 
-    /// The key of an address's quota, from its folded form.
+    /// Returns the throttle key of an address from its folded form.
     fn address_key(&self, folded: &str) -> ThrottleKey {
         self.throttles.address_key(&self.address_mac.of([Some(folded.as_bytes())], &[]))
     }
 
-    /// Whether id and address of a user are fit for a token and a mail.
+    /// Returns whether the user's id can be in a token and mail can be sent to the user's address.
     fn is_issuable(&self, user: &StoredUser) -> bool {
         EmailAddress::is_mailable(user.email(), self.addresses) && is_user_id(user.id())
     }
@@ -336,11 +338,11 @@ impl Inner {
         lifetime: time::Duration,
         client: Client,
     ) -> Result<ResetTokenCreated, IssueError> {
-        // The row may be an attacker's: its address must not become a second header of a mail.
+        // An attacker may control the row's address, which must not inject a header into the mail.
         if !EmailAddress::is_mailable(user.email(), self.addresses) {
             return Err(IssueError::Address);
         }
-        // In whole seconds, as a token counts: the mail must not promise a moment more.
+        // Whole seconds, as in the token, so that the expiry in the mail is not later than the token's.
         let now = (self.clock)().truncate_to_second();
         let lifetime = time::Duration::seconds(lifetime.whole_seconds());
         let token = self.codec.issue(&user, now, lifetime)?;
@@ -349,17 +351,17 @@ impl Inner {
     }
 }
 
-/// What [`PasswordReset::shutdown`] had to leave undone.
+/// The work that [`PasswordReset::shutdown`] did not complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Requests that were accepted and not handled: their users get no mail and have to ask again.
+    /// The number of accepted requests that were not completed. Their users get no mail and have to ask again.
     pub lost_requests: u64,
-    /// Confirms whose work was still under way. They go on until the process ends.
+    /// The number of confirms still running. They continue until the process ends.
     pub unfinished_confirms: usize,
 }
 
-/// Counts what an operation is answered, and logs what is not logged where it comes from.
+/// Counts the result of an operation, and logs the errors that are not logged at their origin.
 fn answered<T>(operation: Scope, answer: Result<T, ResetError>) -> Result<T, ResetError> {
     let operation = operation.name();
     match &answer {
@@ -376,7 +378,7 @@ fn answered<T>(operation: Scope, answer: Result<T, ResetError>) -> Result<T, Res
     answer
 }
 
-/// Writes a refusal to the log, the one place where it may be told.
+/// Logs and counts the reason of a refusal. The client must not see it.
 fn refused(error: InvalidToken) -> InvalidToken {
     tracing::info!(refusal = %error.refusal(), "a reset token was refused");
     metrics::refused_token(error.refusal().as_str());

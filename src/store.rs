@@ -1,4 +1,4 @@
-//! [`UserStore`]: all that an application implements. Ready ones stand beside it.
+//! [`UserStore`]: the trait that an application implements, and the stores that the library has.
 
 mod health;
 #[cfg(feature = "testing")]
@@ -19,23 +19,23 @@ use crate::error::BoxError;
 use crate::secret::PasswordHash;
 use crate::user::StoredUser;
 
-/// Where an application keeps its users: two look-ups and one write.
+/// The application's users: two look-ups and one write.
 ///
-/// The methods are plain `async fn`s. An error says that the store could not answer; "there is none" is not an error.
-/// A call that takes more than ten seconds is given up, and counts as an error, as a panic does.
+/// Implement the methods as plain `async fn`s. Return an error only if the store cannot answer; a user who does not exist
+/// is not an error. The library stops a call after ten seconds. A timeout and a panic count as an error.
 ///
 /// # One failed call is not an outage
 ///
-/// A call that fails concerns its own request alone: one unreadable row, or an address with a letter that the database
-/// cannot represent, must not stop the service for others. After a failed call the library calls
-/// [`check`](UserStore::check), which depends on no user. The store counts as down, and every operation answers 503,
-/// only while `check` fails; it is repeated every second until it succeeds.
+/// A failed call affects its own request only: an unreadable row, or an address that the database cannot represent, must
+/// not stop the service for other users. After a failed call the library calls [`check`](UserStore::check), which depends
+/// on no user, and repeats it every second until it succeeds. While `check` fails, the store is down and every operation
+/// is answered 503.
 ///
 /// # The write is a compare-and-swap
 ///
-/// [`replace_password`](UserStore::replace_password) is what makes a token single-use. Of several confirms that race
-/// with one token, all have found the same user and checked the same token; the store lets one of them write. It must
-/// be **one** statement that both compares and writes. A look-up followed by a write lets two of them win.
+/// [`replace_password`](UserStore::replace_password) makes a token single-use. If several confirms race with the same
+/// token, all have found the same user and accepted the token; the store must let exactly one of them write. Compare and
+/// write in **one** statement: with a look-up followed by a write, two of them can succeed.
 ///
 /// ```
 /// use poem_password_reset::{PasswordHash, StoredUser};
@@ -71,7 +71,7 @@ use crate::user::StoredUser;
 ///     }
 ///
 ///     async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, sqlx::Error> {
-///         // An id that is no number is nobody's: that is not an error.
+///         // An id that is not a number belongs to no user, which is not an error.
 ///         let Ok(id) = id.parse::<i64>() else { return Ok(None) };
 ///         let row: Option<Row> =
 ///             sqlx::query_as("SELECT * FROM users WHERE id = ?").bind(id).fetch_optional(&self.0).await?;
@@ -79,7 +79,7 @@ use crate::user::StoredUser;
 ///     }
 ///
 ///     async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, sqlx::Error> {
-///         // One statement. `IS`, not `=`: a user may have no password yet, and NULL equals nothing.
+///         // One statement. `IS`, not `=`, because a user can have no password and NULL equals nothing.
 ///         let done = sqlx::query(
 ///             "UPDATE users SET password_hash = ?
 ///              WHERE CAST(id AS TEXT) = ? AND email = ? AND password_hash IS ? AND active",
@@ -110,45 +110,45 @@ use crate::user::StoredUser;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Run [`testing::check_user_store`](crate::testing::check_user_store) (feature `testing`) against your own.
+/// Test your own store with [`testing::check_user_store`](crate::testing::check_user_store) (feature `testing`).
 pub trait UserStore: Send + Sync + 'static {
-    /// What the store says when it cannot answer. It is logged, and never shown to a client.
+    /// The error if the store cannot answer. It is logged and never shown to a client.
     type Error: Into<BoxError> + Send;
 
-    /// Every user whose email address equals `email` without regard to case. Empty: nobody.
+    /// Returns every user whose email address equals `email` without regard to case, or an empty `Vec` if there is none.
     ///
-    /// A request for an address whose domain is international (`bücher.example`, `xn--bcher-kva.example`) asks for each
-    /// spelling of the domain, one after the other.
+    /// A request for an address with an international domain (`bücher.example`, `xn--bcher-kva.example`) calls this method
+    /// for each spelling of the domain in turn.
     ///
-    /// More than one may be found; each gets mail at the address on record. What is found is compared once more, so a
-    /// store that compares too loosely does no harm.
+    /// Several users can share an address; each gets mail at the address on record. The library compares the addresses
+    /// again, so a store that compares too loosely sends no mail to the wrong user.
     fn find_by_email(&self, email: &str) -> impl Future<Output = Result<Vec<StoredUser>, Self::Error>> + Send;
 
-    /// The user with this id, whether active or not. The id is text from a token that this library signed; if it does
-    /// not even look like an id, there is no such user.
+    /// Returns the user with this id, active or not. The id comes from a token that this library signed. Return `None`,
+    /// not an error, for text that is not an id.
     fn find_by_id(&self, id: &str) -> impl Future<Output = Result<Option<StoredUser>, Self::Error>> + Send;
 
-    /// One atomic write: stores `new_hash`, but only while the row still has `user`'s password hash and email address
-    /// and is active. Reports [`Swap::Done`] if it did, [`Swap::Stale`] if the row has changed or is gone.
+    /// Stores `new_hash` in one atomic write, if the row still has `user`'s password hash and email address and is active.
+    /// Returns [`Swap::Done`] if it did, and [`Swap::Stale`] if the row has changed or was deleted.
     ///
-    /// If the look-ups of the store add to the user with [`bind_also`](StoredUser::bind_also), the write compares that
-    /// as well: it is in [`bound_state`](StoredUser::bound_state). Otherwise a change of that state between the check
-    /// of the token and the write goes unnoticed.
+    /// If the look-ups use [`bind_also`](StoredUser::bind_also), the write must also compare the
+    /// [`bound_state`](StoredUser::bound_state). Otherwise it misses a change of that state between the check of the token
+    /// and the write.
     ///
-    /// This is also the place for what must happen together with the change or not at all (end login sessions, write an
-    /// outbox row): in the same transaction.
+    /// Make other changes that belong to the reset in the same transaction, for example end login sessions or write an
+    /// outbox row.
     fn replace_password(
         &self,
         user: &StoredUser,
         new_hash: &PasswordHash,
     ) -> impl Future<Output = Result<Swap, Self::Error>> + Send;
 
-    /// Finds out whether the store answers at all. Called after another call failed, then every second until it
-    /// succeeds; given up after five seconds.
+    /// Checks that the store answers. The library calls this method after another call failed, and then every second until
+    /// it succeeds. The timeout is five seconds.
     ///
-    /// The default looks up `nobody@check.invalid`, an address that no mail server has (RFC 6761, section 6.4). It goes
-    /// by address because an id that looks wrong may be refused before the database is asked. Replace it if a look-up
-    /// by address does not show whether the store works.
+    /// The default looks up `nobody@check.invalid`, which no user has (RFC 6761, section 6.4). It looks up an address and not
+    /// an id, because a store can refuse an invalid id without a query. Override it if a look-up by address does not show
+    /// whether the store works.
     fn check(&self) -> impl Future<Output = Result<(), Self::Error>> + Send {
         async { self.find_by_email(NOBODY).await.map(drop) }
     }
@@ -167,18 +167,18 @@ pub trait UserStore: Send + Sync + 'static {
 /// An address that no user has: `.invalid` is reserved (RFC 6761, section 6.4).
 const NOBODY: &str = "nobody@check.invalid";
 
-/// What became of a compare-and-swap.
+/// The result of a compare-and-swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Swap {
-    /// The row was as expected and has the new hash now.
+    /// The row was as expected and now has the new hash.
     Done,
-    /// The row was not as expected, and is unchanged.
+    /// The row was not as expected and is unchanged.
     Stale,
 }
 
 impl Swap {
-    /// From the number of rows that an `UPDATE` changed: none is [`Stale`](Swap::Stale).
+    /// Converts the number of rows that an `UPDATE` changed: zero is [`Stale`](Swap::Stale).
     pub fn of_rows(changed: u64) -> Self {
         if changed == 0 { Self::Stale } else { Self::Done }
     }

@@ -1,4 +1,4 @@
-//! Tests to run against your own [`UserStore`] (feature `testing`).
+//! Contract tests for your own [`UserStore`] (feature `testing`).
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use crate::secret::PasswordHash;
 use crate::store::{Swap, UserStore};
 use crate::user::StoredUser;
 
-/// How many swaps race in the last part of [`check_user_store`].
+/// The number of swaps that race in a round of [`check_user_store`].
 const RACING: usize = 64;
 
-/// How often they race.
+/// The number of rounds.
 const ROUNDS: usize = 8;
 
-/// Checks that a store keeps the contract of [`UserStore`]: case folding, what a swap compares, and that of 64 swaps
-/// that race one wins.
+/// Checks that a store fulfills the contract of [`UserStore`]: case folding, the comparisons of a swap, and that exactly one
+/// of 64 racing swaps succeeds.
 ///
-/// `store` must hold at least two active users with a password; `ann` and `bob` are their email addresses as stored,
-/// all ASCII and with a letter in them. `edit` changes Ann's row behind the store's back, as another part of the
-/// application would. Ann's row is changed for good, so give it a database of its own.
+/// `store` must have at least two active users with a password. `ann` and `bob` are their email addresses as stored, in
+/// ASCII and with at least one letter. `edit` changes Ann's row without the store, as another part of the application
+/// would. The check deletes Ann's row, so use a test database.
 ///
-/// It wants a runtime with several threads: on one thread much less can race.
+/// Use a runtime with several threads: on one thread the swaps hardly race.
 ///
 /// ```
 /// use poem_password_reset::StoredUser;
@@ -54,7 +54,7 @@ const ROUNDS: usize = 8;
 ///
 /// # Panics
 ///
-/// With a sentence that says what the store did and should have done.
+/// Panics with the difference between the store's behavior and the contract.
 pub async fn check_user_store<S>(store: S, ann: &str, bob: &str, mut edit: impl AsyncFnMut(Edit))
 where
     S: UserStore<Error: Debug>,
@@ -78,7 +78,7 @@ where
 pub enum Edit {
     /// Another email address.
     Email(String),
-    /// Whether she may sign in.
+    /// Whether Ann may sign in.
     Active(bool),
     /// Another password hash, or none.
     PasswordHash(Option<String>),

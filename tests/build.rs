@@ -21,12 +21,12 @@ fn problem(error: BuildError) -> Problem {
 }
 
 #[tokio::test]
-async fn a_builder_with_all_it_needs_builds() {
+async fn complete_builder_builds() {
     builder(people()).on_reset_token_created(no_mail).build().await.unwrap();
 }
 
 #[tokio::test]
-async fn tokens_are_good_for_as_long_as_is_told() {
+async fn tokens_are_valid_for_the_configured_lifetime() {
     let now = OffsetDateTime::UNIX_EPOCH;
     let good = || builder(people()).clock(move || now).on_reset_token_created(no_mail);
     for (builder, lifetime) in [(good(), Duration::HOUR), (good().lifetime(Duration::MINUTE), Duration::MINUTE)] {
@@ -38,7 +38,7 @@ async fn tokens_are_good_for_as_long_as_is_told() {
 }
 
 #[tokio::test]
-async fn each_problem_by_itself() {
+async fn build_reports_each_problem() {
     let good = || builder(people()).on_reset_token_created(no_mail);
     assert_eq!(problem(builder(people()).build().await.unwrap_err()), Problem::NoHandler);
     let link = "http://app.example.com/#{token}".to_owned();
@@ -70,7 +70,7 @@ async fn each_problem_by_itself() {
 }
 
 #[tokio::test]
-async fn an_insecure_link_leads_to_a_private_host_and_warns_at_start() {
+async fn insecure_link_needs_a_private_host_and_logs_a_warning() {
     let build =
         |link: &str, allow| builder(people()).link(link).insecure_link(allow).on_reset_token_created(no_mail).build();
     let warning = "the link in the mails is http";
@@ -93,7 +93,7 @@ async fn an_insecure_link_leads_to_a_private_host_and_warns_at_start() {
 }
 
 #[tokio::test]
-async fn all_problems_are_listed_at_once() {
+async fn build_reports_all_problems_at_once() {
     let error = PasswordReset::builder(people(), key())
         .linked_handlers(false)
         .lifetime(Duration::ZERO)

@@ -92,7 +92,7 @@ async fn finished(reset: &PasswordReset) {
 }
 
 #[tokio::test]
-async fn the_steps_of_a_success_are_in_order() {
+async fn confirm_runs_its_steps_in_order() {
     let (users, steps) = (people(), Steps::default());
     let reset = noted(&users, &steps).build().await.unwrap();
     confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
@@ -101,9 +101,56 @@ async fn the_steps_of_a_success_are_in_order() {
     assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD));
 }
 
+#[tokio::test]
+async fn confirm_returns_the_user_with_the_new_password_hash() {
+    let users = people();
+    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
+    let token = token_of(&reset, &users, "1");
+    let confirmed = reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await.unwrap();
+    assert!(verifies(confirmed.user(), GOOD_PASSWORD));
+    let (stored, returned) = (users.get("1").unwrap(), confirmed.into_user());
+    let hash = |user: &StoredUser| user.password_hash().map(|hash| hash.expose().to_owned());
+    assert_eq!((returned.id(), hash(&returned)), (stored.id(), hash(&stored)));
+}
+
+/// Good, garbage, expired and used tokens, and a service that is shutting down.
+#[tokio::test]
+async fn validate_and_validate_for_return_the_same_results() {
+    let users = people();
+    let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
+    let same = async |token: &str| {
+        let client = Client::new("192.0.2.1".parse().ok(), None);
+        let results = [reset.validate(token).await, reset.validate_for(token, &client).await];
+        let [one, other] = results.map(|result| {
+            let found = result.map(|validated| (validated.user().id().to_owned(), validated.expires_at()));
+            found.map_err(|error| match error {
+                ResetError::InvalidToken(error) => format!("{:?}", error.refusal()),
+                error => error.as_str().to_owned(),
+            })
+        });
+        assert_eq!(one, other);
+        one
+    };
+    let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
+    let token = event.token().expose();
+    assert_eq!(same(token).await, Ok(("1".to_owned(), event.expires_at())));
+    assert_eq!(same("garbage").await, Err(format!("{:?}", Refusal::Malformed)));
+    let codec = TokenCodec::new(doubles::key());
+    let two_hours_ago = OffsetDateTime::now_utc() - time::Duration::hours(2);
+    let expired = codec.issue(&users.get("1").unwrap(), two_hours_ago, time::Duration::HOUR).unwrap();
+    assert_eq!(same(expired.expose()).await, Err(format!("{:?}", Refusal::Expired)));
+    reset.confirm(token, GOOD_PASSWORD.into(), Client::none()).await.unwrap();
+    assert_eq!(same(token).await, Err(format!("{:?}", Refusal::Stale)));
+    users.update("2", |user| user.with_active(false));
+    let inactive = codec.issue(&users.get("2").unwrap(), OffsetDateTime::now_utc(), time::Duration::HOUR).unwrap();
+    assert_eq!(same(inactive.expose()).await, Err(format!("{:?}", Refusal::Ineligible)));
+    reset.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(same(token).await, Err("shutting_down".to_owned()));
+}
+
 /// Each kind of failure stops at its step; nothing of the application's is asked before, nothing written after.
 #[tokio::test]
-async fn a_failure_stops_at_its_step() {
+async fn failed_step_stops_confirm() {
     let agent = |agent: &str| Client::new(None, Some(agent));
     let (users, steps) = (people(), Steps::default());
     let reset = noted(&users, &steps).build().await.unwrap();
@@ -138,7 +185,7 @@ async fn a_failure_stops_at_its_step() {
 }
 
 #[tokio::test]
-async fn refusals_say_why_to_the_log_and_nothing_to_the_client() {
+async fn refusal_reason_is_logged_and_not_returned() {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
@@ -166,7 +213,7 @@ async fn refusals_say_why_to_the_log_and_nothing_to_the_client() {
 }
 
 #[tokio::test]
-async fn a_veto_is_told_and_any_other_error_is_not() {
+async fn veto_text_is_returned_and_other_errors_are_not() {
     let users = people();
     let vetoing = builder(users.clone())
         .on_reset_token_created(no_mail)
@@ -190,7 +237,7 @@ async fn a_veto_is_told_and_any_other_error_is_not() {
 
 /// A client that hangs up at any await of a confirm changes nothing about its outcome.
 #[tokio::test]
-async fn a_caller_that_stops_waiting_stops_nothing() {
+async fn confirm_continues_if_the_caller_drops_it() {
     for awaits in 0..40 {
         let (users, posted) = (people(), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&posted);
@@ -227,7 +274,7 @@ async fn a_caller_that_stops_waiting_stops_nothing() {
 }
 
 #[tokio::test]
-async fn success_is_reported_only_after_the_store_acknowledged() {
+async fn confirm_succeeds_only_after_the_store_acknowledged() {
     let (users, acknowledged) = (people(), Arc::new(AtomicBool::new(false)));
     let acknowledge = Arc::clone(&acknowledged);
     let reset =
@@ -269,7 +316,7 @@ impl UserStore for Slow {
 
 /// A handler that hangs keeps nobody waiting who has a new password already.
 #[tokio::test(start_paused = true)]
-async fn the_answer_does_not_wait_for_the_post_handlers() {
+async fn confirm_returns_before_post_handlers_finish() {
     let users = people();
     let reset = builder(users.clone())
         .on_reset_token_created(no_mail)
@@ -285,7 +332,7 @@ async fn the_answer_does_not_wait_for_the_post_handlers() {
 
 /// "Fail the k-th call", for every call of a confirm to the store.
 #[tokio::test]
-async fn a_store_that_fails_at_any_call_leaves_a_password_that_works() {
+async fn store_failure_at_any_call_leaves_a_working_password() {
     for (call, because) in
         [(Call::FindById, Unavailable::StoreDown), (Call::ReplacePassword, Unavailable::UnknownOutcome)]
     {
@@ -317,7 +364,7 @@ async fn a_store_that_fails_at_any_call_leaves_a_password_that_works() {
 
 /// A store that neither answers nor fails is given up; one that panics is contained.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_or_panics_is_an_unknown_outcome() {
+async fn store_that_hangs_or_panics_in_the_write_is_an_unknown_outcome() {
     for panics in [false, true] {
         let users = people();
         let reset = builder(Watched {
@@ -346,7 +393,7 @@ async fn a_store_that_hangs_or_panics_is_an_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn a_hasher_that_fails_panics_or_repeats_itself_changes_nothing() {
+async fn faulty_hasher_changes_nothing() {
     for fault in ["fails", "panics", "repeats"] {
         let (users, hashed) = (people(), Arc::new(AtomicUsize::new(0)));
         let old = users.get("1").unwrap().password_hash().unwrap().expose().to_owned();
@@ -372,7 +419,7 @@ async fn a_hasher_that_fails_panics_or_repeats_itself_changes_nothing() {
 
 /// Validation reads only, however often, and agrees with what a confirmation would say.
 #[tokio::test]
-async fn validation_reads_only() {
+async fn validate_writes_nothing() {
     let (users, calls) = (people(), Arc::new(Calls::default()));
     let before = async |_| Ok::<(), BoxError>(());
     let reset = builder(Watched { users: users.clone(), calls: Arc::clone(&calls), before })
@@ -391,7 +438,7 @@ async fn validation_reads_only() {
 
 /// A hash takes a core for 20 ms. On a runtime with one thread it would stop every other request.
 #[tokio::test]
-async fn passwords_are_hashed_off_the_async_threads() {
+async fn hashing_does_not_block_async_threads() {
     let (users, threads) = (people(), Arc::new(Mutex::new(Vec::new())));
     let hashed_on = Arc::clone(&threads);
     let reset = builder(users.clone())
@@ -413,7 +460,7 @@ async fn passwords_are_hashed_off_the_async_threads() {
 
 /// Spaces, NFC and NFD, what differs after byte 72: stored as sent.
 #[tokio::test]
-async fn a_password_is_stored_exactly_as_sent() {
+async fn password_is_hashed_exactly_as_sent() {
     let long = "purple tractor hums at dawn, ".repeat(3);
     for password in [
         "  purple tractor hums  ",

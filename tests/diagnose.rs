@@ -114,7 +114,7 @@ async fn diagnosis_counts_nothing_and_says_until_when_the_quota_is_used_up() {
 
 /// A throttle of the application's tells if it implements `peek`, and nothing else fails if it does not or cannot.
 #[tokio::test(start_paused = true)]
-async fn diagnosis_asks_the_applications_throttle() {
+async fn diagnosis_reads_the_applications_throttle() {
     struct Own(MemoryThrottle, &'static str);
 
     impl Throttle for Own {

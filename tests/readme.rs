@@ -9,7 +9,7 @@ const README: &str = include_str!("../README.md");
 const SECURITY: &str = include_str!("../SECURITY.md");
 
 #[test]
-fn the_quickstart_is_the_example() {
+fn readme_quickstart_equals_the_example() {
     let example = include_str!("../examples/quickstart.rs");
     let (_about, program) = example.split_once("\n\n").unwrap();
     let block = README.split("```rust,no_run\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
@@ -17,7 +17,7 @@ fn the_quickstart_is_the_example() {
 }
 
 #[test]
-fn every_test_and_bench_that_it_names_exists() {
+fn every_test_and_bench_in_readme_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = chapters().into_iter().fold(README.to_owned(), |text, (_, chapter)| text + "\n" + &chapter);
     let mut named = 0;
@@ -128,7 +128,7 @@ fn expected_rows() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_promise_of_security_has_its_row() {
+fn every_promise_has_a_row_in_security() {
     let first = |line: &'static str| Some(line.strip_prefix("| ")?.split_once(" |")?.0.trim());
     let rows: Vec<&str> =
         SECURITY.lines().filter_map(first).filter(|name| name.starts_with(char::is_uppercase)).collect();
@@ -160,7 +160,7 @@ fn test_exists(root: &Path, path: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_security_names_exists() {
+fn every_test_named_in_security_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut named = 0;
     for path in SECURITY
@@ -179,7 +179,7 @@ fn every_test_that_security_names_exists() {
 }
 
 #[test]
-fn the_two_commands_are_there() {
+fn readme_has_the_two_commands() {
     for command in ["cargo run -p demo", "cargo test --workspace"] {
         assert!(README.contains(command), "{command}");
     }

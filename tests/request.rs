@@ -61,7 +61,7 @@ fn adds_up(ledger: Ledger) -> bool {
 }
 
 #[tokio::test]
-async fn an_eligible_user_gets_a_link_that_works_at_the_address_on_record() {
+async fn eligible_user_gets_a_valid_link_at_the_address_on_record() {
     let users = people();
     let (builder, outbox) = with_outbox(users);
     let reset = builder.build().await.unwrap();
@@ -74,7 +74,7 @@ async fn an_eligible_user_gets_a_link_that_works_at_the_address_on_record() {
 }
 
 #[tokio::test]
-async fn nobody_else_gets_mail() {
+async fn ineligible_and_unknown_users_get_no_mail() {
     let (builder, outbox) = with_outbox(people());
     let reset = builder.build().await.unwrap();
     for email in ["nobody@example.com", "carol@example.com", "dave@example.com"] {
@@ -86,7 +86,7 @@ async fn nobody_else_gets_mail() {
 }
 
 #[tokio::test]
-async fn a_first_password_only_where_it_is_allowed() {
+async fn user_without_password_gets_mail_only_if_first_passwords_are_allowed() {
     let (builder, outbox) = with_outbox(people());
     let reset = builder.allow_first_password(true).build().await.unwrap();
     reset.request("dave@example.com", Client::none()).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_first_password_only_where_it_is_allowed() {
 
 /// The store hangs: the answer is there all the same, for everybody, before the first look-up has begun.
 #[tokio::test(start_paused = true)]
-async fn the_answer_comes_before_the_look_up() {
+async fn request_returns_before_the_look_up() {
     for email in ["ann@example.com", "nobody@example.com"] {
         let calls = Arc::new(Calls::default());
         let (builder, _) = with_outbox(Watched {
@@ -115,7 +115,7 @@ async fn the_answer_comes_before_the_look_up() {
 
 /// The handler hangs, fails or panics: the answer is the same, and the next request is as quick.
 #[tokio::test(start_paused = true)]
-async fn no_handler_delays_or_changes_an_answer() {
+async fn handlers_neither_delay_nor_change_the_result_of_request() {
     type Outcome = Result<(), BoxError>;
     async fn fault(kind: usize) -> Outcome {
         match kind {
@@ -138,7 +138,7 @@ async fn no_handler_delays_or_changes_an_answer() {
 }
 
 #[tokio::test]
-async fn what_is_no_address_is_refused_without_a_look_up() {
+async fn malformed_address_is_refused_without_a_look_up() {
     let calls = Arc::new(Calls::default());
     let before = async |_| Ok::<(), BoxError>(());
     let (builder, _) = with_outbox(Watched { users: people(), calls: Arc::clone(&calls), before });
@@ -153,7 +153,7 @@ async fn what_is_no_address_is_refused_without_a_look_up() {
 }
 
 #[tokio::test]
-async fn a_store_that_finds_somebody_else_sends_no_mail() {
+async fn user_with_another_address_gets_no_mail() {
     let user = |email: &str| StoredUser::new(email.len(), email, Some("a hash".to_owned()));
     let users = [
         "ann@example.com",
@@ -175,7 +175,7 @@ async fn a_store_that_finds_somebody_else_sends_no_mail() {
 }
 
 #[tokio::test]
-async fn users_who_share_an_address_get_a_token_each() {
+async fn users_who_share_an_address_each_get_a_token() {
     let hash = |text: &str| Some(text.to_owned());
     let users = MemoryUsers::new([
         StoredUser::new("a", "Both@example.com", hash("one")),
@@ -195,7 +195,7 @@ async fn users_who_share_an_address_get_a_token_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_up_that_fails_is_tried_again() {
+async fn failed_look_up_is_retried() {
     let failures = Arc::new(AtomicUsize::new(3));
     let left = Arc::clone(&failures);
     let (builder, outbox) = with_outbox(Watched {
@@ -215,7 +215,7 @@ async fn a_look_up_that_fails_is_tried_again() {
 
 /// Known to be down, the store makes every request 503, for whatever address; and back, it is asked again.
 #[tokio::test(start_paused = true)]
-async fn while_the_store_is_down_everybody_is_told_so_alike() {
+async fn every_request_is_refused_while_the_store_is_down() {
     let down = Arc::new(AtomicBool::new(true));
     let is_down = Arc::clone(&down);
     let (builder, outbox) = with_outbox(Watched {
@@ -255,7 +255,7 @@ async fn while_the_store_is_down_everybody_is_told_so_alike() {
 }
 
 #[tokio::test]
-async fn a_full_queue_is_told_alike_for_every_address() {
+async fn full_queue_refuses_every_address() {
     let reset = builder(people())
         .queue(3)
         .handled_at_once(2)
@@ -283,7 +283,7 @@ async fn a_full_queue_is_told_alike_for_every_address() {
 }
 
 #[tokio::test]
-async fn a_request_changes_nothing_about_the_user() {
+async fn request_does_not_change_the_user() {
     let (users, calls) = (people(), Arc::new(Calls::default()));
     let before = async |call| match call {
         Call::ReplacePassword => Err(BoxError::from("a request wrote")),
@@ -300,15 +300,31 @@ async fn a_request_changes_nothing_about_the_user() {
 }
 
 #[tokio::test]
-async fn unknown_users_are_revealed_on_demand_only() {
+async fn unknown_users_are_revealed_only_with_the_setting() {
     let reset = builder(people()).reveal_unknown_users(true).on_reset_token_created(no_mail).build().await.unwrap();
     assert!(matches!(reset.request("nobody@example.com", Client::none()).await, Err(ResetError::UnknownUser)));
     reset.request("ann@example.com", Client::none()).await.unwrap();
     assert_eq!(settled(&reset).await.accepted, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn send_returns_when_the_token_expires() {
+    let users = people();
+    let (builder, outbox) = with_outbox(users.clone());
+    let reset = builder.build().await.unwrap();
+    let ann = users.get("1").unwrap();
+    for (lifetime, seconds) in [(None, 3600), (Some(time::Duration::minutes(5)), 300)] {
+        let now = OffsetDateTime::now_utc();
+        let sent = reset.send(&ann, lifetime).await.unwrap();
+        assert!((sent.expires_at() - now).whole_seconds().abs_diff(seconds) <= 2, "{sent:?}");
+        let link = outbox.0.lock().unwrap().last().unwrap().1.clone();
+        let validated = reset.validate(link.split_once('=').unwrap().1).await.unwrap();
+        assert_eq!(validated.expires_at(), sent.expires_at());
+    }
+}
+
 #[tokio::test]
-async fn send_does_from_code_what_a_request_does() {
+async fn send_delivers_a_link_like_a_request() {
     let users = people();
     let (builder, outbox) = with_outbox(users.clone());
     let reset = builder.build().await.unwrap();
@@ -332,7 +348,7 @@ async fn send_does_from_code_what_a_request_does() {
 
 /// Whoever wrote a row: what is in it does not become a header of a mail.
 #[tokio::test]
-async fn an_address_on_record_that_is_none_gets_no_mail() {
+async fn malformed_address_on_record_gets_no_mail() {
     let outbox = Outbox::default();
     let reset = builder(people()).on_reset_token_created(outbox.handler()).build().await.unwrap();
     for email in [
@@ -353,7 +369,7 @@ async fn an_address_on_record_that_is_none_gets_no_mail() {
 
 /// A browser sends the Punycode of a domain that is typed in Unicode: either spelling finds the user of the other.
 #[tokio::test]
-async fn one_domain_in_unicode_and_in_punycode_is_one_address() {
+async fn unicode_and_punycode_domains_are_the_same_address() {
     let (unicode, punycode) = ("ann@b\u{fc}cher.example", "ann@xn--bcher-kva.example");
     let user = |id: usize, email: &str| StoredUser::new(id, email, Some("a hash".to_owned()));
     for (stored, typed) in [
@@ -385,7 +401,7 @@ async fn one_domain_in_unicode_and_in_punycode_is_one_address() {
 
 /// The look-ups depend on the text that is typed alone.
 #[tokio::test]
-async fn an_international_domain_takes_two_look_ups_whether_or_not_a_user_has_it() {
+async fn international_domain_takes_two_look_ups_for_known_and_unknown_users() {
     for (typed, look_ups) in [
         ("ann@xn--bcher-kva.example", 2),
         ("ann@b\u{fc}cher.example", 2),
@@ -408,7 +424,7 @@ async fn an_international_domain_takes_two_look_ups_whether_or_not_a_user_has_it
 
 /// One setting governs both ends: an address that can be typed can be mailed.
 #[tokio::test]
-async fn lenient_addresses_can_be_typed_and_mailed_with_the_setting_only() {
+async fn lenient_addresses_are_accepted_only_with_the_setting() {
     let lenient = ["taro..suzuki@example.ne.jp", "taro.@docomo.example", "root@intranet", "ops@mail_host.example"];
     let user = |email: &str| StoredUser::new(email, email, Some("a hash".to_owned()));
     for allowed in [true, false] {
@@ -434,7 +450,7 @@ async fn lenient_addresses_can_be_typed_and_mailed_with_the_setting_only() {
 }
 
 #[tokio::test]
-async fn the_event_names_the_client_that_asked() {
+async fn event_has_the_client_of_the_request() {
     let seen = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&seen);
     let reset = builder(people())
@@ -455,7 +471,7 @@ async fn the_event_names_the_client_that_asked() {
 }
 
 #[tokio::test]
-async fn the_event_says_when_the_token_expires_to_the_second() {
+async fn event_has_the_exact_expiry_of_the_token() {
     let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap() + TimeDuration::milliseconds(900);
     let reset =
         builder(people()).clock(move || now).on_reset_token_created(|_| std::future::ready(())).build().await.unwrap();

@@ -101,7 +101,7 @@ fn only(error: &BuildError) -> &Problem {
 }
 
 #[tokio::test(start_paused = true)]
-async fn build_refuses_a_store_or_a_throttle_whose_check_fails_hangs_or_panics() {
+async fn build_fails_if_a_check_fails_hangs_or_panics() {
     for (how, expected) in [
         (How::Errs, "connection refused by the server"),
         (How::Hangs, "did not answer in time"),
@@ -122,7 +122,7 @@ async fn build_refuses_a_store_or_a_throttle_whose_check_fails_hangs_or_panics()
 }
 
 #[tokio::test]
-async fn a_failed_check_is_listed_beside_all_other_problems() {
+async fn failed_check_is_reported_with_all_other_problems() {
     let builder = builder(Checked::new(How::Errs)).throttle(CheckedThrottle(How::Errs)).queue(0);
     let error = builder.build().await.unwrap_err();
     assert_eq!(error.problems().len(), 4, "{error}");
@@ -130,7 +130,7 @@ async fn a_failed_check_is_listed_beside_all_other_problems() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_check_the_program_starts_and_the_log_says_what_fails() {
+async fn build_without_checks_starts_and_logs_failures() {
     let log = Log::default();
     let _guard = log.of_thread();
     let store = Checked::new(How::Errs);
@@ -153,7 +153,7 @@ async fn without_the_check_the_program_starts_and_the_log_says_what_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_check_in_the_background_ends_when_it_succeeds() {
+async fn background_check_ends_when_it_succeeds() {
     let log = Log::default();
     let _guard = log.of_thread();
     let store = Checked::new(How::Errs);
@@ -163,11 +163,11 @@ async fn the_check_in_the_background_ends_when_it_succeeds() {
     store.is_mended.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(store.checks.load(Ordering::SeqCst), 2);
-    assert!(log.text().contains("INFO store and throttle pass their checks now"), "{}", log.text());
+    assert!(log.text().contains("INFO the user store and the throttle pass their checks now"), "{}", log.text());
 }
 
 #[tokio::test]
-async fn build_refuses_bcrypt_without_a_policy_of_72_bytes() {
+async fn build_with_bcrypt_needs_a_policy_of_72_bytes() {
     // Salted, as bcrypt is.
     static SALT: AtomicUsize = AtomicUsize::new(0);
     let bcrypt = |_: &str| Ok::<_, Infallible>(format!("$2b$12${}", SALT.fetch_add(1, Ordering::SeqCst)));
@@ -218,7 +218,7 @@ async fn refused(users: SqliteUsers) -> String {
 }
 
 #[tokio::test]
-async fn the_type_of_the_id_is_read_from_the_table() {
+async fn id_type_is_detected_from_the_rows() {
     let columns = "email TEXT, username TEXT, active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT";
     for (declared, value, id) in [
         ("INTEGER PRIMARY KEY", "41", "41"),
@@ -265,7 +265,7 @@ async fn the_type_of_the_id_is_read_from_the_table() {
 }
 
 #[tokio::test]
-async fn an_integer_primary_key_works_without_a_setting() {
+async fn integer_primary_key_needs_no_setting() {
     let pool = database(&format!(
         "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT NOT NULL, username TEXT,
              active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT);
@@ -276,7 +276,7 @@ async fn an_integer_primary_key_works_without_a_setting() {
 }
 
 #[tokio::test]
-async fn a_missing_active_or_username_column_is_named_with_its_setter() {
+async fn missing_optional_column_is_reported_with_its_setter() {
     let pool = database(&format!(
         "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT NOT NULL, password_hash TEXT);
          INSERT INTO users (email, password_hash) VALUES ('{ANN}', 'a')"
@@ -297,7 +297,7 @@ async fn a_missing_active_or_username_column_is_named_with_its_setter() {
 }
 
 #[tokio::test]
-async fn other_column_names_are_found_and_their_setters_named() {
+async fn similar_column_names_are_suggested_with_their_setters() {
     let pool = database(&format!(
         "CREATE TABLE users (user_id INTEGER PRIMARY KEY, mail TEXT NOT NULL, login TEXT,
              is_active BOOLEAN NOT NULL DEFAULT 1, password TEXT);
@@ -321,7 +321,7 @@ async fn other_column_names_are_found_and_their_setters_named() {
 }
 
 #[tokio::test]
-async fn another_table_name_is_listed_with_its_setter() {
+async fn missing_table_is_reported_with_other_tables_and_the_setter() {
     let pool = database(&format!(
         "CREATE TABLE accounts (id INTEGER PRIMARY KEY, email TEXT NOT NULL, username TEXT,
              active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT);
@@ -341,7 +341,7 @@ async fn another_table_name_is_listed_with_its_setter() {
 /// SQLite reads `"username"` as a text if there is no such column. Each user was called "username", and each token was bound
 /// to the text "password_hash".
 #[tokio::test]
-async fn a_missing_column_is_an_error_at_run_time_too() {
+async fn missing_column_is_an_error_at_run_time() {
     let columns =
         ["id INTEGER PRIMARY KEY", "email TEXT", "username TEXT", "active BOOLEAN", "password_hash TEXT", "epoch"];
     for missing in 0..columns.len() {
@@ -360,7 +360,7 @@ async fn a_missing_column_is_an_error_at_run_time_too() {
 }
 
 #[tokio::test]
-async fn the_check_changes_nothing_and_finds_a_broken_trigger() {
+async fn check_writes_nothing_and_finds_a_broken_trigger() {
     let pool = database(&format!(
         "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT NOT NULL, username TEXT,
              active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT);
@@ -384,7 +384,7 @@ async fn the_check_changes_nothing_and_finds_a_broken_trigger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_of_a_request_that_the_store_fails_says_what_to_check() {
+async fn log_of_a_lost_request_says_what_to_check() {
     let log = Log::default();
     let _guard = log.of_thread();
     let before = async |call| match call {

@@ -97,7 +97,7 @@ async fn sqlite_with_uuid_ids_as_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlite_where_everybody_is_active() {
+async fn sqlite_without_active_column() {
     let pool = database(
         "CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT, password_hash TEXT);
          INSERT INTO users VALUES ('ann', 'ann@example.com', 'a');",
@@ -110,7 +110,7 @@ async fn sqlite_where_everybody_is_active() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_there_is_an_error_and_no_answer() {
+async fn missing_table_is_an_error() {
     let users = SqliteUsers::new(database("CREATE TABLE other (id TEXT)").await);
     assert!(users.find_by_email(ANN).await.is_err());
     assert!(users.find_by_id("ann").await.is_err());
@@ -191,7 +191,7 @@ impl UserStore for Faulty {
 }
 
 #[test]
-fn the_contract_test_finds_each_fault() {
+fn contract_test_detects_each_fault() {
     for (fault, complaint) in [
         ("minds the case", "in whatever case"),
         ("takes an address for a pattern", "must find nobody"),

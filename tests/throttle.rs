@@ -19,7 +19,7 @@ use poem::{Endpoint, EndpointExt as _, Route};
 use poem_openapi::OpenApiService;
 use poem_password_reset::throttle::{MemoryThrottle, Quota, Quotas, Throttle, ThrottleKey, Verdict};
 use poem_password_reset::{
-    BoxError, Client, HttpContract, PasswordReset, PasswordResetBuilder, ResetApi, ResetError, SigningKey,
+    BoxError, Client, HttpContract, PasswordReset, PasswordResetBuilder, Problem, ResetApi, ResetError, SigningKey,
 };
 
 fn client(address: &str) -> Client {
@@ -52,7 +52,7 @@ async fn passing(reset: &PasswordReset, client: &Client) -> usize {
 }
 
 #[tokio::test]
-async fn a_client_may_send_thirty_requests_an_hour() {
+async fn client_can_send_30_requests_an_hour() {
     let reset = throttled().on_reset_token_created(no_mail).build().await.unwrap();
     assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30);
     assert_eq!(passing(&reset, &client("::ffff:192.0.2.1")).await, 0, "the same address in its IPv6 form");
@@ -65,7 +65,7 @@ async fn a_client_may_send_thirty_requests_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_time_it_names_the_client_may_ask_again() {
+async fn client_can_request_again_after_retry_after() {
     let reset = throttled().on_reset_token_created(no_mail).build().await.unwrap();
     assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30);
     let Err(ResetError::Throttled { retry_after }) = reset.request("a@example.com", client("192.0.2.1")).await else {
@@ -80,7 +80,7 @@ async fn after_the_time_it_names_the_client_may_ask_again() {
 
 /// The default quotas of a client: how many pass at once, and that the next one passes when the window is over.
 #[tokio::test(start_paused = true)]
-async fn a_client_may_validate_sixty_and_confirm_twenty_times_a_minute() {
+async fn client_can_validate_60_and_confirm_20_times_a_minute() {
     let reset = throttled().on_reset_token_created(no_mail).build().await.unwrap();
     let http = app(reset);
     for (path, body, limit) in [
@@ -104,7 +104,7 @@ async fn a_client_may_validate_sixty_and_confirm_twenty_times_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_hour_an_address_gets_mail_again() {
+async fn address_gets_mail_again_after_an_hour() {
     let mails = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&mails);
     let reset = throttled()
@@ -131,7 +131,7 @@ async fn after_an_hour_an_address_gets_mail_again() {
 
 /// A victim, and 50 clients that ask in his name in every spelling that comes to the same mailbox: three mails.
 #[tokio::test]
-async fn three_mails_an_hour_for_an_address_and_nobody_is_told() {
+async fn fourth_request_for_an_address_sends_no_mail_and_returns_the_same() {
     let mails = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&mails);
     let reset = throttled()
@@ -187,7 +187,7 @@ impl Throttle for Watching {
 }
 
 #[tokio::test]
-async fn every_address_is_counted_and_none_can_be_read_from_its_key() {
+async fn every_address_is_counted_and_no_key_contains_it() {
     let watching = Watching::default();
     let reset = throttled().throttle(watching.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     for email in ["ann@example.com", "nobody@example.com", "carol@example.com", "dave@example.com"] {
@@ -202,7 +202,7 @@ async fn every_address_is_counted_and_none_can_be_read_from_its_key() {
 
 /// The key of an address depends on the signing key, so a reader of the counters cannot test addresses against them.
 #[tokio::test]
-async fn the_key_of_an_address_depends_on_the_signing_key() {
+async fn throttle_key_of_an_address_depends_on_the_signing_key() {
     let key_with = async |signing_key: &[u8]| {
         let (watching, signing_key) = (Watching::default(), SigningKey::from_bytes(signing_key).unwrap());
         let reset = PasswordReset::builder(people(), signing_key)
@@ -230,7 +230,7 @@ fn app(reset: PasswordReset) -> TestClient<impl Endpoint> {
 
 /// What is malformed, of a wrong type or too large uses nothing up; what is well-formed does, at each endpoint.
 #[tokio::test]
-async fn only_well_formed_posts_use_up_quota() {
+async fn only_well_formed_posts_use_quota() {
     let quotas = || {
         let two = Quota::per_hour(2).unwrap();
         Quotas::default().request_per_client(two).validate_per_client(two).confirm_per_client(two)
@@ -279,7 +279,7 @@ async fn only_well_formed_posts_use_up_quota() {
 
 /// A full queue is told before a quota is counted.
 #[tokio::test]
-async fn a_503_uses_up_no_quota() {
+async fn unavailable_answer_uses_no_quota() {
     let reset = throttled()
         .queue(1)
         .handled_at_once(1)
@@ -299,7 +299,7 @@ async fn a_503_uses_up_no_quota() {
 
 /// A throttle that errs, hangs or talks nonsense: counted in memory meanwhile, and asked again after five seconds.
 #[tokio::test(start_paused = true)]
-async fn a_throttle_that_fails_is_replaced_and_never_off() {
+async fn failed_throttle_is_replaced_by_the_memory_throttle() {
     #[derive(Clone)]
     struct Failing {
         how: &'static str,
@@ -342,7 +342,7 @@ async fn a_throttle_that_fails_is_replaced_and_never_off() {
 }
 
 #[tokio::test]
-async fn quotas_that_are_off_count_nothing() {
+async fn disabled_quotas_count_nothing() {
     let reset = throttled().quotas(Quotas::off()).on_reset_token_created(no_mail).build().await.unwrap();
     assert_eq!(passing(&reset, &client("192.0.2.1")).await, 100);
     for _ in 0..100 {
@@ -351,9 +351,77 @@ async fn quotas_that_are_off_count_nothing() {
     }
 }
 
+/// Services with one throttle and one signing key: every counter depends on the namespace.
+#[tokio::test]
+async fn services_with_different_namespaces_do_not_count_together() {
+    let shared = MemoryThrottle::new();
+    let mailer = |namespace: &'static str| {
+        let shared = shared.clone();
+        Mailer::new(people(), move |builder| {
+            builder.quotas(Quotas::default()).throttle(shared).throttle_namespace(namespace)
+        })
+    };
+    let (staff, shop, staff_too) = (mailer("staff").await, mailer("shop").await, mailer("staff").await);
+    assert_eq!(staff.mails_for("ann@example.com", 5).await, 3);
+    assert_eq!(staff_too.mails_for("ann@example.com", 5).await, 0, "instances of one service count together");
+    assert_eq!(shop.mails_for("ann@example.com", 5).await, 3);
+
+    let client = client("192.0.2.1");
+    assert_eq!(passing(&staff.reset, &client).await, 30);
+    assert_eq!(passing(&staff_too.reset, &client).await, 0);
+    assert_eq!(passing(&shop.reset, &client).await, 30);
+}
+
+#[tokio::test]
+async fn every_key_begins_with_namespace_and_purpose() {
+    let watching = Watching::default();
+    let settings = throttled().throttle(watching.clone()).throttle_namespace("staff".to_owned());
+    let reset = settings.on_reset_token_created(no_mail).build().await.unwrap();
+    let client = client("192.0.2.7");
+    reset.request("ann@example.com", client.clone()).await.unwrap();
+    assert!(reset.validate_for("x", &client).await.is_err());
+    assert!(reset.confirm("x", GOOD_PASSWORD.into(), client).await.is_err());
+    let keys = watching.keys.lock().unwrap().clone();
+    let [request, mail, validate, confirm] = &keys[..] else { panic!("{keys:?}") };
+    assert_eq!(request, "staff/request/192.0.2.7");
+    assert_eq!((validate.as_str(), confirm.as_str()), ("staff/validate/192.0.2.7", "staff/confirm/192.0.2.7"));
+    let mac = mail.strip_prefix("staff/mail/").expect("the address is counted");
+    assert!(mac.len() == 32 && mac.bytes().all(|byte| byte.is_ascii_hexdigit()), "{mail}");
+}
+
+#[tokio::test]
+async fn build_with_invalid_throttle_namespace_fails() {
+    for namespace in ["", "staff/request", "two words", "line\n"] {
+        let error =
+            throttled().throttle_namespace(namespace).on_reset_token_created(no_mail).build().await.unwrap_err();
+        let problem = Problem::ThrottleNamespace { namespace: namespace.to_owned() };
+        assert_eq!(error.problems(), [problem], "{namespace:?}");
+    }
+}
+
+#[tokio::test]
+async fn validate_counts_no_quota_and_validate_for_counts_one_use() {
+    let users = people();
+    let quotas = Quotas::default().validate_per_client(Quota::per_hour(2).unwrap());
+    let reset = builder(users.clone()).quotas(quotas).on_reset_token_created(no_mail).build().await.unwrap();
+    let event = reset.issue(&users.get("1").unwrap(), None).unwrap();
+    let (token, client) = (event.token().expose(), client("192.0.2.1"));
+    for _ in 0..10 {
+        reset.validate(token).await.unwrap();
+    }
+    for _ in 0..2 {
+        reset.validate_for(token, &client).await.unwrap();
+    }
+    for token in [token, "garbage"] {
+        assert!(is_throttled(&reset.validate_for(token, &client).await), "the quota comes before the token");
+    }
+    reset.validate(token).await.unwrap();
+    reset.validate_for(token, &Client::none()).await.expect("another client has its own quota");
+}
+
 /// What the application counts for itself, it counts for the same clients.
 #[tokio::test]
-async fn the_application_is_told_the_same_client() {
+async fn client_returns_the_same_client_as_the_endpoints() {
     let reset = throttled().trusted_proxies(["203.0.113.0/24"]).on_reset_token_created(no_mail).build().await.unwrap();
     let mut headers = poem::http::HeaderMap::new();
     headers.insert("X-Forwarded-For", "198.51.100.7".parse().unwrap());
@@ -424,7 +492,7 @@ fn with(throttle: Option<Watching>) -> impl FnOnce(PasswordResetBuilder) -> Pass
 /// Three impatient clicks, a reset, the new password forgotten: the next request leads to a mail again. So does that of
 /// the victim of a thief who was in the mailbox and used the mails up.
 #[tokio::test]
-async fn a_successful_reset_clears_the_counter_of_the_address() {
+async fn successful_confirm_clears_the_counter_of_the_address() {
     for throttle in throttles() {
         let users = people();
         let mailer = Mailer::new(users.clone(), with(throttle)).await;
@@ -442,7 +510,7 @@ async fn a_successful_reset_clears_the_counter_of_the_address() {
 
 /// The mail server is down, requests fail, it comes back: the next request leads to a mail.
 #[tokio::test]
-async fn a_request_whose_mail_failed_gives_its_count_back() {
+async fn request_with_failed_mail_gives_its_use_back() {
     for throttle in throttles() {
         let mailer = Mailer::new(people(), with(throttle)).await;
         assert_eq!(mailer.mails_for("ann@example.com", 1).await, 1);
@@ -464,7 +532,7 @@ async fn a_request_whose_mail_failed_gives_its_count_back() {
 
 /// The store fails: the requests are lost, and so is what they counted. An unknown address is no exception.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_lost_gives_its_count_back() {
+async fn lost_request_gives_its_use_back() {
     for throttle in throttles() {
         let fails = Arc::new(AtomicBool::new(true));
         let store_fails = Arc::clone(&fails);
@@ -486,7 +554,7 @@ async fn a_request_that_is_lost_gives_its_count_back() {
 
 /// A request that is lost because the service shuts down gives its count back to a throttle that others share.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_a_shutdown_loses_gives_its_count_back() {
+async fn request_lost_in_shutdown_gives_its_use_back() {
     let shared = MemoryThrottle::new();
     let reset = throttled()
         .throttle(shared.clone())
@@ -506,7 +574,7 @@ async fn a_request_that_a_shutdown_loses_gives_its_count_back() {
 
 /// Two handlers, of which one always fails: mail goes out, so the quota holds.
 #[tokio::test]
-async fn a_handler_that_always_fails_does_not_switch_the_quota_off() {
+async fn handler_that_always_fails_does_not_disable_the_quota() {
     let mailer = Mailer::new(people(), |builder| {
         builder.on_reset_token_created(async |_| Err::<(), _>("the audit log is full"))
     })
@@ -517,7 +585,7 @@ async fn a_handler_that_always_fails_does_not_switch_the_quota_off() {
 
 /// A throttle with nothing but `count` keeps its counts; one that fails to give back or to clear harms nobody.
 #[tokio::test(start_paused = true)]
-async fn giving_back_and_clearing_are_provided_and_their_failures_contained() {
+async fn give_back_and_clear_are_optional_and_their_failures_harmless() {
     #[derive(Clone, Default)]
     struct CountsOnly(MemoryThrottle);
 
@@ -574,7 +642,7 @@ async fn giving_back_and_clearing_are_provided_and_their_failures_contained() {
 
 /// 200 users share an address: one request leads to five mails, and five requests to no more than three times as many.
 #[tokio::test]
-async fn so_many_users_of_an_address_get_mail_and_the_log_says_how_many_do_not() {
+async fn users_per_address_limits_mails_and_the_rest_is_logged() {
     use poem_password_reset::StoredUser;
     use poem_password_reset::store::MemoryUsers;
 

@@ -102,7 +102,7 @@ const BAD_VALUES: [(&str, &[&str], &str); 5] = [
 ];
 
 #[tokio::test]
-async fn an_unreadable_row_is_logged_and_skipped_and_others_get_mail_and_answers() {
+async fn unreadable_row_is_logged_and_does_not_affect_other_users() {
     for (column, values, id) in BAD_VALUES {
         for value in values {
             let log = Log::default();
@@ -144,7 +144,7 @@ async fn an_unreadable_row_is_logged_and_skipped_and_others_get_mail_and_answers
 
 /// Ids of other types: bytes that are no UUID, and text in a column of numbers.
 #[tokio::test]
-async fn an_unreadable_id_of_any_type_is_skipped() {
+async fn row_with_unreadable_id_is_skipped() {
     for (id_type, good, bad) in [
         (IdType::UuidBlob, "x'0123456789abcdef0123456789abcdef'", ["x'01'", "'text'", "NULL"]),
         (IdType::Integer, "41", ["'text'", "x'01'", "1.5"]),
@@ -194,7 +194,7 @@ const LETTERS: &[char] = &[
 ];
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_the_database_cannot_represent_is_no_outage() {
+async fn unrepresentable_address_causes_no_outage() {
     type Has = fn(char) -> bool;
     let charsets: [(&str, Has); 3] = [
         ("ASCII", |letter| letter.is_ascii()),
@@ -233,7 +233,7 @@ async fn an_address_that_the_database_cannot_represent_is_no_outage() {
 
 /// A domain has two spellings, and the database represents one of them. Its user gets the mail.
 #[tokio::test(start_paused = true)]
-async fn a_spelling_that_the_database_cannot_represent_keeps_no_mail_from_the_other() {
+async fn unrepresentable_spelling_does_not_block_mail_to_the_other() {
     let users = MemoryUsers::new([StoredUser::new("ann", "ann@xn--r8jz45g.example", Some("a hash".to_owned()))]);
     let mails = Arc::default();
     let reset = builder(Charset { users, has: |letter| letter.is_ascii() })
@@ -294,7 +294,7 @@ impl UserStore for FailsFor {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_fails_concerns_its_own_request_alone() {
+async fn failed_call_affects_only_its_own_request() {
     for how in ["errs", "panics", "hangs"] {
         let (users, checks) = (people(), Arc::default());
         let store = FailsFor { users: users.clone(), how, checks: Arc::clone(&checks) };
@@ -369,7 +369,7 @@ impl UserStore for Down {
 
 /// An outage is noticed by its first failed call, told to everybody, and over a second after the store is back.
 #[tokio::test(start_paused = true)]
-async fn an_outage_lasts_as_long_as_the_store_is_down() {
+async fn outage_ends_when_the_store_answers() {
     for hangs in [false, true] {
         let log = Log::default();
         let _guard = log.of_thread();
@@ -405,7 +405,7 @@ async fn an_outage_lasts_as_long_as_the_store_is_down() {
 
 /// The task that probes ends with the service.
 #[tokio::test(start_paused = true)]
-async fn a_dropped_service_probes_no_more() {
+async fn dropped_service_stops_its_checks() {
     let checks = Arc::new(AtomicUsize::new(0));
     let is_down = Arc::new(AtomicBool::new(true));
     let store = Down { users: people(), is_down, hangs: false, checks: Arc::clone(&checks) };

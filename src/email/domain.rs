@@ -1,7 +1,7 @@
-//! Two spellings of one international domain: in Unicode (`bücher.example`) and in Punycode (`xn--bcher-kva.example`).
+//! The spellings of an international domain: in Unicode (`bücher.example`) and in Punycode (`xn--bcher-kva.example`).
 //!
-//! A browser sends the second for the first, so the spelling that is typed and the one on record differ. The mapping is
-//! that of UTS #46, non-transitional, as in browsers: `straße.example` and `strasse.example` are two domains.
+//! Browsers send Punycode for a domain typed in Unicode, so the spelling of a request and the one on record can differ.
+//! The mapping is non-transitional UTS #46, as in browsers: `straße.example` and `strasse.example` are two domains.
 
 use std::borrow::Cow;
 
@@ -14,13 +14,13 @@ fn is_punycode(label: &str) -> bool {
     label.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Returns whether a domain may have another spelling. Nearly every domain has none.
+/// Returns whether a domain can have another spelling. Nearly every domain has none.
 fn may_differ(domain: &str) -> bool {
     !domain.is_ascii() || domain.split('.').any(is_punycode)
 }
 
-/// Returns the domain with its Punycode labels decoded and the other labels as they are. A domain that is not valid
-/// remains as it is.
+/// Returns the domain with its Punycode labels decoded and the other labels unchanged. Returns an invalid domain
+/// unchanged.
 pub(super) fn decoded(domain: &str) -> Cow<'_, str> {
     if !domain.split('.').any(is_punycode) {
         return domain.into();
@@ -44,9 +44,9 @@ pub(super) fn other_spellings(domain: &str) -> impl Iterator<Item = String> {
     spellings.filter(move |spelling| !spelling.eq_ignore_ascii_case(domain) && is_same(domain, spelling))
 }
 
-/// Returns whether two domains are one, label by label. Two ASCII labels are compared without regard to case, and two labels
-/// beyond ASCII without regard to Unicode's compatibility forms either. A label beyond ASCII equals an ASCII label only if
-/// that is its Punycode, so no look-alike equals a label of ASCII letters.
+/// Returns whether two domains are equal, label by label. ASCII labels are compared without regard to case. Non-ASCII
+/// labels are compared without regard to case and to Unicode's compatibility forms. A non-ASCII label equals an ASCII
+/// label only if the ASCII label is its Punycode, so a look-alike never equals a label of ASCII letters.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
     if one.is_ascii() && other.is_ascii() {
         return one.eq_ignore_ascii_case(other);
@@ -56,15 +56,15 @@ pub(super) fn is_same(one: &str, other: &str) -> bool {
         return false;
     }
     let (one, other) = (Spellings::of(one, count), Spellings::of(other, count));
-    (0..count).all(|place| match (one.label(place), other.label(place)) {
+    (0..count).all(|index| match (one.label(index), other.label(index)) {
         (one, other) if one.is_ascii() && other.is_ascii() => one.eq_ignore_ascii_case(other),
-        (label, _) if label.is_ascii() => other.is_punycode(place, &one),
-        (_, label) if label.is_ascii() => one.is_punycode(place, &other),
+        (label, _) if label.is_ascii() => other.is_punycode(index, &one),
+        (_, label) if label.is_ascii() => one.is_punycode(index, &other),
         (one, other) => fold(one) == fold(other),
     })
 }
 
-/// A domain and its spellings, all with equally many labels.
+/// A domain and its spellings, all with the same number of labels.
 struct Spellings<'d> {
     domain: &'d str,
     decoded: Cow<'d, str>,
@@ -77,26 +77,30 @@ impl<'d> Spellings<'d> {
         Self { domain, decoded: decoded(domain), in_ascii }
     }
 
-    fn label(&self, place: usize) -> &str {
-        self.domain.split('.').nth(place).unwrap_or_default()
+    fn label(&self, index: usize) -> &str {
+        self.domain.split('.').nth(index).unwrap_or_default()
     }
 
-    /// Returns whether the label of `punycode` is the Punycode of the label of this domain. UTS #46 drops some invisible
-    /// characters and so makes one domain of two that differ to a rate limit: decoded, the two must be equal as well.
-    fn is_punycode(&self, place: usize, punycode: &Spellings<'_>) -> bool {
-        let label = punycode.label(place);
-        let in_ascii = self.in_ascii.as_deref().and_then(|spelling| spelling.split('.').nth(place));
-        let decoded = punycode.decoded.split('.').nth(place).unwrap_or_default();
+    /// Returns whether the label of `punycode` is the Punycode of the label of this domain.
+    ///
+    /// UTS #46 drops some invisible characters, so it maps two domains with different rate-limit keys to one. Therefore the
+    /// decoded labels must be equal as well.
+    fn is_punycode(&self, index: usize, punycode: &Spellings<'_>) -> bool {
+        let label = punycode.label(index);
+        let in_ascii = self.in_ascii.as_deref().and_then(|spelling| spelling.split('.').nth(index));
+        let decoded = punycode.decoded.split('.').nth(index).unwrap_or_default();
         is_punycode(label)
             && in_ascii.is_some_and(|in_ascii| in_ascii.eq_ignore_ascii_case(label))
-            && fold(decoded) == fold(self.label(place))
+            && fold(decoded) == fold(self.label(index))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use unicode_normalization::char::is_combining_mark;
+
     use super::*;
-    use crate::email::{is_combining_mark, is_word_character};
+    use crate::email::syntax::is_word_character;
 
     fn spellings(domain: &str) -> Vec<String> {
         other_spellings(domain).collect()
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_of_ascii_letters_has_one_spelling() {
+    fn ascii_domain_has_one_spelling() {
         for domain in ["example.com", "EXAMPLE.com", "localhost", "mail_host.example", "xn.example", "a--b.example", ""]
         {
             assert!(spellings(domain).is_empty(), "{domain}");
@@ -133,7 +137,7 @@ mod tests {
         }
     }
 
-    /// Mixed scripts are spelled both ways and equal no ASCII look-alike.
+    /// Domains with mixed scripts have both spellings and equal no ASCII look-alike.
     #[test]
     fn look_alikes_and_mixed_scripts_equal_no_other_domain() {
         // Latin with a Cyrillic letter; all Cyrillic; full-width; a Kelvin sign; a long s; a ligature.
@@ -167,7 +171,7 @@ mod tests {
             "xn--zzzzzzzz99999.example",
             "xn--bcher-kva\u{fc}.example",
             "xn--ANN-.example",
-            // Punycode of what a browser would never encode: full-width letters, an upper-case letter, plain ASCII.
+            // Punycode of text that no browser encodes: full-width letters, an upper-case letter, plain ASCII.
             &format!("xn--{}.example", idna::punycode::encode_str("\u{ff42}ank").unwrap()),
             &format!("xn--{}.example", idna::punycode::encode_str("BÜcher").unwrap()),
             "xn--bank-.example",
@@ -178,10 +182,10 @@ mod tests {
         }
     }
 
-    /// A spelling leads back to the same domain and counts as the same, and no spelling is of ASCII letters. Checked for every
-    /// character that folds into others or joins one, for the fillers of Hangul, and for a sample of the rest.
+    /// Each spelling equals its domain and has the same rate-limit key, and an ASCII spelling is always Punycode. Checked for
+    /// every character that case folding changes, combining marks, Hangul fillers, and a sample of the rest.
     #[test]
-    fn spellings_of_one_domain_count_as_one() {
+    fn spellings_of_one_domain_have_one_rate_limit_key() {
         let mut checked = 0;
         let letters = (char::from(0x80)..=char::MAX).filter(|letter| is_word_character(*letter));
         for letter in letters.filter(|letter| {

@@ -19,70 +19,71 @@ use crate::token::{BoundUser, SignedClaims};
 use crate::user::{StoredUser, secrets_of};
 
 impl PasswordReset {
-    /// Sets a new password, once for all tokens of the user.
+    /// Sets a new password. Afterwards no token of the user is valid.
     ///
-    /// Runs in a task of its own: if the caller stops waiting, because the client hung up or the server shuts down, it
-    /// goes on nevertheless, so that nothing comes between the write and the handlers of
-    /// [`PostPasswordReset`]. Returns as soon as the store has acknowledged the write; these handlers run on.
+    /// Runs in its own task, which continues if the caller drops the future because the client disconnected or the server
+    /// shuts down. So the handlers of [`PostPasswordReset`] run after every write. Returns as soon as the store has
+    /// acknowledged the write, before these handlers have finished.
     ///
     /// # Errors
     ///
-    /// * [`ResetError::InvalidToken`]: forged, expired, used, stale; or another confirm was faster.
-    /// * [`ResetError::PasswordRefused`]: the token stays good.
+    /// * [`ResetError::InvalidToken`]: forged, expired, used or stale, or another confirm was faster.
+    /// * [`ResetError::PasswordRefused`]: by the policy or a handler. The token stays valid.
     /// * [`ResetError::Throttled`]: the client is over its quota.
-    /// * [`ResetError::Failed`]: hasher, policy rule or handler failed; nothing was changed.
-    /// * [`ResetError::Unavailable`]: busy, store down, shutting down; or, with [`Unavailable::UnknownOutcome`], the
-    ///   store did not say whether it wrote. A second try is safe.
+    /// * [`ResetError::Failed`]: the hasher, a policy rule or a handler failed. Nothing was changed.
+    /// * [`ResetError::Unavailable`]: busy, store down or shutting down. With [`Unavailable::UnknownOutcome`], the store did
+    ///   not report whether it wrote; a second try is safe.
     pub async fn confirm(&self, token: &str, password: NewPassword, client: Client) -> Result<Confirmed, ResetError> {
-        let told = match self.start(token, password, client).await {
-            Ok(told) => told,
+        let receiver = match self.start(token, password, client).await {
+            Ok(receiver) => receiver,
             Err(error) => return answered(Scope::Confirm, Err(error)),
         };
-        // Nothing is told if the task panicked, in the store for example: what was written is not known.
-        told.await.unwrap_or_else(|_| answered(Scope::Confirm, Err(unavailable(Unavailable::UnknownOutcome))))
+        // A panic of the task, for example in the store, drops the sender. Then it is unknown whether the store wrote.
+        receiver.await.unwrap_or_else(|_| answered(Scope::Confirm, Err(unavailable(Unavailable::UnknownOutcome))))
     }
 
-    /// Checks all that can be checked without knowing the user, and leaves the rest to a task of its own, which tells
-    /// the answer.
+    /// Makes the checks that do not depend on the user and spawns a task for the rest. The task sends the result.
     async fn start(
         &self,
         token: &str,
         password: NewPassword,
         client: Client,
     ) -> Result<oneshot::Receiver<Result<Confirmed, ResetError>>, ResetError> {
-        // The upper limit comes first, alike for everybody: a long password costs nothing, and tells nothing.
+        // The upper limit comes first, so that a long password causes no further work. It does not depend on the user.
         if let Some(reason) = self.inner.policy.too_long(password.expose()) {
             return Err(ResetError::PasswordRefused(vec![reason]));
         }
-        // Tracked before the question whether we shut down: who is tracked is waited for.
+        // Tracked before the check for a shutdown, because a shutdown waits for tracked confirms.
         let tracked = self.inner.confirms.token();
         self.inner.is_available()?;
         let permit = self.inner.workers.try_acquire().ok_or_else(|| unavailable(Unavailable::HashersBusy))?;
         self.inner.count_client(Scope::Confirm, &client).await?;
         let claims = self.inner.verify(token)?;
 
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let inner = Arc::clone(&self.inner);
         let task = async move {
             let (answer, event) = match inner.replace_password(claims, password, &client, permit).await {
                 Ok(user) => (Ok(Confirmed { user: user.clone() }), Some(PostPasswordReset::new(user, client))),
                 Err(error) => (Err(error), None),
             };
-            // Nobody may be waiting any more.
-            let _ = tell.send(answered(Scope::Confirm, answer));
+            // The caller may have dropped the receiver.
+            let _ = sender.send(answered(Scope::Confirm, answer));
             if let Some(event) = event {
                 inner.handlers.announce(Arc::new(event)).await;
             }
             drop(tracked);
         };
         tokio::spawn(task.in_current_span());
-        Ok(told)
+        Ok(receiver)
     }
 }
 
 impl Inner {
-    /// From a token that is ours to a user with a new password. The order is a promise: nothing is asked of the
-    /// application's code before token, user and policy have passed, and nothing is written before it agreed.
+    /// Replaces the password of the token's user, and returns the user with the new hash.
+    ///
+    /// The order is documented: the application's handlers run only after token, user and policy have passed, and the
+    /// store writes only after all handlers have agreed.
     async fn replace_password(
         &self,
         claims: SignedClaims,
@@ -98,7 +99,7 @@ impl Inner {
         let swap = self.users.replace_password(&bound, &hash).await.map_err(|error| {
             let secrets = secrets_of(bound.user()).chain([hash.expose()]);
             let reason = redacted_error(&error, secrets);
-            tracing::error!(reason, "the user store did not say whether it replaced the password");
+            tracing::error!(reason, "the user store did not report whether it replaced the password");
             unavailable(Unavailable::UnknownOutcome)
         })?;
         match swap {
@@ -108,8 +109,8 @@ impl Inner {
                     client = client.address().map(tracing::field::display),
                     "a password was reset"
                 );
-                // Before the answer, so that a user who forgets the new password at once can ask again. Only the holder
-                // of a good token can notice the time it takes.
+                // Before the answer, so that a user who forgets the new password can ask again at once. Only the holder of
+                // a valid token can observe the time that this takes.
                 let key = || self.address_key(&email::folded(bound.user().email()));
                 self.throttles.clear(Scope::Mail, key).await;
                 Ok(bound.into_user().with_password(hash))
@@ -118,7 +119,7 @@ impl Inner {
         }
     }
 
-    /// Runs the built-in checks on a hashing thread, and the application's rules, which can block, off these threads.
+    /// Runs the built-in checks on a hashing thread and the application's rules elsewhere, because those can block.
     async fn check_policy(&self, bound: &BoundUser, password: &NewPassword, permit: &Permit) -> Result<(), ResetError> {
         let (policy, given, user) = (self.policy.clone(), password.clone(), bound.user().clone());
         let checked = permit.run(move || policy.check_built_in(given.expose(), &user)).await;
@@ -145,10 +146,10 @@ impl Inner {
         let hashed = hashed.unwrap_or_else(|_| Err("the password hasher panicked".into()));
         let secrets = || secrets_of(bound.user()).chain([password.expose()]);
         let hash = PasswordHash::new(hashed.map_err(|error| failed(error, secrets()))?);
-        // With an equal hash the row would not change, and the token would live on.
+        // An equal hash would not change the row, so the token would stay valid.
         match bound.user().password_hash() {
             Some(old) if old.expose() == hash.expose() => {
-                Err(failed("the password hasher made the hash that is stored already: it uses no salt", []))
+                Err(failed("the password hasher returned the stored hash: it uses no salt", []))
             }
             _ => Ok(hash),
         }

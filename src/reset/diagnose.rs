@@ -1,4 +1,4 @@
-//! The operation **diagnose**: why no mail came.
+//! The operation **diagnose**: the reason why no mail arrived.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::throttle::{Scope, Standing};
 use crate::user::StoredUser;
 
 impl PasswordReset {
-    /// Explains what a request for this address would do now: "I asked, and no mail came".
+    /// Explains the effect of a request for this address now, for users who asked and got no mail.
     ///
-    /// For an administrator's page or a command, **never for an endpoint that users reach**: the answer says who has an
-    /// account. It issues no token, sends no mail and counts nowhere. It looks the address up in the store, once for each
-    /// spelling of its domain, without retries.
+    /// For an administrator's page or a command, **never for an endpoint that users can reach**: the result reveals who has
+    /// an account. Issues no token, sends no mail and counts no quota. Looks up the address once for each spelling of its
+    /// domain, without retries.
     ///
     /// ```
     /// use poem_password_reset::store::MemoryUsers;
@@ -45,9 +45,9 @@ impl PasswordReset {
     }
 }
 
-/// The answer of [`PasswordReset::diagnose`]. `Display` is a text for an administrator, one finding a line.
+/// The result of [`PasswordReset::diagnose`]. `Display` writes a text for an administrator, one finding a line.
 ///
-/// Neither `Display` nor `Debug` shows an email address, so the text may be logged.
+/// Neither `Display` nor `Debug` shows an email address, so the text can be logged.
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
     is_address: bool,
@@ -58,7 +58,7 @@ pub struct Diagnosis {
     last_failure: Option<LastFailure>,
 }
 
-/// A user whom the store found for the address.
+/// A user that the store found for the address.
 #[derive(Clone, Debug)]
 pub struct DiagnosedUser {
     id: String,
@@ -73,11 +73,11 @@ pub enum Obstacle {
     Inactive,
     /// The user has no usable password, and first passwords are not allowed.
     NoPassword,
-    /// The address on record is another one: it differs in more than case, white space around it for instance.
+    /// The address on record differs in more than case, for example by white space around it.
     AnotherAddress,
-    /// The address on record is not fit to stand in a mail, or the id not fit to stand in a token.
+    /// The address on record is not a valid mail address, or the id is not valid in a token.
     NotMailable,
-    /// More users share the address than get mail for one request.
+    /// The users before this one used up the limit of mails for one request.
     TooManyUsers,
 }
 
@@ -87,63 +87,63 @@ pub enum Obstacle {
 pub enum MailQuota {
     /// The quota is switched off.
     Off,
-    /// The next request leads to mail.
+    /// The next request causes mail.
     Open,
-    /// Requests lead to no mail for so long.
+    /// Requests cause no mail until the window ends.
     UsedUp {
         /// The time until the window ends.
         retry_after: Duration,
     },
-    /// The application's throttle does not tell.
+    /// The application's throttle does not implement `peek`, or failed.
     Unknown,
 }
 
 impl Diagnosis {
-    /// Whether a request for this address would lead to mail now, if no handler fails.
+    /// Returns whether a request for this address would cause mail now, if no handler fails.
     pub fn would_send(&self) -> bool {
         self.is_address
             && !matches!(self.quota, MailQuota::UsedUp { .. })
             && self.users.iter().any(|user| user.obstacle.is_none())
     }
 
-    /// Whether the text is an email address. If not, a request for it is answered 400.
+    /// Returns whether the text is an email address. If not, a request for it is answered 400.
     pub fn is_address(&self) -> bool {
         self.is_address
     }
 
-    /// The users whom the store found, in its order.
+    /// Returns the users that the store found, in its order.
     pub fn users(&self) -> &[DiagnosedUser] {
         &self.users
     }
 
-    /// The error of the store, if a look-up failed.
+    /// Returns the error of the store, if a look-up failed.
     pub fn store_failure(&self) -> Option<&str> {
         self.store_failure.as_deref()
     }
 
-    /// The quota of mails for the address.
+    /// Returns the state of the quota of mails for the address.
     pub fn quota(&self) -> MailQuota {
         self.quota
     }
 
-    /// The handlers of [`ResetTokenCreated`](crate::ResetTokenCreated) that would send the mail, with their place in the code.
+    /// Returns the handlers of [`ResetTokenCreated`](crate::ResetTokenCreated) with file and line.
     pub fn handlers(&self) -> &[String] {
         &self.handlers
     }
 
-    /// The last request for the address, if it failed. Kept in memory for a thousand addresses, until the next success.
+    /// Returns the last failed request for the address. Kept in memory for 1,000 addresses, until the next success.
     pub fn last_failure(&self) -> Option<&LastFailure> {
         self.last_failure.as_ref()
     }
 }
 
 impl DiagnosedUser {
-    /// The id of the user.
+    /// Returns the id of the user.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The reason why this user gets no mail; `None` if nothing is in the way.
+    /// Returns the reason why this user gets no mail, or `None` if the user gets mail.
     pub fn obstacle(&self) -> Option<Obstacle> {
         self.obstacle
     }

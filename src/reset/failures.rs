@@ -20,7 +20,7 @@ pub struct LastFailure {
     pub reason: String,
 }
 
-/// The last failure of each address, under the MAC of the address.
+/// The last failure of each address, by the MAC of the address.
 ///
 /// Only failures are kept, so successful requests for other addresses cannot evict one.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Failures {
         }
     }
 
-    /// Forgets the failure of an address: a later request succeeded.
+    /// Removes the failure of an address, because a later request succeeded.
     pub(super) fn forget(&self, address: impl FnOnce() -> ThrottleKey) {
         let mut kept = self.lock();
         // Avoids computing the key, a MAC, while there are no failures.

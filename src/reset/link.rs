@@ -1,4 +1,4 @@
-//! The link that is mailed.
+//! [`Link`]: the template of the link in the mail.
 
 use std::net::IpAddr;
 
@@ -24,12 +24,12 @@ impl Link {
         let Some((before_token, _)) = template.split_once(PLACEHOLDER) else {
             return Err(Problem::LinkWithoutToken { link: template });
         };
-        // `Uri` refuses braces. Only scheme and host matter here.
+        // `Uri` refuses braces, so the token's placeholder is replaced. Only scheme and host are checked.
         let uri = template.replace(PLACEHOLDER, "token").parse::<Uri>().ok();
         let Some((scheme, authority)) = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?))) else {
             return Err(Problem::LinkNotAbsolute { link: template });
         };
-        // Text before an @ looks like a host to a reader and is none. A token within the host would be sent to name servers.
+        // Text before an @ looks like the host but is not. A token within the host would be sent to name servers.
         let is_host = !authority.host().is_empty()
             && !authority.as_str().contains('@')
             && before_token.len() > scheme.len() + "://".len() + authority.as_str().len();
@@ -52,7 +52,7 @@ impl Link {
         self.is_insecure
     }
 
-    /// The link with this token. A token has no character that a URL would want escaped.
+    /// Returns the link with this token. A token has no characters that need escaping in a URL.
     pub(super) fn with(&self, token: &ResetToken) -> ResetToken {
         ResetToken::new(self.pieces.join(token.expose()))
     }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_that_will_do() {
+    fn https_and_loopback_links_are_accepted() {
         for link in [
             "https://app.example.com/reset-password#token={token}",
             "https://app.example.com/reset/{token}/",
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_will_not() {
+    fn other_links_are_refused() {
         let problem = |link: &str| Link::parse(Some(link.to_owned()), false).err().unwrap();
         assert_eq!(Link::parse(None, false).err().unwrap(), Problem::NoLink);
         for link in ["https://app.example.com/reset", "", "https://app.example.com/{ token }"] {
@@ -177,7 +177,7 @@ mod tests {
     ];
 
     #[test]
-    fn insecure_links_lead_to_private_hosts_only() {
+    fn insecure_links_are_accepted_for_private_hosts_only() {
         let parse = |link: String, allow| Link::parse(Some(link), allow);
         for host in PRIVATE {
             let link = parse(format!("http://{host}/reset#token={{token}}"), true);

@@ -1,4 +1,4 @@
-//! The operation **request**, and **send**, which does the same from code.
+//! The operation **request**, and **send**, which sends a link from code.
 
 use std::sync::Arc;
 
@@ -14,23 +14,28 @@ use crate::throttle::{Scope, Verdict};
 use crate::user::StoredUser;
 
 impl PasswordReset {
-    /// Takes a request for a reset: each eligible user with this address will get a token.
+    /// Accepts a request for a reset. A worker then issues a token to each eligible user with this address and runs the
+    /// handlers.
     ///
-    /// Returns before anybody is looked up, so neither the answer nor the time it takes says whether the address
-    /// belongs to a user. What became of it is in the [ledger](Self::ledger) and in the log.
+    /// Returns before the look-up, so neither the result nor its timing reveals whether a user has the address. The outcome
+    /// is in the [ledger](Self::ledger) and in the log.
     ///
     /// # Errors
     ///
-    /// [`ResetError::InvalidEmail`] for what is not an address; [`ResetError::Throttled`] for a client over its quota;
-    /// [`ResetError::Unavailable`] when the queue is full, the store is down or the service is shutting down. All of
-    /// them alike for every address.
+    /// The same for every address:
+    ///
+    /// * [`ResetError::InvalidEmail`]: the text is not an email address.
+    /// * [`ResetError::Throttled`]: the client is over its quota.
+    /// * [`ResetError::Unavailable`]: the queue is full, the store is down, or the service is shutting down.
+    ///
+    /// [`ResetError::UnknownUser`] only with [`reveal_unknown_users`](crate::PasswordResetBuilder::reveal_unknown_users).
     pub async fn request(&self, email: &str, client: Client) -> Result<Requested, ResetError> {
         answered(Scope::Request, self.accept(email, client).await)
     }
 
     async fn accept(&self, email: &str, client: Client) -> Result<Requested, ResetError> {
         let address = EmailAddress::parse(email, self.inner.addresses).ok_or(ResetError::InvalidEmail)?;
-        let place = self.inner.place()?;
+        let permit = self.inner.reserve()?;
         self.inner.count_client(Scope::Request, &client).await?;
         if self.inner.reveal_unknown_users {
             let found = self.inner.find(&address).await.map_err(|_| unavailable(Unavailable::StoreDown))?;
@@ -39,33 +44,34 @@ impl PasswordReset {
             }
         }
         tracing::info!(client = client.address().map(tracing::field::display), "a reset was requested");
-        // Counted for every address, whether or not a user has it, so that the counters tell nothing.
+        // Counted for every address, whether or not a user has it, so that the counters do not reveal users.
         let key = || self.inner.address_key(&address.folded());
         let (verdict, counter) = self.inner.throttles.count_where(Scope::Mail, key).await;
         let is_over_quota = verdict != Verdict::Within;
         let counted_in = counter.filter(|_| !is_over_quota);
         let inner = Arc::clone(&self.inner);
-        place.accept(Mailing::Request(Request { inner, address, client, is_over_quota, counted_in }));
+        permit.accept(Mailing::Request(Request { inner, address, client, is_over_quota, counted_in }));
         Ok(Requested {})
     }
 
-    /// Issues a token to `user` from code and runs the handlers, as a request does: for an administrator's page or a
-    /// job. Returns when the handlers have run.
+    /// Issues a token to `user` and runs the handlers, for an administrator's page or a job. Returns when the handlers have
+    /// finished.
     ///
-    /// `lifetime` is the usual one if it is `None`. The request is in the [ledger](Self::ledger) and waits its turn
-    /// among the others. It goes on if the caller stops waiting.
+    /// `None` as `lifetime` is [`lifetime()`](Self::lifetime). The request waits in the queue and counts in the
+    /// [ledger](Self::ledger) like any other. It continues if the caller drops the future.
     ///
     /// # Errors
     ///
-    /// [`SendError::Issue`] if no token can be issued to this user, [`SendError::Unavailable`] if the queue is full or
-    /// the service is shutting down, [`SendError::Handlers`] if a handler failed: then the log says which, and why.
+    /// * [`SendError::Issue`]: no token can be issued to this user.
+    /// * [`SendError::Unavailable`]: the queue is full, the store is down, or the service is shutting down.
+    /// * [`SendError::Handlers`]: a handler failed. The log has its name and the reason.
     pub async fn send(&self, user: &StoredUser, lifetime: Option<time::Duration>) -> Result<Sent, SendError> {
         let event = Arc::new(self.issue(user, lifetime)?);
         let sent = Sent { expires_at: event.expires_at() };
-        let place = self.inner.place().map_err(|_| SendError::Unavailable)?;
-        let (tell, told) = oneshot::channel();
-        place.accept(Mailing::Event { inner: Arc::clone(&self.inner), event, outcome: tell });
-        match told.await {
+        let permit = self.inner.reserve().map_err(|_| SendError::Unavailable)?;
+        let (sender, receiver) = oneshot::channel();
+        permit.accept(Mailing::Event { inner: Arc::clone(&self.inner), event, outcome: sender });
+        match receiver.await {
             Ok(Outcome::Delivered) => Ok(sent),
             Ok(_) => Err(SendError::Handlers),
             Err(_) => Err(SendError::Unavailable),
@@ -73,18 +79,18 @@ impl PasswordReset {
     }
 }
 
-/// Why [`PasswordReset::send`] did not send.
+/// The reason why [`PasswordReset::send`] failed.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// No token can be issued to this user.
     #[error("no token can be issued")]
     Issue(#[source] IssueError),
-    /// The queue is full, or the service is shutting down.
+    /// The queue is full, the store is down, or the service is shutting down.
     #[error("not available now")]
     Unavailable,
-    /// A handler failed, panicked or took too long.
-    #[error("a handler failed; the log says which")]
+    /// A handler failed, panicked or timed out.
+    #[error("a handler failed; the log has its name")]
     Handlers,
 }
 
@@ -95,10 +101,11 @@ impl From<IssueError> for SendError {
 }
 
 impl Inner {
-    fn place(&self) -> Result<Permit<Mailing>, ResetError> {
-        // The place comes before the question whether we shut down: who has one is waited for.
-        let place = self.delivery.reserve().ok_or_else(|| unavailable(Unavailable::QueueFull))?;
+    /// Reserves a slot in the queue.
+    fn reserve(&self) -> Result<Permit<Mailing>, ResetError> {
+        // Before the check for a shutdown, because a shutdown waits for the holders of permits.
+        let permit = self.delivery.reserve().ok_or_else(|| unavailable(Unavailable::QueueFull))?;
         self.is_available()?;
-        Ok(place)
+        Ok(permit)
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn problems(users: &Users, throttles: &Throttles) -> Vec<Proble
 /// Repeats both checks in a task until they succeed. Without a runtime there is no task.
 pub(super) fn in_background(inner: &Arc<Inner>) {
     if let Ok(runtime) = Handle::try_current() {
-        // Weakly held, so that the task ends soon after the service is dropped.
+        // A weak reference, so that the task ends soon after the service is dropped.
         runtime.spawn(repeat(Arc::downgrade(inner)));
     }
 }
@@ -43,7 +43,7 @@ async fn repeat(inner: Weak<Inner>) {
         let Some(inner) = inner.upgrade() else { return };
         let problems = problems(&inner.users, &inner.throttles).await;
         drop(inner);
-        // Each problem once, and not at each try.
+        // Logs each problem once, not at each try.
         for problem in problems.iter().filter(|problem| !logged.contains(*problem)) {
             match problem {
                 Problem::StoreFails { reason } => tracing::error!(
@@ -59,7 +59,7 @@ async fn repeat(inner: Weak<Inner>) {
         }
         if problems.is_empty() {
             if !logged.is_empty() {
-                tracing::info!("store and throttle pass their checks now");
+                tracing::info!("the user store and the throttle pass their checks now");
             }
             return;
         }

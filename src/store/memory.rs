@@ -23,24 +23,24 @@ pub struct MemoryUsers {
 }
 
 impl MemoryUsers {
-    /// A store with these users.
+    /// Creates a store with these users.
     pub fn new(users: impl IntoIterator<Item = StoredUser>) -> Self {
         Self { users: Arc::new(Mutex::new(users.into_iter().collect())) }
     }
 
-    /// The user with this id, as the store holds it now.
+    /// Returns the user with this id in its present state.
     pub fn get(&self, id: &str) -> Option<StoredUser> {
         self.lock().iter().find(|user| user.id() == id).cloned()
     }
 
-    /// Adds a user, or replaces the one with the same id.
+    /// Adds a user, or replaces the user with the same id.
     pub fn put(&self, user: StoredUser) {
         let mut users = self.lock();
         users.retain(|other| other.id() != user.id());
         users.push(user);
     }
 
-    /// Changes the user with this id, as another part of the application would. Reports whether there is one.
+    /// Changes the user with this id, as another part of the application would. Returns whether the user exists.
     pub fn update(&self, id: &str, change: impl FnOnce(StoredUser) -> StoredUser) -> bool {
         let mut users = self.lock();
         let Some(user) = users.iter_mut().find(|user| user.id() == id) else { return false };
@@ -48,7 +48,7 @@ impl MemoryUsers {
         true
     }
 
-    /// Removes the user with this id. Reports whether there was one.
+    /// Removes the user with this id. Returns whether the user existed.
     pub fn remove(&self, id: &str) -> bool {
         let mut users = self.lock();
         let before = users.len();

@@ -20,9 +20,9 @@ use crate::user::StoredUser;
 ///
 /// # Defaults
 ///
-/// The table is `users`; its columns are `id`, `email`, `username`, `active` and `password_hash`. Each name can be
-/// another; [`username_column(None)`](Self::username_column) and [`active_column(None)`](Self::active_column) are for
-/// tables without these two. This table fits:
+/// The default table is `users` with the columns `id`, `email`, `username`, `active` and `password_hash`. A setter changes
+/// each name. [`username_column(None)`](Self::username_column) and [`active_column(None)`](Self::active_column) are for
+/// tables without these columns. A table for the defaults:
 ///
 /// ```sql
 /// CREATE TABLE users (
@@ -38,13 +38,13 @@ use crate::user::StoredUser;
 /// The type of the id is read from the table: integers, texts, or UUIDs as 16 bytes. [`id_type`](Self::id_type) sets it.
 ///
 /// [`build()`](crate::PasswordResetBuilder::build) checks the table and refuses to start if the table or a column does not
-/// exist. The error names each of them and the setter that mends it.
+/// exist. The error names each missing column and the setter that corrects it.
 ///
-/// A row that cannot be read, because a value has the wrong type for instance, is logged with its id and skipped; other
-/// users with the same address still get their mail.
+/// A row that cannot be read, for example because a value has the wrong type, is logged with its id and skipped. Other users
+/// with the same address still get their mail.
 ///
-/// SQLite's own `lower()` folds ASCII only, so addresses beyond ASCII are found in the case they are stored in.
-/// The index on `lower(email)` makes look-ups by address fast.
+/// SQLite's `lower()` folds ASCII only, so a look-up of a non-ASCII address is case-sensitive in its non-ASCII letters. The
+/// index on `lower(email)` makes look-ups by address fast.
 ///
 /// ```no_run
 /// use poem_password_reset::store::{IdType, SqliteUsers};
@@ -64,7 +64,7 @@ pub struct SqliteUsers {
     table: String,
     id: String,
     set_id_type: Option<IdType>,
-    /// The type that was found out, shared by the clones. A setter of another table or column makes a new one.
+    /// The type read from the table, shared by the clones. The setters of table and id column reset it.
     id_type: Arc<OnceCell<IdType>>,
     email: String,
     username: Option<String>,
@@ -74,7 +74,7 @@ pub struct SqliteUsers {
 }
 
 impl SqliteUsers {
-    /// Users in the table `users` with the usual column names.
+    /// Creates a store over the table `users` with the default column names.
     pub fn new(pool: SqlitePool) -> Self {
         Self {
             pool,
@@ -90,7 +90,7 @@ impl SqliteUsers {
         }
     }
 
-    /// The name of the table. `main.users` is the table `users` of the attached database `main`.
+    /// Sets the name of the table. `main.users` is the table `users` of the attached database `main`. Default: `users`.
     #[must_use]
     pub fn table(mut self, name: impl Into<String>) -> Self {
         self.table = name.into();
@@ -98,7 +98,7 @@ impl SqliteUsers {
         self
     }
 
-    /// The name of the id column.
+    /// Sets the name of the id column. Default: `id`.
     #[must_use]
     pub fn id_column(mut self, name: impl Into<String>) -> Self {
         self.id = name.into();
@@ -106,54 +106,54 @@ impl SqliteUsers {
         self
     }
 
-    /// Sets how ids are stored. By default it is the type that most ids in the first 16 rows have. A row whose id has
-    /// another type is logged and skipped.
+    /// Sets how ids are stored. Default: the most frequent type among the first 16 rows. A row whose id has another type is
+    /// logged and skipped.
     #[must_use]
     pub fn id_type(mut self, id_type: IdType) -> Self {
         self.set_id_type = Some(id_type);
         self
     }
 
-    /// The name of the email column.
+    /// Sets the name of the email column. Default: `email`.
     #[must_use]
     pub fn email_column(mut self, name: impl Into<String>) -> Self {
         self.email = name.into();
         self
     }
 
-    /// The name of the username column; `None` where there is none.
+    /// Sets the name of the username column, or `None` for a table without one. Default: `username`.
     #[must_use]
     pub fn username_column<'n>(mut self, name: impl Into<Option<&'n str>>) -> Self {
         self.username = name.into().map(str::to_owned);
         self
     }
 
-    /// The name of the column that says whether a user may sign in; `None` where everybody may.
+    /// Sets the name of the column that is true for users who may sign in, or `None` if all users may. Default: `active`.
     #[must_use]
     pub fn active_column<'n>(mut self, name: impl Into<Option<&'n str>>) -> Self {
         self.active = name.into().map(str::to_owned);
         self
     }
 
-    /// The name of the password hash column. It may hold NULL: a user without a password.
+    /// Sets the name of the password hash column, in which NULL means no password. Default: `password_hash`.
     #[must_use]
     pub fn password_hash_column(mut self, name: impl Into<String>) -> Self {
         self.password_hash = name.into();
         self
     }
 
-    /// A column whose value tokens are bound to, beside id, address and hash; may be called repeatedly. When the value
-    /// changes, every outstanding token of the user is dead; the write compares it too.
+    /// Adds a column to which tokens are bound, besides id, address and hash. Can be called repeatedly. A change of the
+    /// value invalidates every outstanding token of the user, and the write compares the value too.
     ///
-    /// A column that counts up whenever all login sessions of the user are ended is a good choice. A column that other
-    /// requests change often, such as the time of the last visit, would end links for no reason.
+    /// Choose a column that changes with a security event, such as a counter of session revocations. A column that changes
+    /// often, such as the time of the last visit, would invalidate links without a reason.
     #[must_use]
     pub fn bind_column(mut self, name: impl Into<String>) -> Self {
         self.bound.push(name.into());
         self
     }
 
-    /// `SELECT` with the columns in the order that [`user`](Self::user) reads them in.
+    /// Returns a `SELECT` with the columns in the order that [`user`](Self::user) reads.
     fn select(&self, condition: &str) -> AssertSqlSafe<String> {
         AssertSqlSafe(format!(
             "SELECT {id}, {email}, {password_hash}, {username}, {active}{bound} FROM {table} WHERE {condition}",
@@ -175,13 +175,13 @@ impl SqliteUsers {
         self.select(&format!("{} = ?", column(&self.id)))
     }
 
-    /// One statement, so that it compares and writes in one step. `IS`, not `=`: NULL equals nothing.
+    /// Returns the `UPDATE`, one statement that both compares and writes. It uses `IS`, because NULL equals nothing.
     fn update(&self) -> AssertSqlSafe<String> {
         AssertSqlSafe(format!(
             "UPDATE {table} SET {new_hash} = ? \
              WHERE {id} = ? AND {email} = ? AND {password_hash} IS ? AND {active}{bound}",
             table = table(&self.table),
-            // The column that is set cannot be qualified, and cannot be read as a text either.
+            // SQL does not allow a qualified name here, and SQLite does not read this name as a string.
             new_hash = quoted(&self.password_hash),
             password_hash = column(&self.password_hash),
             id = column(&self.id),
@@ -195,7 +195,7 @@ impl SqliteUsers {
         self.active.as_deref().map_or_else(|| "1".to_owned(), column)
     }
 
-    /// The user in a row. A row that cannot be read is logged and skipped: it must not keep others from their mail.
+    /// Returns the user in a row. Logs and skips a row that cannot be read, so that other users still get mail.
     fn readable_user(&self, id_type: IdType, row: &SqliteRow) -> Option<StoredUser> {
         let id = read_id(id_type, row);
         match id.as_ref().map_err(ToString::to_string).and_then(|id| self.user(id, row).map_err(|e| e.to_string())) {
@@ -217,7 +217,7 @@ impl SqliteUsers {
         })
     }
 
-    /// The values of the bound columns as they were looked up; `None` for a user that this store did not look up.
+    /// Returns the values of the bound columns at the look-up, or `None` for a user that this store did not look up.
     fn bound_values(&self, user: &StoredUser) -> Option<Vec<Option<Vec<u8>>>> {
         let bound = user.bound_state().get(..self.bound.len())?;
         bound.iter().map(|value| untagged(value)).collect()
@@ -232,13 +232,13 @@ fn read_id(id_type: IdType, row: &SqliteRow) -> Result<String, BoxError> {
     })
 }
 
-/// The id in the form that the column has; `None` if it cannot be an id of this column.
+/// Converts an id to the type of the column, or returns `None` if it cannot be an id of this column.
 fn id_value(id_type: IdType, id: &str) -> Option<IdValue> {
     match id_type {
         IdType::Text => Some(IdValue::Text(id.to_owned())),
-        // "+7" and "007" are the number 7 and not the id "7".
+        // "+7" and "007" parse as 7 but are not the id "7".
         IdType::Integer => id.parse().ok().filter(|number: &i64| number.to_string() == id).map(IdValue::Integer),
-        // A UUID has more spellings than one; only that which tokens carry is the id.
+        // A UUID has several text forms. Only the form in tokens is the id.
         IdType::UuidBlob => {
             let uuid = Uuid::try_parse(id).ok().filter(|uuid| uuid.to_string() == id)?;
             Some(IdValue::Blob(uuid.into_bytes().to_vec()))
@@ -296,27 +296,28 @@ impl IdValue {
     }
 }
 
-/// The name that statements give to the table.
+/// The alias of the table in statements.
 const ALIAS: &str = "u";
 
-/// The table under the name [`ALIAS`].
+/// Returns the table with its [`ALIAS`], quoted.
 fn table(name: &str) -> String {
     format!("{} AS {ALIAS}", quoted(name))
 }
 
-/// A column, qualified by the table. SQLite takes a double-quoted name that is no column for a text, `"email"` for
-/// `'email'`, and the statement works on the text. A qualified name that is no column is an error.
+/// Returns a column, qualified by the table and quoted. SQLite reads an unqualified `"email"` as the string `'email'` if
+/// there is no such column. A qualified name without a column is an error.
 fn column(name: &str) -> String {
     format!("{ALIAS}.\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A name as SQL wants it, whatever it holds. `main.users` is the table `users` of the database `main`.
+/// Returns a quoted SQL name. `main.users` is the table `users` of the database `main`.
 fn quoted(name: &str) -> String {
     let parts: Vec<String> = name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
     parts.join(".")
 }
 
-/// The value of a column that must not hold NULL. Read as an `Option`, because sqlx reads NULL as zero or as an empty text.
+/// Reads the value of a column that must not be NULL. Reads an `Option`, because sqlx decodes NULL as zero or as an empty
+/// string.
 fn value<'r, T>(row: &'r SqliteRow, column: usize) -> Result<T, BoxError>
 where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
@@ -324,12 +325,12 @@ where
     row.try_get::<Option<T>, _>(column)?.ok_or_else(|| format!("NULL in column {column}").into())
 }
 
-/// A column's value as bytes, whatever its type: two values that differ have different bytes.
+/// Returns SQL for a column's value as bytes. Different values have different bytes.
 fn as_blob(name: &str) -> String {
     format!("CAST({} AS BLOB)", column(name))
 }
 
-/// The bytes that a token is bound to. The first byte tells NULL from an empty value.
+/// Returns the bytes to which a token is bound. The first byte distinguishes NULL from an empty value.
 fn tagged(value: Option<Vec<u8>>) -> Vec<u8> {
     match value {
         Some(value) => [&[1], &*value].concat(),
@@ -337,7 +338,7 @@ fn tagged(value: Option<Vec<u8>>) -> Vec<u8> {
     }
 }
 
-/// Reverses [`tagged`]; `None` for bytes that it does not make.
+/// Reverses [`tagged`]. Returns `None` for bytes that `tagged` does not return.
 fn untagged(bytes: &[u8]) -> Option<Option<Vec<u8>>> {
     match bytes.split_first()? {
         (1, value) => Some(Some(value.to_vec())),

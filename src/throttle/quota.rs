@@ -1,4 +1,4 @@
-//! [`Quota`] and [`Quotas`]: how many uses in which window.
+//! [`Quota`] and [`Quotas`]: limits and their windows.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -8,10 +8,10 @@ use thiserror::Error;
 
 use super::Scope;
 
-/// A number of uses in a window of time. The window begins with the first use.
+/// A limit of uses in a window of time. The window begins with the first use.
 ///
-/// A `Quota` always limits something. Switching a quota off takes a method that says so, such as
-/// [`Quotas::without_request_per_client`], so a number from a configuration file cannot do it by mistake.
+/// A `Quota` always has a limit. Only methods such as [`Quotas::without_request_per_client`] switch a quota off, so a
+/// number from a configuration file cannot do it by mistake.
 ///
 /// ```
 /// use poem_password_reset::throttle::{Quota, QuotaError};
@@ -32,7 +32,7 @@ pub struct Quota {
 #[derive(Clone, Copy, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuotaError {
-    /// A limit of zero. It would refuse everybody; to switch a quota off, use the `without_` methods of [`Quotas`].
+    /// A limit of zero, which would refuse every use; to switch a quota off, use the `without_` methods of [`Quotas`].
     #[error("a quota of zero uses: give at least 1, or switch the quota off by name (Quotas::without_..)")]
     Zero,
     /// A window shorter than a second or longer than 365 days.
@@ -80,7 +80,7 @@ impl Quota {
         Ok(Self { limit, window: Duration::from_secs(seconds) })
     }
 
-    /// The default quotas, which are known to be in range.
+    /// Creates a default quota, which is in range.
     const fn known(limit: u16, seconds: u64) -> Self {
         match Self::per(limit, Duration::from_secs(seconds)) {
             Ok(quota) => quota,
@@ -88,12 +88,12 @@ impl Quota {
         }
     }
 
-    /// The number of uses in a window.
+    /// Returns the number of uses in a window.
     pub const fn limit(self) -> u16 {
         self.limit.get()
     }
 
-    /// The length of the window.
+    /// Returns the length of the window.
     pub const fn window(self) -> Duration {
         self.window
     }
@@ -110,9 +110,10 @@ impl Quota {
 /// | [`validate_per_client`](Self::validate_per_client) | 60 a minute |
 /// | [`confirm_per_client`](Self::confirm_per_client) | 20 a minute |
 ///
-/// A client is an IPv4 address, or the first 64 bits of an IPv6 address: as much as one customer gets of either. A class or an
-/// office shares one address, so the defaults leave room for several people. Clients whose address is not known, over
-/// a Unix socket or poem's `TestClient`, count as one. Only well-formed requests count, and none that was answered 503.
+/// A client is an IPv4 address or an IPv6 /64 network, because a provider usually assigns that much to one customer. A
+/// school or an office can share one address, so the defaults allow several people. All clients without a known address,
+/// such as over a Unix socket or poem's `TestClient`, are one client. Malformed requests and requests that are answered 503
+/// are not counted.
 ///
 /// ```
 /// use poem_password_reset::throttle::{Quota, Quotas};
@@ -144,67 +145,68 @@ impl Default for Quotas {
 }
 
 impl Quotas {
-    /// Switches every quota off: for tests, or behind a gateway that limits already.
+    /// Switches every quota off, for tests or behind a gateway that has rate limits.
     #[must_use]
     pub fn off() -> Self {
         Self { request_per_client: None, mails_per_address: None, validate_per_client: None, confirm_per_client: None }
     }
 
-    /// How often a client may ask for a reset; over that, 429.
+    /// Sets the quota of reset requests of a client. Over the quota, the answer is 429. Default: 30 an hour.
     #[must_use]
     pub fn request_per_client(mut self, quota: Quota) -> Self {
         self.request_per_client = Some(quota);
         self
     }
 
-    /// Lets a client ask for resets without limit.
+    /// Switches off the quota of reset requests.
     #[must_use]
     pub fn without_request_per_client(mut self) -> Self {
         self.request_per_client = None;
         self
     }
 
-    /// How many requests for one address lead to mail; over that, the answer is the same and no mail is sent.
+    /// Sets the quota of requests for one address that cause mail. Over the quota, the answer is the same and no mail is
+    /// sent. Default: 3 an hour.
     ///
-    /// One request counts once, however many users share the address (each of them gets a mail, up to
-    /// [`users_per_address`](crate::PasswordResetBuilder::users_per_address)). An address that nobody has counts like
-    /// any other. A successful reset clears the counter of the address. A request that ends without mail through no
-    /// fault of the asker (mail server, store or shutdown) gives its count back. Neither changes any answer.
+    /// A request counts once, also if several users share the address. Each of them gets mail, up to
+    /// [`users_per_address`](crate::PasswordResetBuilder::users_per_address). Addresses without a user are counted too. A
+    /// successful reset sets the counter of the address to zero. If the mail server, the store or a shutdown prevents the
+    /// mail, the request is not counted. Neither changes any answer.
     #[must_use]
     pub fn mails_per_address(mut self, quota: Quota) -> Self {
         self.mails_per_address = Some(quota);
         self
     }
 
-    /// Sends mail for every request, without limit. Anybody can then fill a user's mailbox.
+    /// Switches off the quota of mails. **Anyone can then flood a user's mailbox.**
     #[must_use]
     pub fn without_mails_per_address(mut self) -> Self {
         self.mails_per_address = None;
         self
     }
 
-    /// How often a client may have a token validated; over that, 429.
+    /// Sets the quota of validations of a client. Over the quota, the answer is 429. Default: 60 a minute.
     #[must_use]
     pub fn validate_per_client(mut self, quota: Quota) -> Self {
         self.validate_per_client = Some(quota);
         self
     }
 
-    /// Lets a client validate tokens without limit.
+    /// Switches off the quota of validations.
     #[must_use]
     pub fn without_validate_per_client(mut self) -> Self {
         self.validate_per_client = None;
         self
     }
 
-    /// How often a client may try to set a new password; over that, 429.
+    /// Sets the quota of confirms of a client. Over the quota, the answer is 429. Default: 20 a minute.
     #[must_use]
     pub fn confirm_per_client(mut self, quota: Quota) -> Self {
         self.confirm_per_client = Some(quota);
         self
     }
 
-    /// Lets a client try to set new passwords without limit.
+    /// Switches off the quota of confirms.
     #[must_use]
     pub fn without_confirm_per_client(mut self) -> Self {
         self.confirm_per_client = None;

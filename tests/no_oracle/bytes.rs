@@ -89,7 +89,7 @@ async fn world(settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder) 
 }
 
 #[tokio::test]
-async fn when_all_is_well() {
+async fn known_and_unknown_users_get_equal_bytes() {
     let world = world(defaults).await;
     all_see_the_same(&world, 200, 100).await;
     until(|| world.reset.ledger().waiting == 0).await;
@@ -98,7 +98,7 @@ async fn when_all_is_well() {
 }
 
 #[tokio::test]
-async fn when_the_handler_is_bad() {
+async fn faulty_handler_keeps_bytes_equal() {
     struct PanicsWhenDropped;
     impl Drop for PanicsWhenDropped {
         fn drop(&mut self) {
@@ -128,7 +128,7 @@ async fn when_the_handler_is_bad() {
 }
 
 #[tokio::test]
-async fn when_the_store_is_bad() {
+async fn faulty_store_keeps_bytes_equal() {
     for store in [Store::Hangs, Store::Panics] {
         let world = world(defaults).await;
         world.store(store);
@@ -139,7 +139,7 @@ async fn when_the_store_is_bad() {
 /// The request whose look-up finds the outage is answered like any other, for every class. Then a probe finds that the
 /// store is down, and everybody is told.
 #[tokio::test]
-async fn when_the_store_is_down() {
+async fn store_outage_keeps_bytes_equal() {
     let mut first = Vec::new();
     for email in CLASSES {
         let world = world(defaults).await;
@@ -160,7 +160,7 @@ async fn when_the_store_is_down() {
 }
 
 #[tokio::test]
-async fn when_the_queue_is_full() {
+async fn full_queue_keeps_bytes_equal() {
     let world = world(|builder| builder.queue(1).handled_at_once(1)).await;
     until(|| world.reset.ledger().waiting == 0).await;
     world.store(Store::Hangs);
@@ -173,7 +173,7 @@ async fn when_the_queue_is_full() {
 }
 
 #[tokio::test]
-async fn when_the_client_is_over_its_quota() {
+async fn client_over_quota_keeps_bytes_equal() {
     let quota = || Quotas::off().request_per_client(Quota::per_hour(3).unwrap());
     let world = world(|builder| builder.quotas(quota())).await;
     for _ in 0..2 {
@@ -183,7 +183,7 @@ async fn when_the_client_is_over_its_quota() {
 }
 
 #[tokio::test]
-async fn when_the_service_shuts_down() {
+async fn shutdown_keeps_bytes_equal() {
     let world = world(defaults).await;
     world.reset.shutdown(Duration::from_secs(10)).await;
     all_see_the_same(&world, 503, 10).await;

@@ -152,7 +152,7 @@ const DEACTIVATED: &str = "carol@example.com";
 const NOBODY_LIKE_CAROL: &str = "clara@example.com";
 
 #[test]
-fn time_tells_nothing() {
+fn timing_is_equal_for_known_and_unknown_users() {
     for setting in [Setting::new(0, 0, 2), Setting::new(5, 0, 1), Setting::new(0, 1_000, 2)] {
         no_leak(setting, [KNOWN, UNKNOWN], 1_500);
     }
@@ -160,7 +160,7 @@ fn time_tells_nothing() {
 
 #[test]
 #[ignore = "20,000 samples a class and condition: several minutes"]
-fn time_tells_nothing_in_20_000_samples() {
+fn timing_of_20_000_samples_is_equal_for_known_and_unknown_users() {
     for threads in [1, 2] {
         for (store_ms, handler_ms) in [(0, 0), (5, 0), (50, 0), (0, 1_000), (50, 1_000)] {
             no_leak(Setting::new(store_ms, handler_ms, threads), [KNOWN, UNKNOWN], 20_000);
@@ -201,7 +201,7 @@ fn leak_of(app: impl AsyncFnOnce() -> Route, samples: usize) -> f64 {
 
 /// The method finds what it is to find.
 #[test]
-fn leaks_are_found() {
+fn timing_test_detects_a_leak() {
     let route = |endpoint| Route::new().at(MOUNT.to_owned() + "/*path", endpoint);
     let reset = || Setting::new(0, 0, 2).reset();
     assert!(leak_of(async || route(poem::post(naive).data(reset().await).boxed()), 1_000) > MOST);

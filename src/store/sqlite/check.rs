@@ -5,15 +5,15 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _};
 use super::{SqliteUsers, column, table};
 use crate::error::BoxError;
 
-/// How many names an error lists.
+/// The most names that an error lists.
 const MAX_NAMES: usize = 40;
 
 impl SqliteUsers {
-    /// Checks table, columns, the type of the id and the three statements. Changes nothing and reads 16 rows at most.
+    /// Checks the table, its columns, the type of the id and the three statements. Writes nothing and reads at most 16 rows.
     ///
     /// # Errors
     ///
-    /// The database fails, or something is missing: then the text names each missing column and the setter for it.
+    /// The database fails, or the table or a column does not exist. The text names each missing column and its setter.
     pub(super) async fn check_table(&self) -> Result<(), BoxError> {
         let columns = self.columns().await?;
         if columns.is_empty() {
@@ -36,7 +36,7 @@ impl SqliteUsers {
         Ok(())
     }
 
-    /// Each configured column, and what to write if it does not exist.
+    /// Returns each configured column with the cure if it does not exist.
     fn wanted<'s>(&'s self, columns: &[String]) -> Vec<(&'s str, String)> {
         let named = |setter: &str, parts: &[&str]| {
             let likely = parts.iter().find_map(|part| shortest_with(columns, part));
@@ -60,7 +60,7 @@ impl SqliteUsers {
         wanted
     }
 
-    /// The names of the table's columns; none if there is no such table.
+    /// Returns the names of the table's columns, or an empty `Vec` if there is no such table.
     async fn columns(&self) -> Result<Vec<String>, BoxError> {
         let (schema, name) = split(&self.table);
         let sql = "SELECT name FROM pragma_table_xinfo(?, ?)";
@@ -68,7 +68,7 @@ impl SqliteUsers {
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
-    /// Whether a statement can use this column. It asks SQLite, because `rowid` is a column that no list has.
+    /// Returns whether a statement can use this column. Compiles a statement, because no list of columns has `rowid`.
     async fn has_column(&self, name: &str) -> Result<bool, BoxError> {
         let sql = format!("SELECT {} FROM {} LIMIT 0", column(name), table(&self.table));
         match self.compile(AssertSqlSafe(sql)).await {
@@ -78,8 +78,8 @@ impl SqliteUsers {
         }
     }
 
-    /// Compiles a statement with its triggers, and runs nothing. Running `EXPLAIN` instead crashes SQLite if a table of a
-    /// trigger was dropped meanwhile.
+    /// Compiles a statement with its triggers without running it. Running `EXPLAIN` instead crashes SQLite if the table of
+    /// a trigger was dropped.
     async fn compile(&self, sql: AssertSqlSafe<String>) -> Result<(), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         connection.prepare(sql.into_sql_str()).await.map(drop)
@@ -104,12 +104,12 @@ impl SqliteUsers {
     }
 }
 
-/// The schema and the table in a name like `main.users`.
+/// Splits a name like `main.users` into schema and table.
 fn split(table: &str) -> (Option<&str>, &str) {
     table.split_once('.').map_or((None, table), |(schema, name)| (Some(schema), name))
 }
 
-/// The shortest name with this part, as a suggestion: `email` rather than `email_verified_at`.
+/// Returns the shortest name that contains `part`, as a suggestion: `email` rather than `email_verified_at`.
 fn shortest_with<'n>(names: &'n [String], part: &str) -> Option<&'n str> {
     let names = names.iter().map(String::as_str).filter(|name| name.to_ascii_lowercase().contains(part));
     names.min_by_key(|name| name.len())

@@ -1,4 +1,4 @@
-//! [`IdType`]: how ids are stored, and how the store finds that out.
+//! [`IdType`]: how ids are stored, and its detection from the rows.
 
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -9,34 +9,34 @@ use crate::error::BoxError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdType {
-    /// As text; UUIDs in their text form too.
+    /// As text, including UUIDs in text form.
     Text,
     /// As an integer.
     Integer,
-    /// As the 16 bytes of a UUID; in tokens it has the usual text form, in lower case.
+    /// As the 16 bytes of a UUID. Tokens have the hyphenated text form in lower case.
     UuidBlob,
 }
 
 impl SqliteUsers {
-    /// Returns the type that was set, or finds it out from the first rows. The declared type of the column does not matter:
-    /// SQLite stores values of any type in a column of any type.
+    /// Returns the configured type, or detects it from the first rows. Ignores the declared type of the column, because
+    /// SQLite stores values of any type in any column.
     pub(super) async fn known_id_type(&self) -> Result<IdType, BoxError> {
         if let Some(id_type) = self.set_id_type.or_else(|| self.id_type.get().copied()) {
             return Ok(id_type);
         }
         match self.id_type_of_rows().await? {
             Some(id_type) => {
-                // Two look-ups that race find the same.
+                // Look-ups that race detect the same type.
                 let _ = self.id_type.set(id_type);
                 Ok(id_type)
             }
-            // Any type will do for a table without users. Not kept: the first row shows the type.
+            // Any type works for a table without users. Not stored, because the first row determines the type.
             None => Ok(IdType::Text),
         }
     }
 
-    /// The type that most of the first ids have; `None` if there are none. One odd id must not keep the others from
-    /// being read: its row is skipped by look-ups.
+    /// Returns the most frequent type of the first ids, or `None` if there are none. Look-ups skip rows whose ids have
+    /// another type, so one odd id does not block the others.
     async fn id_type_of_rows(&self) -> Result<Option<IdType>, BoxError> {
         let id = column(&self.id);
         let sql = format!("SELECT typeof({id}), length({id}) FROM {} LIMIT 16", table(&self.table));
