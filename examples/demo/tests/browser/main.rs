@@ -12,6 +12,7 @@ mod pages;
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod process;
 mod reset;
+mod screenshot;
 mod token;
 
 use std::sync::Arc;
