@@ -27,7 +27,8 @@ fn resize(browser: &Browser, width: u32, height: u32) {
 #[ignore = "writes a file of the repository"]
 fn screenshot() {
     in_browser(|browser, demo| async move {
-        resize(&browser, 420, 350);
+        browser.devtools("Emulation.setScrollbarsHidden", json!({ "hidden": true }));
+        resize(&browser, 420, 450);
         browser.open(&format!("{}/forgot-password", demo.site)).await;
         let forgot = capture(&browser);
         follow_link(&browser, &demo, "ann@example.com").await;
@@ -35,7 +36,7 @@ fn screenshot() {
         browser.click("#form button[type=submit]").await;
         browser.wait_for_text("#password-errors", "digit").await;
         let reset = capture(&browser);
-        resize(&browser, 680, 716);
+        resize(&browser, 680, 916);
         browser.open(&format!("{}/docs", demo.site)).await;
         browser.wait_for("the operations", "return document.querySelectorAll('.opblock').length === 3").await;
         browser.click(".opblock .opblock-summary-control").await;
@@ -54,7 +55,7 @@ fn screenshot() {
         let frame = browser.devtools("Page.getFrameTree", json!({}));
         let id = &frame["frameTree"]["frame"]["id"];
         browser.devtools("Page.setDocumentContent", json!({ "frameId": id, "html": page }));
-        resize(&browser, 1148, 748);
+        resize(&browser, 1148, 948);
         browser.wait_for("the images", "return [...document.images].every((image) => image.complete)").await;
         let png = base64_decode(capture(&browser).as_bytes()).unwrap();
         assert!(png.len() <= MAX_SIZE, "{} bytes", png.len());
