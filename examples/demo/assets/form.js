@@ -1,26 +1,29 @@
-// Sends a form as JSON and shows what the server says: errors of a field under the field, the rest above the form.
+// Sends a form as JSON and shows the server's errors: those of a field below the field, others above the form.
 
 const message = document.getElementById("message");
 
-/** Shows a text, or a copy of a <template>, above the form. */
-export function say(kind, ...contents) {
+/** Shows texts, <template> elements or document fragments above the form. `kind` is "good", "bad" or "". */
+export function show(kind, ...contents) {
   message.className = `message ${kind}`;
-  message.replaceChildren(...contents.map(content));
+  message.replaceChildren(...contents.map(toNode));
 }
 
-function content(what) {
-  if (what instanceof HTMLTemplateElement) {
-    return what.content.cloneNode(true);
+function toNode(content) {
+  if (content instanceof HTMLTemplateElement) {
+    return content.content.cloneNode(true);
+  }
+  if (content instanceof Node) {
+    return content;
   }
   const paragraph = document.createElement("p");
-  paragraph.textContent = what;
+  paragraph.textContent = content;
   return paragraph;
 }
 
-/** Posts JSON; gives the status and the answer, or a text to show if there is none. */
-export async function post(address, body) {
+/** Posts JSON. Resolves to the status and the parsed body; without a response, to status 0 and a text to show. */
+export async function post(url, body) {
   try {
-    const response = await fetch(address, {
+    const response = await fetch(url, {
       method: "POST",
       headers: { "Accept": "application/json", "Content-Type": "application/json" },
       body: JSON.stringify(body),
@@ -30,38 +33,38 @@ export async function post(address, body) {
     });
     return { status: response.status, answer: await response.json() };
   } catch {
-    return { status: 0, answer: { detail: "The server does not answer. Try again in a moment." } };
+    return { status: 0, answer: { detail: "The server did not respond. Try again in a moment." } };
   }
 }
 
-/** Shows what is wrong, and puts the focus where it can be mended. */
-export function refuse(form, answer) {
+/** Shows the errors and moves the focus to the first field that has one. */
+export function showErrors(form, answer) {
   const rest = { ...answer };
   let first;
   for (const input of form.querySelectorAll("input[name]")) {
-    const texts = list(rest[input.name]);
+    const errors = toTexts(rest[input.name]);
     delete rest[input.name];
-    if (texts.length > 0) {
-      mark(input, texts);
+    if (errors.length > 0) {
+      markInvalid(input, errors);
       first ??= input;
     }
   }
-  // What has no field of its own here. The code is for programs.
+  // The code is for programs. Errors of fields that this form does not have are shown above it.
   delete rest.code;
-  const texts = Object.values(rest).flatMap(list);
+  const texts = Object.values(rest).flatMap(toTexts);
   if (texts.length > 0) {
-    say("bad", ...texts);
+    show("bad", ...texts);
   }
   (first ?? message).focus();
 }
 
-function list(texts) {
-  return (Array.isArray(texts) ? texts : [texts]).filter((text) => typeof text === "string");
+function toTexts(value) {
+  return (Array.isArray(value) ? value : [value]).filter((text) => typeof text === "string");
 }
 
-function mark(input, texts) {
+function markInvalid(input, errors) {
   input.setAttribute("aria-invalid", "true");
-  const items = texts.map((text) => {
+  const items = errors.map((text) => {
     const item = document.createElement("li");
     item.textContent = text;
     return item;
@@ -69,7 +72,7 @@ function mark(input, texts) {
   document.getElementById(`${input.id}-errors`).replaceChildren(...items);
 }
 
-/** Removes what was shown. */
+/** Removes the message and all errors. */
 export function clear(form) {
   message.className = "message";
   message.replaceChildren();
@@ -80,14 +83,16 @@ export function clear(form) {
 }
 
 /**
- * Lets the script send the form. `extra` gives what belongs to the body and has no field, `done` is called on success,
- * and `refused` on anything else; the status is 0 if no answer came.
+ * Sends the form from the script.
+ *
+ * `extra` returns members of the body that have no field. `done` is called on success, `failed` on any other response; its
+ * status is 0 if there was no response.
  */
-export function handle(form, { extra = () => ({}), done, refused = refuse }) {
+export function handle(form, { extra = () => ({}), done, failed = showErrors }) {
   let busy = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    // The button stays enabled: a disabled one would lose the focus.
+    // A double click sends once. The button is not disabled, because a disabled button loses the focus.
     if (busy) {
       return;
     }
@@ -101,7 +106,7 @@ export function handle(form, { extra = () => ({}), done, refused = refuse }) {
       done();
       message.focus();
     } else {
-      refused(form, answer, status);
+      failed(form, answer, status);
     }
   });
 }

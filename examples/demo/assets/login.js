@@ -1,10 +1,10 @@
-import { handle, say } from "./form.js";
+import { handle, show } from "./form.js";
 
 const form = document.getElementById("form");
 
 handle(form, {
   done: () => {
     form.elements.password.value = "";
-    say("good", document.getElementById("done"));
+    show("good", document.getElementById("done"));
   },
 });

@@ -1,20 +1,21 @@
-// Shows new mail when it comes: looks every second or so, and loads the page again.
+// Polls for new mail every second and reloads the page when some arrives.
 
+const POLL_INTERVAL_MS = 1000;
 const mails = document.getElementById("mails");
 const message = document.getElementById("message");
 
-/** Whether somebody is busy with what is shown: then he is told, and not interrupted. */
+/** Returns true while the user works with a mail. The page then offers to reload instead of reloading. */
 function isReading() {
   return mails.contains(document.activeElement) || mails.querySelector("details[open]") !== null;
 }
 
-async function look() {
+async function poll() {
   if (!document.hidden) {
     let newest;
     try {
       ({ newest } = await (await fetch("/outbox/newest", { cache: "no-store", credentials: "omit" })).json());
     } catch {
-      return; // The server is gone, and so are the mails it had in memory.
+      return; // The server has stopped, and its mails were in memory.
     }
     if (String(newest) !== mails.dataset.newest) {
       if (!isReading()) {
@@ -23,11 +24,11 @@ async function look() {
         const link = document.createElement("a");
         link.href = "/outbox";
         link.textContent = "Show it";
-        message.replaceChildren("There is new mail. ", link);
+        message.replaceChildren("New email has arrived. ", link);
       }
     }
   }
-  setTimeout(look, 1000);
+  setTimeout(poll, POLL_INTERVAL_MS);
 }
 
-setTimeout(look, 1000);
+setTimeout(poll, POLL_INTERVAL_MS);

@@ -1,162 +1,160 @@
-import { clear, handle, post, refuse, say } from "./form.js";
+import { clear, handle, post, show, showErrors } from "./form.js";
 
 const form = document.getElementById("form");
 const paste = document.getElementById("paste");
 const password = document.getElementById("password");
-const show = document.getElementById("show");
-const shown = document.getElementById("shown");
+const showButton = document.getElementById("show");
+const visibility = document.getElementById("visibility");
 const template = (id) => document.getElementById(id);
 
+// The token is stored in the state of this tab's history entry, so it survives a reload and the back button. The address
+// bar, cookies, storage shared with other tabs and the URLs of requests do not contain it. A password is not stored: a
+// reload empties its field.
 let token = "";
-// Whether a confirmation was sent whose outcome is not known: the password may have been changed already.
-let unknown = false;
+// True after a confirmation without a known outcome: the password may have been changed.
+let isUnknown = false;
 
-// The token is kept in the state of this tab's history entry. It survives a reload and "back" there. The address bar,
-// cookies, storage shared with other tabs and the URLs of requests do not contain it. A typed password is stored nowhere:
-// a reload empties its field, and an error answer does not.
-
-/** Stores the token in the current history entry, or removes it, and leaves only the path in the address bar. */
-function keep(kept, isUnknown = false) {
-  token = kept;
-  unknown = isUnknown;
-  history.replaceState(kept === "" ? null : { token, unknown }, "", location.pathname);
+/** Stores the token in the current history entry, or removes it if empty, and leaves only the path in the address bar. */
+function store(newToken, newIsUnknown = false) {
+  token = newToken;
+  isUnknown = newIsUnknown;
+  history.replaceState(token === "" ? null : { token, isUnknown }, "", location.pathname);
 }
 
-/** Moves the token from the link into the history entry. Without one there, takes the token that is stored. */
-function take() {
-  // Behind `#`, or behind `?` where mail scanners strip fragments.
+/** Moves the token from the URL into the history entry. If the URL has none, reads the stored token. */
+function load() {
+  // Links carry the token behind `#`, or behind `?` for users whose mail scanner removes fragments.
   const linked = [location.hash, location.search]
     .map((part) => new URLSearchParams(part.slice(1)).get("token"))
-    .find((part) => part !== null) ?? null;
+    .find((value) => value !== null) ?? null;
   if (linked !== null) {
-    keep(linked, unknown && linked === token);
+    store(linked, isUnknown && linked === token);
   } else if (location.hash !== "") {
-    // Another fragment, such as that of "Skip to the content", adds a history entry. The token must be in that one too.
-    keep(token || stored().token, unknown);
+    // Another fragment, such as that of "Skip to main content", adds a history entry, which needs the token too.
+    store(token || stored().token, isUnknown);
   } else {
-    ({ token, unknown } = stored());
+    ({ token, isUnknown } = stored());
   }
 }
 
 function stored() {
-  return { token: "", unknown: false, ...history.state };
+  return { token: "", isUnknown: false, ...history.state };
 }
 
 /**
- * Finds the token in pasted text: a whole link, with the token in its fragment, query or path, or the token alone. Mail
- * programs break long lines, so white space is ignored. The length of an HMAC-SHA256 signature shows where a token ends.
+ * Finds the token in pasted text: a whole link with the token in its fragment, query or path, or the token alone. Mail
+ * programs break long lines, so white space is ignored. The length of an HMAC-SHA256 signature shows where the token ends.
  */
-function find(text) {
+function findToken(text) {
   return text.replace(/\s/g, "").match(/eyJ[\w-]*\.[\w-]+\.[\w-]{43}/)?.[0] ?? "";
 }
 
-/** Shows the form if there is a token that may be valid. Validation does not use the token up. */
-async function check() {
+/** Validates the token and shows the form that fits. Validation does not use the token up. */
+async function validate() {
   form.hidden = true;
   paste.hidden = token !== "";
   if (token === "") {
-    say("", template("no-token"));
+    show("", template("no-token"));
     return;
   }
-  say("", "Checking the link. One moment, please.");
-  const asked = token;
+  show("", "Checking the link…");
+  const validated = token;
   const { status, answer } = await post(form.dataset.validate, { token });
-  if (asked !== token) {
-    return; // Another link was opened meanwhile.
+  if (validated !== token) {
+    return; // The user has opened another link in the meantime.
   }
   if (isDead(answer)) {
-    end(answer);
+    showDeadLink();
   } else {
-    // Any other error may be gone when the form is sent.
-    say("");
+    // Any other error may be gone when the user submits the form.
+    clear(form);
     form.hidden = false;
     if (status !== 200) {
-      refuse(form, answer);
+      showErrors(form, answer);
     }
     password.focus();
   }
 }
 
-/** Whether the server rejects this token for good. */
+/** Returns true if the server will never accept this token again. */
 function isDead(answer) {
   return answer.code === "invalid_token" || answer.token !== undefined;
 }
 
-function end(answer) {
-  const text = [answer.detail, answer.token].flat().filter(Boolean).join(" ");
-  // The server says the same of a token that the user's own lost confirmation has used up.
-  const cure = template(unknown ? "maybe-changed" : "again");
-  keep("");
+function showDeadLink() {
+  // A token that the user's own lost confirmation has used up gets the same response as any other used token.
+  const text = template(isUnknown ? "maybe-changed" : "dead");
+  store("");
   form.hidden = true;
-  say("bad", text, cure);
+  show("bad", text);
   document.getElementById("message").focus();
 }
 
-function reveal(visible) {
+function setPasswordVisible(visible) {
   password.type = visible ? "text" : "password";
-  show.textContent = visible ? "Hide" : "Show";
-  show.setAttribute("aria-label", visible ? "Hide password" : "Show password");
-  shown.textContent = visible ? "Your password is visible." : "Your password is hidden.";
+  showButton.textContent = visible ? "Hide" : "Show";
+  showButton.setAttribute("aria-label", visible ? "Hide password" : "Show password");
+  visibility.textContent = visible ? "Your password is visible." : "Your password is hidden.";
 }
 
-show.addEventListener("click", () => reveal(password.type === "password"));
-// Hidden again before it is sent: browsers remember what was typed into a plain text field.
-form.addEventListener("submit", () => reveal(false), { capture: true });
+showButton.addEventListener("click", () => setPasswordVisible(password.type === "password"));
+// Browsers remember the content of plain text fields, so the field is a password field again when it is submitted.
+form.addEventListener("submit", () => setPasswordVisible(false), { capture: true });
 
 handle(form, {
   extra: () => ({ token }),
   done: () => {
-    keep("");
+    store("");
     form.reset();
     form.hidden = true;
-    say("good", template("done"));
+    show("good", template("done"));
   },
-  // A password that was typed stays in its field: only a success clears it.
-  refused: (form, answer, status) => {
+  // An error leaves the typed password in its field.
+  failed: (form, answer, status) => {
     if (isDead(answer)) {
-      end(answer);
+      showDeadLink();
       return;
     }
     if (status === 0 || status >= 500) {
-      keep(token, true);
+      store(token, true);
     }
-    refuse(form, answer);
+    showErrors(form, answer);
     if (status === 0) {
-      say("bad", template("lost"));
+      show("bad", template("lost"));
     }
   },
 });
 
 paste.addEventListener("submit", (event) => {
   event.preventDefault();
-  const found = find(paste.elements.link.value);
+  const found = findToken(paste.elements.link.value);
   if (found === "") {
     clear(paste);
-    refuse(paste, { link: ["This is not the link from the email. Copy the whole link and paste it here."] });
+    showErrors(paste, { link: ["This is not the link from the email. Copy the whole link and paste it here."] });
     return;
   }
   paste.reset();
-  keep(found);
-  check();
+  store(found);
+  validate();
 });
 
-/** Another history entry is shown, or the fragment changed: checks the token there, unless it is the same. */
-function look() {
+function start() {
+  load();
+  validate();
+}
+
+/** Validates again if the history entry or the fragment has brought another token. */
+function onNavigation() {
   const before = token;
-  take();
+  load();
   if (token !== before) {
-    check();
+    validate();
   }
 }
 
-addEventListener("hashchange", look);
-addEventListener("popstate", look);
+addEventListener("hashchange", onNavigation);
+addEventListener("popstate", onNavigation);
 // The back/forward cache restores the variables of the page, but the token may have been used in the meantime.
-addEventListener("pageshow", (event) => event.persisted && begin());
+addEventListener("pageshow", (event) => event.persisted && start());
 
-function begin() {
-  take();
-  check();
-}
-
-begin();
+start();

@@ -1,4 +1,4 @@
-//! What is where, and the headers of every answer.
+//! Error pages and the security headers of every response.
 
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
@@ -8,8 +8,7 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route};
 
 use crate::pages;
 
-/// What every answer carries unless it says otherwise: it is not stored, not sniffed, not framed, runs nothing, and the
-/// address of the page it was on is nobody's business.
+/// Headers of every response that does not set its own: no caching, no content sniffing, no frames, no scripts, no referrer.
 const HEADERS: [(poem::http::HeaderName, &str); 4] = [
     (CACHE_CONTROL, "no-store"),
     (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
@@ -17,17 +16,17 @@ const HEADERS: [(poem::http::HeaderName, &str); 4] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
-/// The routes, with an answer for whatever none of them is for and for whatever panics.
-pub(crate) fn whole(routes: Route) -> impl Endpoint<Output = Response> + 'static {
+/// Adds error pages, a response for panics, and [`HEADERS`].
+pub(crate) fn with_headers(routes: Route) -> impl Endpoint<Output = Response> + 'static {
     routes
-        .catch_error(|_: NotFoundError| async { pages::problem(StatusCode::NOT_FOUND, "There is no such page") })
+        .catch_error(|_: NotFoundError| async { pages::problem(StatusCode::NOT_FOUND, "Page not found") })
         .catch_error(|_: MethodNotAllowedError| async {
-            let response = pages::problem(StatusCode::METHOD_NOT_ALLOWED, "This page can only be read");
+            let response = pages::problem(StatusCode::METHOD_NOT_ALLOWED, "This page does not accept this request");
             response.with_header(ALLOW, "GET, HEAD")
         })
         .with(CatchPanic::new())
         .after(|result| async {
-            // Of an error, too, the headers matter.
+            // Error responses need the headers too.
             let mut response = result.map_or_else(|error| error.into_response(), IntoResponse::into_response);
             for (name, value) in HEADERS {
                 response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));

@@ -1,4 +1,4 @@
-//! What does not change while the program runs: served from memory, with an ETag, so that it crosses the network once.
+//! Files served from memory with an ETag, so that a browser downloads each of them once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -26,16 +26,16 @@ impl Asset {
         Self { content, content_type: HeaderValue::from_static(content_type), policy: None, etag }
     }
 
-    /// Served with this Content-Security-Policy.
+    /// Sets the Content-Security-Policy.
     pub(crate) fn policy(mut self, policy: &'static str) -> Self {
         self.policy = Some(HeaderValue::from_static(policy));
         self
     }
 
-    /// Whether the client has it already.
-    fn is_known(&self, request: &Request) -> bool {
+    /// Returns `true` if the client's copy is current.
+    fn is_cached(&self, request: &Request) -> bool {
         let etag: headers::ETag = self.etag.parse().expect("hexadecimal digits in quotes are an ETag");
-        request.headers().typed_get::<IfNoneMatch>().is_some_and(|known| !known.precondition_passes(&etag))
+        request.headers().typed_get::<IfNoneMatch>().is_some_and(|header| !header.precondition_passes(&etag))
     }
 }
 
@@ -48,7 +48,7 @@ impl Endpoint for Asset {
             Some(policy) => response.header(CONTENT_SECURITY_POLICY, policy),
             None => response,
         };
-        Ok(if self.is_known(&request) {
+        Ok(if self.is_cached(&request) {
             response.status(StatusCode::NOT_MODIFIED).finish()
         } else {
             response.header(CONTENT_TYPE, &self.content_type).body(self.content.clone())

@@ -1,4 +1,4 @@
-//! Failed sign-ins, counted for each address: many clients together cannot guess the password of one user.
+//! Limits failed sign-ins per address, so that many clients together cannot guess the password of one user.
 //!
 //! Anyone can lock an address by signing in with wrong passwords. A password reset therefore clears its counter: the owner
 //! of the mailbox can sign in again at once.
@@ -12,14 +12,15 @@ use poem_password_reset::{PostPasswordReset, on_post_password_reset};
 
 use crate::login::QUOTA;
 
-/// Maximum number of sign-ins that may fail for one address within a [`WINDOW`]: as many as one client may try.
+/// Maximum number of failed sign-ins for one address within a [`WINDOW`]: the quota of one client.
 const LIMIT: u32 = QUOTA.limit() as u32;
-/// Length of the window, which begins with the first failure.
+/// Length of the window, which starts with the first failure.
 const WINDOW: Duration = QUOTA.window();
-/// Maximum number of addresses that have a counter. Bounds the memory to about a megabyte.
+/// Maximum number of counters. Limits their memory to about 1 MB.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// Clears the counter of a user whose password was reset. Runs before the mail is sent (priority 0), which may take long.
+/// Clears the counter of a user whose password was reset. Runs before the mail handler (priority 0), which
+/// may take long.
 #[on_post_password_reset(priority = -1)]
 async fn clear_sign_in_attempts(event: &PostPasswordReset, attempts: &Arc<Attempts>) {
     attempts.clear(event.user().id());
@@ -27,12 +28,12 @@ async fn clear_sign_in_attempts(event: &PostPasswordReset, attempts: &Arc<Attemp
 
 /// Counters of failed sign-ins.
 ///
-/// The address as typed is counted, whether or not it has a user: otherwise the limit would show who has an account. An
-/// entry also remembers the user that the address led to, because the store may find one user by several spellings.
+/// An address is counted as typed, with or without a user: otherwise the limit would reveal who has an account. An entry
+/// also stores the user whom the address belongs to, because the store may find one user by several spellings.
 pub(crate) struct Attempts {
     enabled: bool,
     hasher: RandomState,
-    /// By the keyed hash of the address, so that no address is kept in memory.
+    /// The keys are keyed hashes, so that the memory contains no addresses.
     entries: Mutex<HashMap<u64, Entry>>,
 }
 
@@ -43,25 +44,25 @@ struct Entry {
 }
 
 impl Entry {
-    fn is_over(&self, now: Instant) -> bool {
+    fn is_expired(&self, now: Instant) -> bool {
         now.duration_since(self.since) >= WINDOW
     }
 }
 
 impl Attempts {
-    /// Counters that are empty. If not `enabled`, no attempt is refused.
+    /// Creates empty counters. If not `enabled`, every attempt is allowed.
     pub(crate) fn new(enabled: bool) -> Self {
         Self { enabled, hasher: RandomState::new(), entries: Mutex::default() }
     }
 
-    /// Counts an attempt to sign in with this address, which led to this user.
+    /// Counts an attempt to sign in with this address. `user` is the id of the user whom the address belongs to.
     ///
     /// The attempt counts before the password is checked, so that parallel guesses cannot exceed the limit. Call
     /// [`clear`](Self::clear) if the password is correct.
     ///
     /// # Errors
     ///
-    /// The time until the window ends, if the limit is reached.
+    /// Returns the time until the window ends if the limit is reached.
     pub(crate) fn count(&self, address: &str, user: Option<&str>) -> Result<(), Duration> {
         self.count_at(Instant::now(), address, user)
     }
@@ -74,10 +75,10 @@ impl Attempts {
         let key = self.hasher.hash_one(address.to_ascii_lowercase());
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= MAX_ADDRESSES && !entries.contains_key(&key) {
-            make_room(&mut entries, now);
+            evict(&mut entries, now);
         }
         let entry = entries.entry(key).or_insert(Entry { count: 0, since: now, user: None });
-        if entry.is_over(now) {
+        if entry.is_expired(now) {
             *entry = Entry { count: 0, since: now, user: None };
         }
         if entry.count >= LIMIT {
@@ -88,17 +89,17 @@ impl Attempts {
         Ok(())
     }
 
-    /// Clears the counters of every address that led to this user.
+    /// Clears the counters of every address of this user.
     pub(crate) fn clear(&self, user: &str) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, entry| entry.user.as_deref() != Some(user));
     }
 }
 
-/// Removes the expired entries. If there are none, removes the one with the fewest attempts: a flood of other addresses
-/// does not reset the counter of the address that is under attack.
-fn make_room(entries: &mut HashMap<u64, Entry>, now: Instant) {
-    entries.retain(|_, entry| !entry.is_over(now));
+/// Removes the expired entries. If there are none, removes the entry with the fewest attempts: a flood of other addresses
+/// then does not reset the counter of the address under attack.
+fn evict(entries: &mut HashMap<u64, Entry>, now: Instant) {
+    entries.retain(|_, entry| !entry.is_expired(now));
     if entries.len() >= MAX_ADDRESSES {
         let least = entries.iter().min_by_key(|(_, entry)| (entry.count, entry.since)).map(|(key, _)| *key);
         if let Some(key) = least {
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn address_is_refused_after_the_limit_in_any_case_until_the_window_ends() {
+    fn address_at_the_limit_is_rejected_in_any_case_until_the_window_ends() {
         let now = Instant::now();
         let attempts = locked(now);
         assert_eq!(attempts.count_at(now, ANN, Some("1")), Err(WINDOW));
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_address_is_refused_after_as_many_attempts() {
+    fn unknown_address_has_the_same_limit() {
         let now = Instant::now();
         let attempts = Attempts::new(true);
         for _ in 0..LIMIT {
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn clear_resets_every_address_of_the_user_and_no_other() {
+    fn clear_resets_all_addresses_of_one_user_only() {
         let now = Instant::now();
         let attempts = locked(now);
         for (address, user) in [("ann@other.example", Some("1")), ("bob@example.com", Some("2")), ("eve@x", None)] {
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn flood_of_addresses_neither_grows_the_table_nor_unlocks_an_address() {
+    fn flood_of_addresses_neither_exceeds_the_maximum_nor_resets_the_counter_under_attack() {
         let now = Instant::now();
         let attempts = locked(now);
         let later = now + Duration::from_secs(1);
@@ -172,14 +173,14 @@ mod tests {
             assert_eq!(attempts.count_at(later, &format!("{count}@example.com"), None), Ok(()));
         }
         assert_eq!(attempts.entries.lock().unwrap().len(), MAX_ADDRESSES);
-        assert!(attempts.count_at(later, ANN, Some("1")).is_err(), "the oldest entry has the most attempts");
-        // Expired entries make room for new ones.
+        assert!(attempts.count_at(later, ANN, Some("1")).is_err(), "the entry with the most attempts is kept");
+        // Expired entries are evicted first.
         assert_eq!(attempts.count_at(later + WINDOW, "new@example.com", None), Ok(()));
         assert_eq!(attempts.entries.lock().unwrap().len(), 1);
     }
 
     #[test]
-    fn disabled_counters_refuse_nothing() {
+    fn disabled_counters_allow_every_attempt() {
         let attempts = Attempts::new(false);
         for _ in 0..=LIMIT {
             assert_eq!(attempts.count(ANN, Some("1")), Ok(()));

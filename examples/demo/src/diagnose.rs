@@ -1,5 +1,5 @@
-//! The administrator's page "I asked, and no mail came". In an application it stands behind the sign-in of administrators:
-//! it tells who has an account.
+//! The page that explains why no email arrived. In an application, restrict it to administrators: it reveals who has an
+//! account.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use poem_password_reset::PasswordReset;
 
 use crate::pages::{PAGE_POLICY, page};
 
-/// The page, at its own path.
+/// Returns the endpoint of the page.
 pub(crate) fn endpoint(reset: PasswordReset) -> impl Endpoint {
     get(form).post(diagnose.data(reset))
 }
@@ -24,19 +24,19 @@ struct DiagnosisPage {
 
 #[handler]
 fn form() -> Response {
-    with_form(&DiagnosisPage { diagnosis: None })
+    render(&DiagnosisPage { diagnosis: None })
 }
 
-/// By POST, so that the address stands in no server log and in no history.
+/// Uses POST, so that server logs and the browser's history do not contain the address.
 #[handler]
 async fn diagnose(reset: Data<&PasswordReset>, Form(fields): Form<BTreeMap<String, String>>) -> Response {
     let email = fields.get("email").map_or("", String::as_str);
     let diagnosis = reset.diagnose(email).await.to_string();
-    with_form(&DiagnosisPage { diagnosis: Some(diagnosis) })
+    render(&DiagnosisPage { diagnosis: Some(diagnosis) })
 }
 
-/// The only page whose form is sent without a script.
-fn with_form(template: &DiagnosisPage) -> Response {
+/// Renders the page. Its form is sent without a script, so the policy must allow that.
+fn render(template: &DiagnosisPage) -> Response {
     let policy = PAGE_POLICY.replace("form-action 'none'", "form-action 'self'");
     let mut response = page(template);
     if let Ok(policy) = policy.parse() {

@@ -1,4 +1,4 @@
-//! `POST /api/login`: says whether a password is the right one. A real application would start a session here.
+//! `POST /api/login` checks a password. A real application would start a session here.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,32 +20,33 @@ use tokio::time::timeout;
 
 use crate::attempts::Attempts;
 
-/// How large a body may be.
+/// Maximum size of a body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
-/// How long a client may take to send it.
+/// Timeout for receiving a body.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
-/// How often a client may try to sign in: as often as to set a new password.
+/// Sign-ins per client: the same quota as for confirmations.
 pub(crate) const QUOTA: Quota = match Quota::per_minute(20) {
     Ok(quota) => quota,
-    Err(_) => panic!("twenty is not zero"),
+    Err(_) => panic!("20 is a valid quota"),
 };
-/// How many passwords may wait for being checked: about two seconds' worth on two cores.
-const MAX_WAITING: usize = 256;
+/// Maximum number of queued password checks: about two seconds of work on two cores.
+const MAX_QUEUED: usize = 256;
 
 /// The endpoint.
 pub(crate) struct Login {
     users: SqliteUsers,
-    /// The hash of nothing in particular, checked where there is no user, so that this takes as long.
+    /// A hash that is checked if there is no user, so that the response takes as long as for a user.
     decoy: Arc<str>,
     argon2id: Argon2id,
-    /// One check a core: each takes 19 MiB.
+    /// Permits for running checks, one per core: each check needs 19 MiB.
     running: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
-    /// Knows which proxies to believe.
+    /// Permits for queued and running checks.
+    queued: Arc<Semaphore>,
+    /// Determines the client's address, with the configured trusted proxies.
     reset: PasswordReset,
     quota: Option<Quota>,
     throttle: MemoryThrottle,
-    /// Failures for each address, from all clients together.
+    /// Failed sign-ins per address, from all clients together.
     attempts: Arc<Attempts>,
 }
 
@@ -63,7 +64,7 @@ impl Login {
             decoy: argon2id.hash("decoy")?.into(),
             argon2id,
             running: Arc::new(Semaphore::new(cores)),
-            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            queued: Arc::new(Semaphore::new(MAX_QUEUED)),
             reset,
             quota,
             throttle: MemoryThrottle::new(),
@@ -71,39 +72,39 @@ impl Login {
         })
     }
 
-    /// Counts a try of this client, whether or not it will succeed.
-    fn count(&self, client: &Client) -> Result<(), Refused> {
+    /// Counts an attempt of this client, successful or not.
+    fn count(&self, client: &Client) -> Result<(), Rejected> {
         let Some(quota) = self.quota else { return Ok(()) };
         match self.throttle.count_now(&ThrottleKey::of_client("demo", "login", client.address()), quota) {
             Verdict::Within => Ok(()),
             Verdict::Over { retry_after } => {
-                tracing::info!("a client tries to sign in too often");
-                Err(Refused::Throttled(retry_after))
+                tracing::info!("a client has reached its sign-in quota");
+                Err(Rejected::Throttled(retry_after))
             }
         }
     }
 
-    async fn sign_in(&self, request: Request) -> Result<(), Refused> {
+    async fn sign_in(&self, request: Request) -> Result<(), Rejected> {
         let peer = request.remote_addr().as_socket_addr().map(SocketAddr::ip);
         let client = self.reset.client(peer, request.headers());
         let Credentials { email, password } = read(request).await?;
-        // Who is turned away because of others does not pay for it.
-        let place = self.waiting.clone().try_acquire_owned().map_err(|_| Refused::Busy)?;
+        // An attempt that a full queue rejects does not count.
+        let queued = self.queued.clone().try_acquire_owned().map_err(|_| Rejected::Busy)?;
         self.count(&client)?;
         let users = self.users.find_by_email(&email).await.map_err(|error| {
-            tracing::error!(%error, "the user store does not answer");
-            Refused::Busy
+            tracing::error!(%error, "the user store failed");
+            Rejected::Busy
         })?;
-        // Addresses that differ in nothing but case may belong to two people: the one as typed comes first.
+        // Addresses that differ only in case may belong to two people, so an exact match wins.
         let user = users.iter().find(|user| user.email() == email).or_else(|| users.first());
         self.attempts.count(&email, user.map(StoredUser::id)).map_err(|retry_after| {
             tracing::info!(user = user.map(StoredUser::id), "too many failed sign-ins for one address");
-            Refused::Throttled(retry_after)
+            Rejected::Throttled(retry_after)
         })?;
-        // One answer, after one check of a password, whatever is wrong. Who gets another, or gets it sooner, has
-        // learned who has an account here.
+        // Every failure gets the same response after one password check. A different or faster response would reveal who
+        // has an account.
         let hash = user.filter(|user| user.is_active()).and_then(StoredUser::password_hash);
-        let matches = self.check(password, hash, place).await;
+        let matches = self.check(password, hash, queued).await;
         match user.filter(|_| matches && hash.is_some()) {
             Some(user) => {
                 self.attempts.clear(user.id());
@@ -111,30 +112,30 @@ impl Login {
                 Ok(())
             }
             None => {
-                tracing::info!("sign-in refused");
-                Err(Refused::Credentials)
+                tracing::info!("sign-in rejected");
+                Err(Rejected::Credentials)
             }
         }
     }
 
-    /// Whether the password belongs to the hash; without one the decoy is checked.
-    async fn check(&self, password: String, hash: Option<&PasswordHash>, place: OwnedSemaphorePermit) -> bool {
+    /// Checks the password against the hash, or against the decoy if there is none.
+    async fn check(&self, password: String, hash: Option<&PasswordHash>, queued: OwnedSemaphorePermit) -> bool {
         let hash = hash.map_or_else(|| self.decoy.clone(), |hash| hash.expose().into());
-        let permit = self.running.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let running = self.running.clone().acquire_owned().await.expect("the semaphore is never closed");
         let argon2id = self.argon2id.clone();
         let check = move || {
-            // Given back when the work is done, not when the client hangs up: the thread would be busy all the same.
-            let _held = (place, permit);
+            // The permits are released after the check, not when the client disconnects: the check occupies its thread.
+            let _permits = (queued, running);
             argon2id.verify(&password, &hash)
         };
         match tokio::task::spawn_blocking(check).await {
             Ok(Ok(matches)) => matches,
             Ok(Err(error)) => {
-                tracing::error!(%error, "a stored password hash cannot be read");
+                tracing::error!(%error, "a stored password hash is not valid");
                 false
             }
             Err(error) => {
-                tracing::error!(%error, "checking a password failed");
+                tracing::error!(%error, "the password check panicked");
                 false
             }
         }
@@ -146,40 +147,40 @@ impl Endpoint for Login {
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         Ok(match self.sign_in(request).await {
-            Ok(()) => answer(StatusCode::OK, &json!({ "status": "OK" })),
-            Err(refused) => refused.into_response(),
+            Ok(()) => respond(StatusCode::OK, &json!({ "status": "OK" })),
+            Err(rejected) => rejected.into_response(),
         })
     }
 }
 
-/// What somebody signs in with. No `Debug`.
+/// An email address and a password. No `Debug`.
 struct Credentials {
     email: String,
     password: String,
 }
 
-async fn read(mut request: Request) -> Result<Credentials, Refused> {
+async fn read(mut request: Request) -> Result<Credentials, Rejected> {
     if request.method() != Method::POST {
-        return Err(Refused::Method);
+        return Err(Rejected::Method);
     }
     let content_type = request.headers().typed_get::<ContentType>();
     let body = timeout(BODY_DEADLINE, request.take_body().into_bytes_limit(MAX_BODY)).await;
     let body = match body {
         Ok(Ok(body)) => body,
-        Ok(Err(ReadBodyError::PayloadTooLarge)) => return Err(Refused::TooLarge),
-        Ok(Err(_)) => return Err(Refused::NotJson),
-        Err(_) => return Err(Refused::TooSlow),
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => return Err(Rejected::TooLarge),
+        Ok(Err(_)) => return Err(Rejected::NotJson),
+        Err(_) => return Err(Rejected::TooSlow),
     };
-    // Another site's form cannot say that it sends JSON, not without asking first.
+    // Forms of other sites cannot send JSON: the browser would send a CORS preflight first.
     let json = |content_type: ContentType| {
         let content_type = content_type.to_string();
         content_type.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
     };
     if !body.is_empty() && !content_type.is_some_and(json) {
-        return Err(Refused::MediaType);
+        return Err(Rejected::MediaType);
     }
     let body = if body.is_empty() { Ok(Value::Object(Map::new())) } else { serde_json::from_slice(&body) };
-    let Ok(Value::Object(mut body)) = body else { return Err(Refused::NotJson) };
+    let Ok(Value::Object(mut body)) = body else { return Err(Rejected::NotJson) };
 
     let mut errors = Map::new();
     let mut field = |name: &str| match body.remove(name) {
@@ -197,13 +198,13 @@ async fn read(mut request: Request) -> Result<Credentials, Refused> {
     };
     let (email, password) = (field("email"), field("password"));
     if !errors.is_empty() {
-        return Err(Refused::Fields(errors));
+        return Err(Rejected::Fields(errors));
     }
     Ok(Credentials { email: email.trim_ascii().to_owned(), password })
 }
 
-/// Why nobody was signed in.
-enum Refused {
+/// Why a sign-in failed.
+enum Rejected {
     Method,
     MediaType,
     TooLarge,
@@ -215,46 +216,46 @@ enum Refused {
     Busy,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Method => "Only POST is possible here.",
-            Self::MediaType => "The body has to be application/json.",
+            Self::Method => "Use POST to sign in.",
+            Self::MediaType => "The content type must be application/json.",
             Self::TooLarge => "The body is too large.",
-            Self::TooSlow => "The body took too long.",
+            Self::TooSlow => "The body took too long to arrive.",
             Self::NotJson => "The body is not a JSON object.",
             Self::Fields(_) => "Some fields are missing.",
-            Self::Credentials => "The email address or the password is wrong, or the account cannot sign in.",
+            Self::Credentials => "The email address or password is wrong.",
             Self::Throttled(_) => "Too many attempts. Try again later, or reset your password.",
-            Self::Busy => "Too much is going on here. Try again in a moment.",
+            Self::Busy => "The server is busy. Try again in a moment.",
         })
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for Rejected {
     fn into_response(self) -> Response {
         let detail = json!({ "detail": self.to_string() });
         match self {
-            Self::Method => answer(StatusCode::METHOD_NOT_ALLOWED, &detail).with_header(ALLOW, "POST").into_response(),
-            Self::MediaType => answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail),
-            Self::TooLarge => answer(StatusCode::PAYLOAD_TOO_LARGE, &detail),
-            Self::TooSlow => answer(StatusCode::REQUEST_TIMEOUT, &detail),
-            Self::NotJson => answer(StatusCode::BAD_REQUEST, &detail),
-            Self::Fields(errors) => answer(StatusCode::BAD_REQUEST, &Value::Object(errors)),
-            Self::Credentials => answer(StatusCode::UNAUTHORIZED, &detail),
+            Self::Method => respond(StatusCode::METHOD_NOT_ALLOWED, &detail).with_header(ALLOW, "POST").into_response(),
+            Self::MediaType => respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail),
+            Self::TooLarge => respond(StatusCode::PAYLOAD_TOO_LARGE, &detail),
+            Self::TooSlow => respond(StatusCode::REQUEST_TIMEOUT, &detail),
+            Self::NotJson => respond(StatusCode::BAD_REQUEST, &detail),
+            Self::Fields(errors) => respond(StatusCode::BAD_REQUEST, &Value::Object(errors)),
+            Self::Credentials => respond(StatusCode::UNAUTHORIZED, &detail),
             Self::Throttled(after) => {
-                // Rounded up, but never to more than the window.
+                // Rounds up, so that a retry after this time is not too early.
                 let seconds = (after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1);
-                answer(StatusCode::TOO_MANY_REQUESTS, &detail).with_header(RETRY_AFTER, seconds).into_response()
+                respond(StatusCode::TOO_MANY_REQUESTS, &detail).with_header(RETRY_AFTER, seconds).into_response()
             }
             Self::Busy => {
-                answer(StatusCode::SERVICE_UNAVAILABLE, &detail).with_header(RETRY_AFTER, "2").into_response()
+                respond(StatusCode::SERVICE_UNAVAILABLE, &detail).with_header(RETRY_AFTER, "2").into_response()
             }
         }
     }
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response {
+fn respond(status: StatusCode, body: &Value) -> Response {
     let mut response = body.to_string().into_response();
     response.set_status(status);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -285,17 +286,17 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_rounded_up_and_not_longer_than_the_window() {
+    fn retry_after_is_rounded_up_to_seconds() {
         for (milliseconds, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (59_001, "60"), (60_000, "60")] {
-            let response = Refused::Throttled(Duration::from_millis(milliseconds)).into_response();
+            let response = Rejected::Throttled(Duration::from_millis(milliseconds)).into_response();
             assert_eq!(response.header("Retry-After"), Some(seconds), "{milliseconds} ms");
         }
     }
 
     #[tokio::test]
-    async fn the_waiting_line_is_bounded_and_who_is_turned_away_pays_nothing() {
+    async fn full_queue_rejects_sign_ins_without_counting_them() {
         let login = login().await;
-        let others = login.waiting.clone().acquire_many_owned(MAX_WAITING as u32).await.unwrap();
+        let others = login.queued.clone().acquire_many_owned(MAX_QUEUED as u32).await.unwrap();
         for _ in 0..30 {
             assert_eq!(status(&login, "ann@example.com").await, 503);
         }
@@ -304,6 +305,6 @@ mod tests {
             assert_eq!(status(&login, &format!("{count}@example.com")).await, 401);
         }
         assert_eq!(status(&login, "20@example.com").await, 429);
-        assert_eq!(login.waiting.available_permits(), MAX_WAITING, "every place is given back");
+        assert_eq!(login.queued.available_permits(), MAX_QUEUED, "every permit is released");
     }
 }

@@ -1,7 +1,8 @@
-//! poem-password-reset, whole: a database, mails and pages. `cargo run -p demo` starts it, `--help` tells the flags.
+//! A complete application with `poem-password-reset`: database, mails and pages. `cargo run -p demo` starts it, `--help`
+//! lists the flags.
 //!
-//! What an application writes to have a password reset is in `mail.rs` (two handlers) and in [`run`] (the builder and
-//! the routes). The rest is what it has anyway: users, a sign-in, pages, a server.
+//! The code for the password reset is in `mail.rs` (two handlers) and in [`run`] (the builder and the routes). The rest is
+//! code that an application has anyway: users, a sign-in, pages and a server.
 
 #![forbid(unsafe_code)]
 
@@ -49,7 +50,7 @@ use self::server::Deadlines;
 use self::site::SiteError;
 use self::smtp::{ServerError, Smtp};
 
-/// How long mails and confirms may take to be finished when the demo stops.
+/// Time limit for unfinished mails and confirmations when the demo stops.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
@@ -60,13 +61,13 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            // As for a flag that cannot be parsed: each of these is a flag whose value cannot be used.
+            // The status of clap for a flag that it cannot parse: most of these errors name a flag as well.
             ExitCode::from(2)
         }
     }
 }
 
-/// Why the demo does not start.
+/// Why the demo did not start.
 #[derive(Debug, Error)]
 enum StartError {
     #[error("--key: {0}")]
@@ -81,23 +82,23 @@ enum StartError {
     PublicUrl(#[from] SiteError),
     #[error("--listen {address}: {error}")]
     Listen { address: SocketAddr, error: io::Error },
-    #[error("signals cannot be received: {0}")]
+    #[error("the signal handlers could not be installed: {0}")]
     Signals(io::Error),
     #[error(transparent)]
     Build(#[from] BuildError),
 }
 
-/// Starts everything, serves until told to stop, and finishes what was begun.
+/// Starts the demo, serves until a signal arrives, and finishes the accepted work.
 async fn run(options: Options) -> Result<(), StartError> {
     let key = options.signing_key()?;
     let public_url = options.public_url()?;
-    // One for all: clones share the memory that hashing takes.
+    // Clones share the memory that hashing needs.
     let argon2id = Argon2id::default();
     let pool = database::open(&options.database, &argon2id).await?;
     let outbox = Arc::new(outbox(&options).await?);
     let cannot_listen = |error| StartError::Listen { address: options.listen, error };
     let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
-    // Not before it listens: port 0 takes a free one, and the links in mails need to know which.
+    // Links in mails contain the port, which is known only now if the flag says port 0.
     let local = site::local(listener.local_addr().map_err(cannot_listen)?);
     let site = public_url.as_ref().unwrap_or(&local);
 
@@ -107,7 +108,7 @@ async fn run(options: Options) -> Result<(), StartError> {
         Mailer { site: site.clone(), outbox: outbox.clone(), delay: options.mail_delay(), fail: options.mail_fail };
     let mut builder = PasswordReset::builder(users.clone(), key)
         .link(options.link_style.link(site))
-        // For a phone on the same network. Links to public hosts must be https all the same.
+        // Allows http for a phone on the same network. Links to public hosts must still be https.
         .insecure_link(public_url.is_none() && !site::is_this_machine(options.listen.ip()))
         .data(mailer)
         .data(attempts.clone())
@@ -131,14 +132,14 @@ async fn run(options: Options) -> Result<(), StartError> {
         .at("/diagnose", diagnose::endpoint(reset.clone()));
 
     let stop = signals::stop().map_err(StartError::Signals)?;
-    announce(&options, &outbox, &local, public_url.as_deref());
-    server::serve(listener, app::whole(routes), Deadlines::default(), stop).await;
+    print_summary(&options, &outbox, &local, public_url.as_deref());
+    server::serve(listener, app::with_headers(routes), Deadlines::default(), stop).await;
     reset.shutdown(SHUTDOWN_DEADLINE).await;
     pool.close().await;
     Ok(())
 }
 
-/// Where the mails go.
+/// Opens the outbox that the flags choose.
 async fn outbox(options: &Options) -> Result<Outbox, StartError> {
     let cannot_write = |path: &Path, error| StartError::Outbox { path: path.to_owned(), error };
     Ok(match (options.smtp()?, &options.outbox) {
@@ -148,18 +149,18 @@ async fn outbox(options: &Options) -> Result<Outbox, StartError> {
     })
 }
 
-/// For programs as JSON, for people as text; as much as `RUST_LOG` says.
+/// Starts the log: text for a terminal, JSON for a program. `RUST_LOG` sets the level.
 fn start_log() {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if io::stderr().is_terminal() { log.compact().init() } else { log.json().init() }
 }
 
-/// Says on standard output what there is and where.
-fn announce(options: &Options, outbox: &Outbox, site: &str, public_url: Option<&str>) {
+/// Prints the addresses, the users and the settings to standard output.
+fn print_summary(options: &Options, outbox: &Outbox, site: &str, public_url: Option<&str>) {
     let key = match options.key_was_given() {
-        true => "as given",
-        false => "generated at this start, so links from before are dead; --key BASE64 keeps them",
+        true => "from --key",
+        false => "generated at this start; links do not survive a restart (use --key BASE64)",
     };
     let mails = match outbox {
         Outbox::Memory(_) => format!("{site}/outbox"),
@@ -176,8 +177,8 @@ fn announce(options: &Options, outbox: &Outbox, site: &str, public_url: Option<&
     let text = format!(
         "poem-password-reset demo: {site}/\n\
          \n\
-         ask for a reset  {site}/forgot-password\n\
-         mails            {mails}\n\
+         forgot password  {site}/forgot-password\n\
+         outbox           {mails}\n\
          sign in          {site}/login\n\
          Swagger UI       {site}/docs\n\
          links in mails   {links}\n\
@@ -191,6 +192,6 @@ fn announce(options: &Options, outbox: &Outbox, site: &str, public_url: Option<&
         password = database::PASSWORD,
         database = options.database,
     );
-    // Nobody has to read it: a closed pipe is no reason to stop.
+    // The demo runs without a reader too: a closed pipe is not an error.
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }

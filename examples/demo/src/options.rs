@@ -1,4 +1,4 @@
-//! The flags.
+//! The command-line flags.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,78 +10,78 @@ use poem_password_reset::{KeyError, SigningKey};
 use crate::site::{self, SiteError};
 use crate::smtp::{Server, ServerError};
 
-/// A password reset with poem, whole: a database, mails and pages.
+/// A complete password reset with poem: database, mails and pages.
 ///
-/// Nothing needs to be installed or configured: without flags the users are in memory, the signing key is generated,
-/// and the mails are shown in the browser.
+/// Without flags, the demo needs no installation and no configuration: the users are in memory, the signing key is
+/// generated, and a page shows the mails.
 //
-// No `Debug`: one of the values is a key, and another may have a password in it.
+// No `Debug`: the key is a secret, and the URL of the mail server may contain a password.
 #[derive(Parser)]
 #[command(name = "demo", version)]
 pub(crate) struct Options {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000", value_parser = listen_address)]
     pub(crate) listen: SocketAddr,
 
-    // Text, for the reason below: a wrong paste may have a password in it.
-    /// The address at which browsers reach the demo, for the links in mails: https://HOST[:PORT]
+    // Parsed after clap, which quotes invalid values in its errors: a pasted URL may contain a password.
+    /// Address of the demo in browsers, used for links in mails: https://HOST[:PORT]
     #[arg(long, value_name = "URL", allow_hyphen_values = true)]
     public_url: Option<String>,
 
-    /// Whether mailed links carry the token behind #token= or ?token=: some mail scanners strip everything behind the #
+    /// Put the token of mailed links behind #token= or behind ?token= (some mail scanners remove the part after #)
     #[arg(long, value_name = "STYLE", value_enum, default_value_t = LinkStyle::Fragment)]
     pub(crate) link_style: LinkStyle,
 
-    /// Where the users are: sqlite::memory: or sqlite://FILE?mode=rwc
+    /// Database of the users: sqlite::memory: or sqlite://FILE?mode=rwc
     #[arg(long, value_name = "URL", default_value = "sqlite::memory:")]
     pub(crate) database: String,
 
-    /// Write each mail to this directory, as one .eml file
+    /// Write each mail to this directory as an .eml file
     #[arg(long, value_name = "DIR")]
     pub(crate) outbox: Option<PathBuf>,
 
-    // Text, for the reason below: this may have a password in it.
-    /// Send each mail through this mail server, in the clear: smtp://[USER:PASSWORD@]HOST[:PORT]
+    // Parsed after clap, for the same reason.
+    /// Send mails through this server, without encryption: smtp://[USER:PASSWORD@]HOST[:PORT]
     #[arg(long, value_name = "URL", allow_hyphen_values = true, conflicts_with = "outbox")]
     smtp: Option<String>,
 
-    // Text, not parsed by clap, which quotes what it cannot parse; and a key may well begin with a hyphen.
-    /// The signing key, standard or URL-safe base64, padded or not; without it one is generated
+    // Parsed after clap, for the same reason. URL-safe base64 may begin with a hyphen.
+    /// Signing key in standard or URL-safe base64, with or without padding; default: generated at start
     #[arg(long, value_name = "BASE64", allow_hyphen_values = true)]
     key: Option<String>,
 
-    /// Switch all quotas off
+    /// Turn off all quotas
     #[arg(long)]
     pub(crate) no_throttle: bool,
 
-    /// Believe what this proxy, or these, say of a client's address; may be repeated
+    /// Take the client's address from the headers of these proxies; may be repeated
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     pub(crate) trusted_proxies: Vec<String>,
 
-    /// Take the client's address from this header of a trusted proxy, such as CF-Connecting-IP
+    /// Header in which a trusted proxy names the client's address, for example CF-Connecting-IP
     #[arg(long, value_name = "NAME")]
     pub(crate) client_address_header: Option<String>,
 
-    /// Let every mail handler sleep first, to see that no client notices
+    /// Delay every mail by N milliseconds, to see that responses are not delayed
     #[arg(long, value_name = "N", default_value_t = 0)]
     mail_delay_ms: u64,
 
-    /// Let every mail handler fail, to see that no client notices
+    /// Make every mail fail, to see that responses do not change
     #[arg(long)]
     pub(crate) mail_fail: bool,
 }
 
-/// The place of the token in a mailed link.
+/// Position of the token in a mailed link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LinkStyle {
-    /// Behind `#`: the token reaches no server and no log of one.
+    /// Behind `#`: browsers do not send the token to servers, so no server log contains it.
     Fragment,
-    /// Behind `?`: for recipients whose mail scanner strips fragments.
+    /// Behind `?`: for recipients whose mail scanner removes fragments.
     Query,
 }
 
 impl LinkStyle {
-    /// The link to the page that asks for the new password, with `{token}` in it.
+    /// Returns the link to the page that sets the new password, with the placeholder `{token}`.
     pub(crate) fn link(self, site: &str) -> String {
         let mark = match self {
             Self::Fragment => '#',
@@ -92,7 +92,7 @@ impl LinkStyle {
 }
 
 impl Options {
-    /// The signing key that was given, or a new one.
+    /// Returns the key of `--key`, or a new random key.
     pub(crate) fn signing_key(&self) -> Result<SigningKey, KeyError> {
         self.key.as_deref().map_or_else(SigningKey::generate, SigningKey::from_base64)
     }
@@ -101,12 +101,12 @@ impl Options {
         self.key.is_some()
     }
 
-    /// The public address that was given, without a slash at its end.
+    /// Returns the address of `--public-url`, without a slash at its end.
     pub(crate) fn public_url(&self) -> Result<Option<String>, SiteError> {
         self.public_url.as_deref().map(site::public).transpose()
     }
 
-    /// The mail server that was given.
+    /// Returns the mail server of `--smtp`.
     pub(crate) fn smtp(&self) -> Result<Option<Server>, ServerError> {
         self.smtp.as_deref().map(Server::parse).transpose()
     }
@@ -117,7 +117,7 @@ impl Options {
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:3000 or [::1]:3000")
+    text.parse().map_err(|_| "expected an IP address and a port, for example 127.0.0.1:3000 or [::1]:3000")
 }
 
 #[cfg(test)]
@@ -132,12 +132,12 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_are_consistent() {
+    fn flags_pass_the_checks_of_clap() {
         Options::command().debug_assert();
     }
 
     #[test]
-    fn without_flags_everything_has_a_value() {
+    fn defaults_need_no_flags() {
         let options = parse(&[]).unwrap();
         assert_eq!(options.listen.to_string(), "127.0.0.1:3000");
         assert_eq!(options.database, "sqlite::memory:");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_may_begin_with_a_hyphen() {
+    fn key_may_begin_with_a_hyphen() {
         let key = "-_Jc0Tr1dVvX3cZ5nqFq0Wk2pQm9yA7sLhUuE4iB8oGM";
         let id = SigningKey::from_base64(key).unwrap().id().to_owned();
         for flags in [&["--key", key][..], &[&format!("--key={key}")]] {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn mails_go_one_way() {
+    fn smtp_and_outbox_exclude_each_other() {
         let server = parse(&["--smtp", "smtp://localhost:2525"]).unwrap().smtp().unwrap();
         assert_eq!(server.map(|server| server.to_string()).as_deref(), Some("localhost:2525"));
         let both = parse(&["--smtp", "smtp://user:hunter2@localhost", "--outbox", "mails"]).map(|_| ()).unwrap_err();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_refused() {
+    fn invalid_values_are_rejected() {
         for flags in [
             &["--listen", "3000"][..],
             &["--listen", "example.com"],

@@ -1,4 +1,4 @@
-//! Where mails go: into memory, for the page that shows them, into a directory, or to a mail server.
+//! Destinations of mails: memory (shown on a page), a directory, or a mail server.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,10 +14,10 @@ use tokio::io::AsyncWriteExt;
 
 use crate::smtp::{GaveUp, Smtp};
 
-/// How many mails are kept in memory, and how many files are listed.
-const KEPT: usize = 100;
+/// Maximum number of mails in memory, and of files that the page lists.
+const MAX_MAILS: usize = 100;
 
-/// A mail as it is shown. No `Debug`: the link in it sets a password.
+/// A mail as the page shows it. No `Debug`: its link can set a password.
 pub(crate) struct Mail {
     pub(crate) to: String,
     pub(crate) subject: String,
@@ -26,17 +26,17 @@ pub(crate) struct Mail {
     pub(crate) html: String,
 }
 
-/// Where the mails go.
+/// A destination of mails.
 pub(crate) enum Outbox {
-    /// The newest mails, each with its number, the newest first.
+    /// The newest mails with their numbers, newest first.
     Memory(Mutex<VecDeque<(u64, Arc<Mail>)>>),
-    /// One `.eml` file a mail.
+    /// A directory with one `.eml` file per mail.
     Directory(PathBuf),
-    /// None is kept.
+    /// A mail server. The demo keeps no copy.
     Server(Smtp),
 }
 
-/// Why a mail did not get to where it should go.
+/// Why a mail was not delivered.
 #[derive(Debug, Error)]
 pub(crate) enum DeliveryError {
     #[error("the mail could not be written")]
@@ -47,11 +47,12 @@ pub(crate) enum DeliveryError {
 
 impl Outbox {
     pub(crate) fn in_memory() -> Self {
-        Self::Memory(Mutex::new(VecDeque::with_capacity(KEPT)))
+        Self::Memory(Mutex::new(VecDeque::with_capacity(MAX_MAILS)))
     }
 
-    /// An outbox in a directory, which is created if it is missing. A file is written to see that it can be done: this
-    /// should not be found out by the first user who waits for a mail.
+    /// Opens an outbox in a directory, and creates the directory if it is missing.
+    ///
+    /// Writes a test file, so that missing permissions fail the start instead of the first mail.
     pub(crate) async fn in_directory(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path).await?;
         let path = fs::canonicalize(path).await?;
@@ -61,13 +62,13 @@ impl Outbox {
         Ok(Self::Directory(path))
     }
 
-    /// Takes a mail: as it is shown, and as it goes over the wire.
+    /// Delivers a mail. `mail` is the form for the page, `message` the one for the wire.
     pub(crate) async fn deliver(&self, mail: Mail, message: &Message) -> Result<(), DeliveryError> {
         match self {
             Self::Memory(mails) => {
                 let mut mails = lock(mails);
                 let number = mails.front().map_or(1, |(newest, _)| newest + 1);
-                mails.truncate(KEPT - 1);
+                mails.truncate(MAX_MAILS - 1);
                 mails.push_front((number, Arc::new(mail)));
             }
             Self::Directory(path) => deliver_file(path, &message.formatted()).await?,
@@ -76,7 +77,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// The mails in memory, the newest first.
+    /// Returns the mails in memory, newest first.
     pub(crate) fn mails(&self) -> Vec<(u64, Arc<Mail>)> {
         match self {
             Self::Memory(mails) => lock(mails).iter().cloned().collect(),
@@ -84,13 +85,13 @@ impl Outbox {
         }
     }
 
-    /// The mail in memory with this number.
+    /// Returns the mail in memory with this number.
     pub(crate) fn mail(&self, number: u64) -> Option<Arc<Mail>> {
         self.mails().into_iter().find_map(|(other, mail)| (other == number).then_some(mail))
     }
 }
 
-/// The newest files of a directory that mails are written to.
+/// Returns the names of the newest `.eml` files in a directory, newest first.
 pub(crate) async fn newest_files(path: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut entries = fs::read_dir(path).await?;
@@ -102,26 +103,26 @@ pub(crate) async fn newest_files(path: &Path) -> io::Result<Vec<String>> {
     }
     // The names begin with the time.
     names.sort_unstable_by(|one, other| other.cmp(one));
-    names.truncate(KEPT);
+    names.truncate(MAX_MAILS);
     Ok(names)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in here panics half way.
+    // No code panics while it holds the lock, so the mails are consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Written aside under a name that nobody looks for, then renamed: whoever watches the directory finds whole mails.
+/// Writes a mail to a hidden temporary file and renames it, so that readers of the directory never see a partial mail.
 async fn deliver_file(directory: &Path, message: &[u8]) -> io::Result<()> {
     let name = unique_name();
-    let aside = directory.join(format!(".{name}.tmp"));
-    let written = match write_new(&aside, message).await {
-        Ok(()) => fs::rename(&aside, directory.join(format!("{name}.eml"))).await,
+    let temporary = directory.join(format!(".{name}.tmp"));
+    let written = match write_new(&temporary, message).await {
+        Ok(()) => fs::rename(&temporary, directory.join(format!("{name}.eml"))).await,
         Err(error) => Err(error),
     };
     if written.is_err() {
-        // Best effort: the reason to report is the first one.
-        let _ = fs::remove_file(&aside).await;
+        // The first error is the one to report.
+        let _ = fs::remove_file(&temporary).await;
     }
     written
 }
@@ -129,7 +130,7 @@ async fn deliver_file(directory: &Path, message: &[u8]) -> io::Result<()> {
 async fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    // The link in a mail sets a password: it is not for every user of the machine to read.
+    // The link in a mail can set a password, so other users of the machine must not read it.
     #[cfg(unix)]
     options.mode(0o600);
     let mut file = options.open(path).await?;
@@ -137,7 +138,7 @@ async fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     file.flush().await
 }
 
-/// The time, so that names sort by it; the process and a counter, so that no two are equal.
+/// Returns a file name that sorts by time. The process id and a counter make it unique.
 fn unique_name() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(1);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -159,22 +160,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_keeps_the_newest() {
+    async fn memory_outbox_drops_the_oldest_mails() {
         let outbox = Outbox::in_memory();
         let message = Message::builder().from("demo@example.com".parse().unwrap());
         let message = message.to("ann@example.com".parse().unwrap()).body(String::new()).unwrap();
-        for count in 1..=KEPT + 5 {
+        for count in 1..=MAX_MAILS + 5 {
             outbox.deliver(mail(count.to_string()), &message).await.unwrap();
         }
         let mails = outbox.mails();
-        assert_eq!(mails.len(), KEPT);
+        assert_eq!(mails.len(), MAX_MAILS);
         assert!(mails.iter().all(|(number, mail)| mail.subject == number.to_string()));
-        assert_eq!((mails[0].0, mails[KEPT - 1].0), (105, 6));
+        assert_eq!((mails[0].0, mails[MAX_MAILS - 1].0), (105, 6));
         assert!(outbox.mail(5).is_none() && outbox.mail(6).is_some());
     }
 
     #[test]
-    fn names_differ_and_sort_by_time() {
+    fn file_names_are_unique_and_sort_by_time() {
         let names: Vec<String> = (0..1000).map(|_| unique_name()).collect();
         assert!(names.is_sorted());
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]));

@@ -1,4 +1,4 @@
-//! The pages. They are plain forms whose script talks to the same API that everybody else uses.
+//! The pages: forms whose scripts call the public API.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::database::{PASSWORD, SEEDS, Seed};
 use crate::outbox::{self, Mail, Outbox};
 use crate::smtp::Smtp;
 
-/// Everything from here, nothing inline, and forms go nowhere by themselves: a script that failed to load must not
-/// turn a password into a query string. Scripts cannot write markup at all.
+/// Policy of the pages: resources from this origin only, nothing inline, and no markup from scripts. Forms cannot be sent
+/// without a script: if the script failed to load, the browser could send a password in a query string.
 pub(crate) const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                            connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-/// A mail may be anybody's: no script, no request, no origin. Its links open in a window of their own.
+/// Policy of an HTML mail, which is not trusted: no scripts, no requests, no origin. Links open in a new window.
 const MAIL_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox";
 
-/// Where the pages are.
+/// Returns the routes of the pages and their assets.
 pub(crate) fn routes(outbox: Arc<Outbox>) -> Route {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     let style = Asset::new("text/css; charset=utf-8", include_str!("../assets/style.css"));
@@ -88,7 +88,7 @@ fn login() -> Response {
     page(&Login)
 }
 
-/// The address where password managers look for the page that changes a password
+/// Redirects from the path where password managers look for the page that changes a password
 /// (<https://www.w3.org/TR/change-password-url/>).
 #[handler]
 fn change_password() -> Redirect {
@@ -101,12 +101,12 @@ struct OutboxPage<'a> {
     shown: Shown<'a>,
 }
 
-/// What there is to see of the mails.
+/// Content of the outbox page.
 enum Shown<'a> {
     Mails(Vec<(u64, Arc<Mail>)>),
     /// The newest files in a directory.
     Files(&'a Path, Vec<String>),
-    /// Where they are sent.
+    /// The mail server that receives the mails.
     Server(&'a Smtp),
 }
 
@@ -118,21 +118,21 @@ async fn show_outbox(outbox: Data<&Arc<Outbox>>) -> Response {
         Outbox::Directory(path) => match outbox::newest_files(path).await {
             Ok(names) => Shown::Files(path, names),
             Err(error) => {
-                tracing::error!(%error, "the outbox cannot be read");
-                return problem(StatusCode::INTERNAL_SERVER_ERROR, "The outbox cannot be read");
+                tracing::error!(%error, "the outbox directory could not be read");
+                return problem(StatusCode::INTERNAL_SERVER_ERROR, "The outbox could not be read");
             }
         },
     };
     page(&OutboxPage { shown })
 }
 
-/// The number of the newest mail, for the page to see that there is a new one.
+/// Returns the number of the newest mail. The outbox page polls it.
 #[handler]
 fn newest(outbox: Data<&Arc<Outbox>>) -> Json<Value> {
     Json(json!({ "newest": outbox.mails().first().map_or(0, |(number, _)| *number) }))
 }
 
-/// The HTML part of a mail.
+/// Returns the HTML part of a mail.
 #[handler]
 fn show_html(request: &Request, outbox: Data<&Arc<Outbox>>) -> poem::Result<Response> {
     let number = request.raw_path_param("number").and_then(|number| number.parse().ok());
@@ -140,23 +140,23 @@ fn show_html(request: &Request, outbox: Data<&Arc<Outbox>>) -> poem::Result<Resp
     Ok(Html(mail.html.clone()).with_header(CONTENT_SECURITY_POLICY, MAIL_POLICY).into_response())
 }
 
-/// A run of characters of a mail's text.
-enum Run<'a> {
+/// A piece of a mail's text.
+enum Piece<'a> {
     Text(&'a str),
     Link(&'a str),
 }
 
-/// The text of a mail with its links found.
-fn runs(text: &str) -> Vec<Run<'_>> {
+/// Splits the text of a mail into links and other text.
+fn split_links(text: &str) -> Vec<Piece<'_>> {
     let words = text.split_inclusive(char::is_whitespace);
     words
         .flat_map(|word| {
             let bare = word.trim_end();
-            let run = match bare.starts_with("http://") || bare.starts_with("https://") {
-                true => Run::Link(bare),
-                false => Run::Text(bare),
+            let piece = match bare.starts_with("http://") || bare.starts_with("https://") {
+                true => Piece::Link(bare),
+                false => Piece::Text(bare),
             };
-            [run, Run::Text(&word[bare.len()..])]
+            [piece, Piece::Text(&word[bare.len()..])]
         })
         .collect()
 }
@@ -167,20 +167,21 @@ struct Problem<'a> {
     title: &'a str,
 }
 
-/// A page that says what went wrong.
+/// Returns an error page.
 pub(crate) fn problem(status: StatusCode, title: &str) -> Response {
     let mut response = page(&Problem { title });
     response.set_status(status);
     response
 }
 
+/// Renders a page.
 pub(crate) fn page(template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => Html(html).with_header(CONTENT_SECURITY_POLICY, PAGE_POLICY).into_response(),
         Err(error) => {
-            tracing::error!(%error, "a page could not be written");
+            tracing::error!(%error, "a page could not be rendered");
             let response = Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR);
-            response.header(CONTENT_TYPE, "text/plain; charset=utf-8").body("The page could not be written.")
+            response.header(CONTENT_TYPE, "text/plain; charset=utf-8").body("The page could not be rendered.")
         }
     }
 }
@@ -190,18 +191,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_are_found_and_nothing_is_lost() {
+    fn text_is_split_into_links_and_other_text_without_loss() {
         let text = "Open\n\nhttps://example.com/#token=a.b-c_d\n\nor javascript:alert(1) or http://[::1]:1/ .\n";
-        let runs = runs(text);
+        let pieces = split_links(text);
         let links: Vec<&str> =
-            runs.iter().filter_map(|run| if let Run::Link(link) = run { Some(*link) } else { None }).collect();
+            pieces.iter().filter_map(|piece| if let Piece::Link(link) = piece { Some(*link) } else { None }).collect();
         assert_eq!(links, ["https://example.com/#token=a.b-c_d", "http://[::1]:1/"]);
-        let again: String = runs
+        let joined: String = pieces
             .iter()
-            .map(|run| match run {
-                Run::Text(text) | Run::Link(text) => *text,
+            .map(|piece| match piece {
+                Piece::Text(text) | Piece::Link(text) => *text,
             })
             .collect();
-        assert_eq!(again, text);
+        assert_eq!(joined, text);
     }
 }

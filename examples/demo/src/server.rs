@@ -1,5 +1,5 @@
-//! The accept loop. poem's own server has no deadline for request headers: a client that sends them a byte at a time
-//! keeps its connection for ever.
+//! The accept loop. poem's own server has no timeout for request headers: a client that sends them byte by byte keeps its
+//! connection forever.
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -19,16 +19,16 @@ use poem::{Addr, Endpoint};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// For how long no connection is accepted after that failed for want of something, file descriptors as a rule.
+/// Pause after a failed accept. The usual reason is that the process has no free file descriptor.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How long a client may take.
+/// Timeouts for clients.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadlines {
-    /// To send the headers of a request, counted from the connection or from the end of the request before: an idle
-    /// connection is closed too.
+    /// Time to send the headers of a request, from the connection or from the end of the previous request. An idle connection
+    /// is closed too.
     pub(crate) headers: Duration,
-    /// To finish what it began when the server stops.
+    /// Time to finish open requests when the server stops.
     pub(crate) drain: Duration,
 }
 
@@ -38,8 +38,8 @@ impl Default for Deadlines {
     }
 }
 
-/// Serves until `stop`; then lets no more connections in, closes the idle ones, and waits until those with a request
-/// are done. Connections that miss the deadline end with the process.
+/// Serves until `stop` completes. Then closes the listener and idle connections, and waits for open requests up to the
+/// drain timeout. Later requests end with the process.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: impl Endpoint + 'static,
@@ -58,10 +58,10 @@ pub(crate) async fn serve(
             accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
-        // Answers are small and whole: nothing is gained by waiting for more.
+        // Responses are small and written at once, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         let (local, app) = (local.unwrap_or(peer), app.clone());
-        let service = service_fn(move |request| answer(app.clone(), request, local, peer));
+        let service = service_fn(move |request| respond(app.clone(), request, local, peer));
         let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -73,11 +73,11 @@ pub(crate) async fn serve(
     drop(listener);
     tracing::info!(connections = open.count(), "stopping");
     if timeout(deadlines.drain, open.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not finish in time");
+        tracing::warn!("some requests did not finish before the drain timeout");
     }
 }
 
-async fn answer(
+async fn respond(
     app: Arc<impl Endpoint>,
     request: hyper::Request<Incoming>,
     local: SocketAddr,
@@ -88,17 +88,17 @@ async fn answer(
     Ok(hyper::Response::from(response))
 }
 
-/// The next connection. That none can be accepted now is no reason to give up those that are open.
+/// Accepts the next connection. Retries after an error, because the server must keep its open connections.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut reported = false;
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            // That client's own affair: it was gone before it was accepted.
+            // The client closed the connection before it was accepted.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
                 if !reported {
-                    tracing::warn!(%error, "no connection can be accepted, trying again");
+                    tracing::warn!(%error, "a connection could not be accepted, retrying");
                     reported = true;
                 }
                 sleep(BACK_OFF).await;
@@ -118,7 +118,8 @@ mod tests {
 
     use super::*;
 
-    const GENEROUS: Duration = Duration::from_secs(20);
+    /// Long enough for a busy machine.
+    const LONG: Duration = Duration::from_secs(20);
 
     struct Running {
         address: SocketAddr,
@@ -134,10 +135,10 @@ mod tests {
         Running { address, stop, ended }
     }
 
-    /// What arrives until the server closes the connection.
+    /// Reads until the server closes the connection.
     async fn read_all(stream: &mut TcpStream) -> String {
         let mut received = Vec::new();
-        timeout(GENEROUS, stream.read_to_end(&mut received)).await.expect("the connection is closed").unwrap();
+        timeout(LONG, stream.read_to_end(&mut received)).await.expect("the connection is closed").unwrap();
         String::from_utf8(received).unwrap()
     }
 
@@ -146,14 +147,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn headers_that_do_not_come_end_the_connection_and_disturb_nobody() {
-        let deadlines = Deadlines { headers: Duration::from_millis(300), drain: GENEROUS };
+    async fn connection_with_incomplete_headers_is_closed_at_the_timeout() {
+        let deadlines = Deadlines { headers: Duration::from_millis(300), drain: LONG };
         let server = start(hello(), deadlines).await;
         let mut silent = TcpStream::connect(server.address).await.unwrap();
         let mut slow = TcpStream::connect(server.address).await.unwrap();
         let begun = Instant::now();
 
-        // One byte at a time, faster than any deadline between two of them.
+        // One byte every 20 ms: the timeout applies to the whole headers, not to the pause between two bytes.
         let (mut reader, mut writer) = slow.split();
         let drip = async {
             loop {
@@ -167,15 +168,15 @@ mod tests {
             let mut received = Vec::new();
             let _ = reader.read_to_end(&mut received).await;
         };
-        timeout(GENEROUS, async {
+        timeout(LONG, async {
             tokio::select! { () = drip => {}, () = closed => {} }
         })
         .await
         .unwrap();
-        assert!(begun.elapsed() >= deadlines.headers, "not before its time");
+        assert!(begun.elapsed() >= deadlines.headers, "the timeout has passed");
         read_all(&mut silent).await;
 
-        // Whoever sends whole headers is answered, as often as he likes; when he falls silent his connection ends too.
+        // A client may send several requests. Its connection is closed once it is idle.
         let mut kept = TcpStream::connect(server.address).await.unwrap();
         kept.write_all(b"GET / HTTP/1.1\r\nHost: demo\r\n\r\nGET / HTTP/1.1\r\nHost: demo\r\n\r\n").await.unwrap();
         let received = read_all(&mut kept).await;
@@ -183,20 +184,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stopping_waits_for_requests_and_for_nobody_else() {
-        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    async fn stop_waits_for_open_requests_and_closes_idle_connections() {
+        let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let slow = {
-            let (begun, go_on) = (begun.clone(), go_on.clone());
+            let (begun, finish) = (begun.clone(), finish.clone());
             poem::endpoint::make(move |_| {
-                let (begun, go_on) = (begun.clone(), go_on.clone());
+                let (begun, finish) = (begun.clone(), finish.clone());
                 async move {
                     begun.notify_one();
-                    go_on.notified().await;
+                    finish.notified().await;
                     Ok::<_, poem::Error>("done")
                 }
             })
         };
-        let deadlines = Deadlines { headers: GENEROUS, drain: GENEROUS };
+        let deadlines = Deadlines { headers: LONG, drain: LONG };
         let mut server = start(Route::new().at("/", get(slow)), deadlines).await;
         let mut idle = TcpStream::connect(server.address).await.unwrap();
         let mut busy = TcpStream::connect(server.address).await.unwrap();
@@ -205,31 +206,31 @@ mod tests {
 
         server.stop.send(()).unwrap();
         assert_eq!(read_all(&mut idle).await, "", "an idle connection is closed at once");
-        let refused = async { while TcpStream::connect(server.address).await.is_ok() {} };
-        timeout(GENEROUS, refused).await.expect("nobody else gets in");
+        let rejected = async { while TcpStream::connect(server.address).await.is_ok() {} };
+        timeout(LONG, rejected).await.expect("new connections are rejected");
         let early = timeout(Duration::from_millis(200), &mut server.ended).await;
-        assert!(early.is_err(), "the request is waited for");
-        go_on.notify_one();
+        assert!(early.is_err(), "the server waits for the request");
+        finish.notify_one();
         assert!(read_all(&mut busy).await.ends_with("done"));
-        timeout(GENEROUS, server.ended).await.unwrap().unwrap();
+        timeout(LONG, server.ended).await.unwrap().unwrap();
     }
 
     #[tokio::test]
-    async fn stopping_does_not_wait_longer_than_its_deadline() {
-        let deadlines = Deadlines { headers: GENEROUS, drain: Duration::from_millis(100) };
+    async fn stop_with_an_incomplete_request_ends_at_the_drain_timeout() {
+        let deadlines = Deadlines { headers: LONG, drain: Duration::from_millis(100) };
         let server = start(hello(), deadlines).await;
         let mut half = TcpStream::connect(server.address).await.unwrap();
         half.write_all(b"GET / HT").await.unwrap();
-        // A whole request on another connection: when it is answered, the half one has been accepted before it.
+        // Once a later connection has its response, the earlier one has been accepted.
         let mut whole = TcpStream::connect(server.address).await.unwrap();
         whole.write_all(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await.unwrap();
         assert!(read_all(&mut whole).await.ends_with("hello"));
         server.stop.send(()).unwrap();
-        timeout(GENEROUS, server.ended).await.expect("it ends").unwrap();
+        timeout(LONG, server.ended).await.expect("the server stops").unwrap();
     }
 
     #[tokio::test]
-    async fn the_endpoint_learns_who_asks() {
+    async fn endpoint_receives_the_address_of_the_client() {
         let app = Route::new().at("/", get(make_sync(|request| request.remote_addr().to_string()))).boxed();
         let server = start(app, Deadlines::default()).await;
         let mut stream = TcpStream::connect(server.address).await.unwrap();

@@ -1,22 +1,22 @@
-//! SIGTERM and Ctrl-C.
+//! SIGTERM and Ctrl-C stop the demo.
 
 use std::io;
 
 use tokio::sync::oneshot;
 
-/// Completes when the demo should stop. Who asks a second time does not want to wait for what is not finished yet.
+/// Returns a future that completes at the first signal. A second signal ends the process at once with status 1.
 pub(crate) fn stop() -> io::Result<impl Future<Output = ()>> {
     let mut signals = Signals::new()?;
-    let (first, asked) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     tokio::spawn(async move {
         signals.next().await;
-        // Nobody waits any more if the server has ended by itself.
-        let _ = first.send(());
+        // The receiver is gone if the server has ended by itself.
+        let _ = sender.send(());
         signals.next().await;
-        tracing::warn!("stopped without finishing");
+        tracing::warn!("second signal: stopped without finishing open requests");
         std::process::exit(1);
     });
-    Ok(async move { drop(asked.await) })
+    Ok(async move { drop(receiver.await) })
 }
 
 #[cfg(unix)]

@@ -1,26 +1,26 @@
-//! The base address of the links in mails.
+//! The base URL of the links in mails.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 use url::{Host, Url};
 
-/// Why a text is not an address that browsers can open. The text is not repeated: a wrong paste may have a password in it.
+/// Why a text is not a usable base URL. No variant repeats the text: a pasted URL may contain a password.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum SiteError {
     #[error("expected https://HOST[:PORT], or http://HOST[:PORT] for localhost and loopback addresses")]
     NotAnAddress,
-    #[error("http is only possible for localhost and loopback addresses, use https: links in mails contain a secret")]
+    #[error("http is only allowed for localhost and loopback addresses, use https: links in mails contain a secret")]
     NotHttps,
-    #[error("a user or password in front of the host is not possible")]
+    #[error("a user or password before the host is not allowed")]
     Credentials,
     #[error("nothing may follow the host and port: the pages of the demo are at the root of their host")]
     Path,
 }
 
-/// Reads the address at which browsers reach the demo, and returns it without a slash at its end.
+/// Parses the address of the demo in browsers, and returns it without a slash at its end.
 pub(crate) fn public(text: &str) -> Result<String, SiteError> {
-    // The URL parser removes spaces and line breaks. A flag that has them is a mistake.
+    // The URL parser would remove white space. In a flag it is a mistake.
     if text.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
         return Err(SiteError::NotAnAddress);
     }
@@ -41,7 +41,7 @@ pub(crate) fn public(text: &str) -> Result<String, SiteError> {
     Ok(url.origin().ascii_serialization())
 }
 
-/// The same hosts that the library allows for links with http.
+/// Returns `true` for the hosts to which the library allows http links.
 fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost",
@@ -50,12 +50,12 @@ fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// Whether links to a server that listens at this address lead to this machine itself.
+/// Returns `true` if links to a server that listens on this address lead to this machine.
 pub(crate) fn is_this_machine(address: IpAddr) -> bool {
     address.is_loopback() || address.is_unspecified()
 }
 
-/// Returns the address at which a browser on this machine reaches a server that listens at `address`.
+/// Returns the URL at which a browser on this machine reaches a server that listens on `address`.
 pub(crate) fn local(address: SocketAddr) -> String {
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn local_address_is_one_of_this_machine() {
+    fn local_url_of_an_unspecified_address_is_loopback() {
         for (address, expected) in [
             ("127.0.0.1:3000", "http://127.0.0.1:3000"),
             ("0.0.0.0:80", "http://127.0.0.1:80"),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn public_address_is_https_or_loopback() {
+    fn public_url_with_https_or_loopback_host_is_accepted() {
         for (text, expected) in [
             ("https://reset.example.com", "https://reset.example.com"),
             ("https://Reset.Example.com/", "https://reset.example.com"),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn public_address_of_another_kind_is_refused() {
+    fn other_public_urls_are_rejected() {
         for (text, expected) in [
             ("", SiteError::NotAnAddress),
             ("reset.example.com", SiteError::NotAnAddress),

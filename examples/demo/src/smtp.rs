@@ -1,4 +1,4 @@
-//! Sends mails through a mail server: a connection a try, timeouts on everything, and few tries.
+//! Sends mails through a mail server: one connection per attempt, timeouts on every step, and few attempts.
 
 mod error;
 mod replies;
@@ -24,28 +24,30 @@ pub(crate) use self::retry::GaveUp;
 use self::retry::retry;
 pub(crate) use self::server::{Server, ServerError};
 
-/// How long a try may take. Three of them, and what is between them, must fit into the 30 seconds that a handler has:
-/// else the log would tell of a handler that hangs, and not why.
-const TRY: Duration = Duration::from_secs(8);
+/// Timeout of an attempt. Three attempts and the pauses between them must fit into the 30 seconds of a handler: otherwise
+/// the log would report a handler timeout instead of the reason.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long the server may take to answer a QUIT.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// Timeout for the reply to QUIT.
+const QUIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The way to a mail server.
+/// A client for one mail server.
 #[derive(Debug)]
 pub(crate) struct Smtp {
     server: Server,
-    /// How long a try may take: lettre has a deadline for the connection alone, and waits for replies for ever.
-    patience: Duration,
+    /// Timeout of an attempt. lettre has a timeout for the connection only and waits for replies forever.
+    attempt_timeout: Duration,
 }
 
 impl Smtp {
     pub(crate) fn new(server: Server) -> Self {
-        Self { server, patience: TRY }
+        Self { server, attempt_timeout: ATTEMPT_TIMEOUT }
     }
 
-    /// Hands the mail over. If a connection breaks when the server has read the mail and not yet said so, it may get it
-    /// twice, which RFC 5321 prefers to never. Both have one `Message-ID`.
+    /// Sends a mail.
+    ///
+    /// If the connection breaks after the server has read the mail and before it replies, the server may receive the mail
+    /// twice, which RFC 5321 prefers to a loss. Both copies have the same `Message-ID`.
     pub(crate) async fn send(&self, message: &Message) -> Result<(), GaveUp> {
         let content = message.formatted();
         retry(|| self.attempt(message.envelope(), &content)).await
@@ -54,20 +56,20 @@ impl Smtp {
     async fn attempt(&self, envelope: &Envelope, content: &[u8]) -> Result<(), SmtpError> {
         let attempt = async {
             let mut connection = self.connect().await?;
-            let sent = self.hand_over(&mut connection, envelope, content).await;
+            let sent = self.transmit(&mut connection, envelope, content).await;
             Ok((connection, sent))
         };
         let (mut connection, sent) =
-            timeout(self.patience, attempt).await.unwrap_or(Err(SmtpError::TimedOut(self.patience)))?;
-        // What became of the mail is known by now. A server that says nothing to this must not get it a second time.
-        let _ = timeout(GOODBYE, connection.quit()).await;
+            timeout(self.attempt_timeout, attempt).await.unwrap_or(Err(SmtpError::TimedOut(self.attempt_timeout)))?;
+        // The outcome is known. A server that does not reply to QUIT must not receive the mail a second time.
+        let _ = timeout(QUIT_TIMEOUT, connection.quit()).await;
         sent
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, SmtpError> {
         let stream =
             TcpStream::connect((self.server.host(), self.server.port())).await.map_err(SmtpError::Connection)?;
-        // Who has no name in the DNS says its address (RFC 5321, section 4.1.4).
+        // A client without a DNS name sends its address (RFC 5321, section 4.1.4).
         let client = match stream.local_addr().map_err(SmtpError::Connection)?.ip() {
             IpAddr::V4(address) => ClientId::Ipv4(address),
             IpAddr::V6(address) => ClientId::Ipv6(address),
@@ -77,9 +79,11 @@ impl Smtp {
             .map_err(|error| SmtpError::at(Step::Greeting, &error))
     }
 
-    /// From the sign-in to the reply to the mail. Command by command, because lettre's `send` waits, after a refusal, for
-    /// the reply to a QUIT: when that does not come, the refusal would be forgotten, and be followed by another try.
-    async fn hand_over(
+    /// Signs in and transmits the mail.
+    ///
+    /// Sends each command itself. lettre's `send` waits for the reply to QUIT after a rejection: without that reply, the
+    /// rejection would become a timeout, and the mail would be tried again.
+    async fn transmit(
         &self,
         connection: &mut AsyncSmtpConnection,
         envelope: &Envelope,
@@ -87,7 +91,7 @@ impl Smtp {
     ) -> Result<(), SmtpError> {
         if let Some(credentials) = self.server.credentials() {
             let signed_in = connection.auth(DEFAULT_MECHANISMS, credentials).await;
-            signed_in.map_err(|error| SmtpError::at(Step::SignIn, &error))?;
+            signed_in.map_err(|error| SmtpError::at(Step::Auth, &error))?;
         }
         let parameters = parameters(connection, envelope)?;
         let sender = Mail::new(envelope.from().cloned(), parameters);
@@ -108,14 +112,14 @@ impl fmt::Display for Smtp {
     }
 }
 
-/// An address that is not ASCII takes a server that says that it can do that (RFC 6531).
+/// Returns the parameters of MAIL FROM. Addresses that are not ASCII need a server that supports SMTPUTF8 (RFC 6531).
 fn parameters(connection: &AsyncSmtpConnection, envelope: &Envelope) -> Result<Vec<MailParameter>, SmtpError> {
     let mut addresses = envelope.from().into_iter().chain(envelope.to());
     if addresses.all(|address| AsRef::<str>::as_ref(address).is_ascii()) {
         return Ok(Vec::new());
     }
     if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-        return Err(SmtpError::NotInternational);
+        return Err(SmtpError::NoSmtpUtf8);
     }
     Ok(vec![MailParameter::SmtpUtfEight, MailParameter::Body(MailBodyParameter::EightBitMime)])
 }
@@ -132,14 +136,14 @@ mod tests {
         message.body(String::new()).unwrap()
     }
 
-    async fn listener(patience: Duration) -> (TcpListener, Smtp) {
+    async fn listener(attempt_timeout: Duration) -> (TcpListener, Smtp) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::parse(&format!("smtp://{}", listener.local_addr().unwrap())).unwrap();
-        (listener, Smtp { server, patience })
+        (listener, Smtp { server, attempt_timeout })
     }
 
     #[tokio::test]
-    async fn a_server_that_says_nothing_is_waited_for_so_long_and_no_longer() {
+    async fn silent_server_is_given_up_after_three_timeouts() {
         let (listener, smtp) = listener(Duration::from_millis(50)).await;
         let message = message();
         let silent = async {
@@ -149,15 +153,15 @@ mod tests {
             }
         };
         let gave_up = tokio::select! {
-            sent = timeout(Duration::from_secs(60), smtp.send(&message)) => sent.expect("it gives up").unwrap_err(),
-            () = silent => unreachable!("it accepts for ever"),
+            sent = timeout(Duration::from_secs(60), smtp.send(&message)) => sent.expect("`send` ends").unwrap_err(),
+            () = silent => unreachable!("the loop has no end"),
         };
-        assert_eq!(gave_up.to_string(), "the mail server was not done within 50ms (tries: 3)");
+        assert_eq!(gave_up.to_string(), "the mail server did not finish within 50ms (attempts: 3)");
     }
 
     #[tokio::test]
-    async fn a_server_that_hangs_up_is_not_reached() {
-        let (listener, smtp) = listener(TRY).await;
+    async fn server_that_closes_the_connection_is_tried_three_times() {
+        let (listener, smtp) = listener(ATTEMPT_TIMEOUT).await;
         let message = message();
         let hangs_up = async {
             loop {
@@ -166,21 +170,21 @@ mod tests {
         };
         let gave_up = tokio::select! {
             sent = smtp.send(&message) => sent.unwrap_err(),
-            () = hangs_up => unreachable!("it accepts for ever"),
+            () = hangs_up => unreachable!("the loop has no end"),
         };
-        assert_eq!(gave_up.tries, 3, "{gave_up}");
+        assert_eq!(gave_up.attempts, 3, "{gave_up}");
         assert!(gave_up.error.is_transient(), "{gave_up}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_tries_fit_into_the_time_that_a_handler_has() {
+    async fn all_attempts_fit_into_the_timeout_of_a_handler() {
         let begun = tokio::time::Instant::now();
-        // The longest that a try can take, and the longest pauses.
+        // The longest possible attempts.
         let gave_up = retry(|| async {
-            tokio::time::sleep(TRY + GOODBYE).await;
-            Err::<(), _>(SmtpError::TimedOut(TRY))
+            tokio::time::sleep(ATTEMPT_TIMEOUT + QUIT_TIMEOUT).await;
+            Err::<(), _>(SmtpError::TimedOut(ATTEMPT_TIMEOUT))
         });
-        assert_eq!(gave_up.await.unwrap_err().tries, 3);
+        assert_eq!(gave_up.await.unwrap_err().attempts, 3);
         assert!(begun.elapsed() < Duration::from_secs(29), "{:?}", begun.elapsed());
     }
 }

@@ -1,4 +1,4 @@
-//! Why a mail server did not take a mail.
+//! Errors of an attempt to send a mail.
 
 use std::error::Error as _;
 use std::fmt;
@@ -8,31 +8,33 @@ use std::time::Duration;
 use lettre::transport::smtp::Error;
 use thiserror::Error;
 
-/// What a try failed of. Of what the server said there are only the numbers: servers like to quote the address, a link
-/// that they suspect, even what somebody signed in with, and in encodings in which nobody would find it.
+/// Why an attempt failed.
+///
+/// Contains only the numeric codes of a reply, never its text: servers quote the recipient's address, links and even
+/// credentials, also in encodings that a search for these would miss.
 #[derive(Debug, Error)]
 pub(crate) enum SmtpError {
-    #[error("the mail server cannot be reached: {0}")]
+    #[error("could not connect to the mail server: {0}")]
     Connection(io::Error),
     #[error("the connection to the mail server broke at {step}: {kind}")]
     Broken { step: Step, kind: io::ErrorKind },
-    #[error("the mail server was not done within {0:?}")]
+    #[error("the mail server did not finish within {0:?}")]
     TimedOut(Duration),
     #[error("the mail server answered {code}{} to {step}", Enhanced(*.enhanced))]
-    Refused { step: Step, code: u16, enhanced: Option<[u16; 3]> },
-    #[error("what the mail server answered to {0} is not SMTP")]
-    Nonsense(Step),
-    #[error("the mail server has no way to sign in that is known here")]
-    NoSignIn,
-    #[error("the mail server takes no addresses that are not ASCII")]
-    NotInternational,
+    Rejected { step: Step, code: u16, enhanced: Option<[u16; 3]> },
+    #[error("the reply of the mail server to {0} is not valid SMTP")]
+    Invalid(Step),
+    #[error("the mail server offers no supported way to sign in")]
+    NoAuthMechanism,
+    #[error("the mail server does not support addresses with non-ASCII characters")]
+    NoSmtpUtf8,
 }
 
-/// How far a try came.
+/// Steps of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Greeting,
-    SignIn,
+    Auth,
     Sender,
     Recipient,
     Data,
@@ -40,27 +42,28 @@ pub(crate) enum Step {
 }
 
 impl SmtpError {
-    /// What lettre says about a step, without the server's words.
+    /// Converts an error of lettre, without the text of the server's reply.
     pub(super) fn at(step: Step, error: &Error) -> Self {
         if let Some(code) = error.status() {
-            let said = error.source().map(ToString::to_string).unwrap_or_default();
-            return Self::Refused { step, code: code.into(), enhanced: enhanced(&said) };
+            let reply = error.source().map(ToString::to_string).unwrap_or_default();
+            return Self::Rejected { step, code: code.into(), enhanced: enhanced(&reply) };
         }
         match error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind) {
-            Some(io::ErrorKind::InvalidData) => Self::Nonsense(step),
+            Some(io::ErrorKind::InvalidData) => Self::Invalid(step),
             Some(kind) => Self::Broken { step, kind },
-            None if error.is_client() && step == Step::SignIn => Self::NoSignIn,
-            None => Self::Nonsense(step),
+            None if error.is_client() && step == Step::Auth => Self::NoAuthMechanism,
+            None => Self::Invalid(step),
         }
     }
 
-    /// Whether another try may do better: the server cannot be reached, or says that it cannot right now. What it
-    /// refuses for good it would refuse again, and who insists gets blocked.
+    /// Returns `true` if another attempt may succeed: the connection failed, or the server replied with a temporary error (4xx).
+    ///
+    /// A permanent error would occur again, and servers block clients that repeat such mails.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Connection(_) | Self::Broken { .. } | Self::TimedOut(_) => true,
-            Self::Refused { code, .. } => (400..500).contains(code),
-            Self::Nonsense(_) | Self::NoSignIn | Self::NotInternational => false,
+            Self::Rejected { code, .. } => (400..500).contains(code),
+            Self::Invalid(_) | Self::NoAuthMechanism | Self::NoSmtpUtf8 => false,
         }
     }
 }
@@ -69,7 +72,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Greeting => "the greeting",
-            Self::SignIn => "AUTH",
+            Self::Auth => "AUTH",
             Self::Sender => "MAIL FROM",
             Self::Recipient => "RCPT TO",
             Self::Data => "DATA",
@@ -78,9 +81,9 @@ impl fmt::Display for Step {
     }
 }
 
-/// The status code that a reply may begin with (RFC 2034): `5.1.1`.
-fn enhanced(said: &str) -> Option<[u16; 3]> {
-    let word = said.split(' ').next()?;
+/// Parses the enhanced status code that a reply may begin with (RFC 2034): `5.1.1`.
+fn enhanced(reply: &str) -> Option<[u16; 3]> {
+    let word = reply.split(' ').next()?;
     let numbers = word.split('.').map(|number| match number.len() {
         1..=3 if number.bytes().all(|byte| byte.is_ascii_digit()) => number.parse().ok(),
         _ => None,
@@ -101,8 +104,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_what_the_server_says_there_are_only_numbers() {
-        for (said, expected) in [
+    fn error_contains_only_the_codes_of_a_reply() {
+        for (reply, expected) in [
             ("5.1.1 <ann@example.com> is unknown", "answered 550 5.1.1 to RCPT TO"),
             ("5.7.100", "answered 550 5.7.100 to RCPT TO"),
             ("<ann@example.com> is unknown", "answered 550 to RCPT TO"),
@@ -113,25 +116,25 @@ mod tests {
             ("5..1 ann", "answered 550 to RCPT TO"),
             ("", "answered 550 to RCPT TO"),
         ] {
-            let error = SmtpError::Refused { step: Step::Recipient, code: 550, enhanced: enhanced(said) };
+            let error = SmtpError::Rejected { step: Step::Recipient, code: 550, enhanced: enhanced(reply) };
             assert_eq!(error.to_string(), format!("the mail server {expected}"));
         }
     }
 
     #[test]
-    fn only_what_may_pass_is_transient() {
-        let refused = |code| SmtpError::Refused { step: Step::Data, code, enhanced: None };
+    fn connection_errors_and_4xx_replies_are_transient() {
+        let rejected = |code| SmtpError::Rejected { step: Step::Data, code, enhanced: None };
         for (error, transient) in [
             (SmtpError::Connection(io::ErrorKind::ConnectionRefused.into()), true),
             (SmtpError::Broken { step: Step::Mail, kind: io::ErrorKind::UnexpectedEof }, true),
             (SmtpError::TimedOut(Duration::from_secs(1)), true),
-            (refused(421), true),
-            (refused(499), true),
-            (refused(500), false),
-            (refused(599), false),
-            (SmtpError::Nonsense(Step::Greeting), false),
-            (SmtpError::NoSignIn, false),
-            (SmtpError::NotInternational, false),
+            (rejected(421), true),
+            (rejected(499), true),
+            (rejected(500), false),
+            (rejected(599), false),
+            (SmtpError::Invalid(Step::Greeting), false),
+            (SmtpError::NoAuthMechanism, false),
+            (SmtpError::NoSmtpUtf8, false),
         ] {
             assert_eq!(error.is_transient(), transient, "{error}");
         }

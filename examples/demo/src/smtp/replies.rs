@@ -1,4 +1,4 @@
-//! The connection to a mail server, of whose replies nothing can hurt.
+//! A connection to a mail server that filters the server's replies.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,23 +9,26 @@ use lettre::transport::smtp::client::AsyncTokioStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How much a server may say on one connection. A conversation takes less than 1 KiB.
+/// Maximum size of all replies on one connection, in bytes. A normal session needs less than 1 KiB.
 const LIMIT: usize = 64 * 1024;
 
-/// A connection whose replies are made harmless before anybody parses them.
+/// A connection that makes replies safe before lettre parses them.
 ///
-/// lettre 0.11.23 reads a line to its end, however much memory that takes, before it looks how long it is; panics when
-/// a line of the reply to EHLO is white space only; waits for more when a line ends without CR; and takes a server that
-/// hangs up for one that talks nonsense.
+/// lettre 0.11.23 has four problems with replies:
+///
+/// * It reads a whole line before it checks the length, with any amount of memory.
+/// * It panics if a line of the reply to EHLO contains only white space.
+/// * It waits for more if a line ends without CR.
+/// * It reports a closed connection as an invalid reply.
 #[derive(Debug)]
 pub(super) struct Replies {
     stream: TcpStream,
-    screen: Screen,
+    filter: Filter,
 }
 
 impl Replies {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, screen: Screen { left: LIMIT, column: 0, after_cr: false } }
+        Self { stream, filter: Filter { remaining: LIMIT, column: 0, after_cr: false } }
     }
 }
 
@@ -35,8 +38,8 @@ impl AsyncRead for Replies {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         let read = &mut buffer.filled_mut()[before..];
-        // Who reads here waits for a reply: an end is a connection that broke.
-        Poll::Ready(if read.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { this.screen.pass(read) })
+        // lettre reads only while it waits for a reply, so the end of the stream is a broken connection.
+        Poll::Ready(if read.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { this.filter.apply(read) })
     }
 }
 
@@ -60,20 +63,21 @@ impl AsyncTokioStream for Replies {
     }
 }
 
-/// How far the replies have come.
+/// State of the filter.
 #[derive(Debug)]
-struct Screen {
-    /// How many bytes may still come.
-    left: usize,
-    /// The place of the next byte in its line. A line is a code of three digits, `-` or a space, and a text.
+struct Filter {
+    /// Number of bytes that are still allowed.
+    remaining: usize,
+    /// Position of the next byte in its line. A line is a code of three digits, then `-` or a space, then a text.
     column: usize,
     after_cr: bool,
 }
 
-impl Screen {
-    /// Lets pass lines that end with CR LF, in printable ASCII, whose text does not begin with white space.
-    fn pass(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        self.left = self.left.checked_sub(bytes.len()).ok_or(io::ErrorKind::InvalidData)?;
+impl Filter {
+    /// Replaces characters that are not printable ASCII, and white space at the start of a text. Rejects lines that do not end
+    /// with CR LF.
+    fn apply(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        self.remaining = self.remaining.checked_sub(bytes.len()).ok_or(io::ErrorKind::InvalidData)?;
         for byte in bytes {
             if self.after_cr != (*byte == b'\n') {
                 return Err(io::ErrorKind::InvalidData.into());
@@ -94,17 +98,17 @@ impl Screen {
 mod tests {
     use super::*;
 
-    /// Passes the bytes in pieces of this size.
-    fn pass(bytes: &[u8], size: usize) -> Option<String> {
+    /// Filters the bytes in pieces of this size.
+    fn filter(bytes: &[u8], size: usize) -> Option<String> {
         let mut bytes = bytes.to_vec();
-        let mut screen = Screen { left: LIMIT, column: 0, after_cr: false };
-        bytes.chunks_mut(size).try_for_each(|piece| screen.pass(piece)).ok()?;
+        let mut filter = Filter { remaining: LIMIT, column: 0, after_cr: false };
+        bytes.chunks_mut(size).try_for_each(|piece| filter.apply(piece)).ok()?;
         Some(String::from_utf8(bytes).unwrap())
     }
 
     #[test]
-    fn replies_are_lines_of_printable_ascii() {
-        for (said, expected) in [
+    fn replies_become_lines_of_printable_ascii() {
+        for (reply, expected) in [
             (
                 &b"250-mail.example.com\r\n250-\r\n250 SIZE 1000\r\n"[..],
                 Some("250-mail.example.com\r\n250-\r\n250 SIZE 1000\r\n"),
@@ -117,15 +121,20 @@ mod tests {
             (b"250 ok\r\r\n", None),
             (b"\n", None),
         ] {
-            for size in 1..=said.len().max(1) {
-                assert_eq!(pass(said, size).as_deref(), expected, "{:?} by {size}", said.escape_ascii().to_string());
+            for size in 1..=reply.len().max(1) {
+                assert_eq!(
+                    filter(reply, size).as_deref(),
+                    expected,
+                    "{:?} by {size}",
+                    reply.escape_ascii().to_string()
+                );
             }
         }
     }
 
     #[test]
-    fn replies_come_to_an_end() {
-        assert!(pass(&[b'x'; LIMIT], 4096).is_some());
-        assert!(pass(&[b'x'; LIMIT + 1], 4096).is_none());
+    fn replies_over_the_limit_are_rejected() {
+        assert!(filter(&[b'x'; LIMIT], 4096).is_some());
+        assert!(filter(&[b'x'; LIMIT + 1], 4096).is_none());
     }
 }

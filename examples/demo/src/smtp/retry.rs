@@ -1,4 +1,4 @@
-//! How often a mail is tried, and when.
+//! Number of attempts to send a mail, and the back-off between them.
 
 use std::time::Duration;
 
@@ -6,43 +6,44 @@ use thiserror::Error;
 
 use super::error::SmtpError;
 
-/// A mail server that has no time is not helped by more tries.
-const TRIES: u32 = 3;
+/// Maximum number of attempts. More would add load to a server that is already overloaded.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// The longest pause after the first try; each further one may be twice as long.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause after the first attempt. It doubles after each further attempt.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
-/// Why a mail was not sent in the end.
+/// Why a mail was not sent after the last attempt.
 #[derive(Debug, Error)]
-#[error("{error} (tries: {tries})")]
+#[error("{error} (attempts: {attempts})")]
 pub(crate) struct GaveUp {
-    /// What the last try failed of.
+    /// Error of the last attempt.
     pub(super) error: SmtpError,
-    pub(super) tries: u32,
+    pub(super) attempts: u32,
 }
 
-/// Tries until it is done, until there is no sense in it, or until it was tried often enough.
+/// Repeats `attempt` until it succeeds, fails permanently, or has failed [`MAX_ATTEMPTS`] times.
 pub(super) async fn retry<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, GaveUp>
 where
     F: Future<Output = Result<T, SmtpError>>,
 {
-    let mut tries = 0;
+    let mut attempts = 0;
     loop {
-        tries += 1;
+        attempts += 1;
         match attempt().await {
             Ok(done) => return Ok(done),
-            Err(error) if tries < TRIES && error.is_transient() => {
-                tracing::warn!(%error, tries, "a mail is tried again");
-                tokio::time::sleep(pause(tries)).await;
+            Err(error) if attempts < MAX_ATTEMPTS && error.is_transient() => {
+                tracing::warn!(%error, attempts, "an attempt to send a mail failed, retrying");
+                tokio::time::sleep(pause(attempts)).await;
             }
-            Err(error) => return Err(GaveUp { error, tries }),
+            Err(error) => return Err(GaveUp { error, attempts }),
         }
     }
 }
 
-/// Between half of the longest pause and the whole: mails that failed together do not come back together.
-fn pause(tries: u32) -> Duration {
-    let longest = PAUSE * 2_u32.pow(tries - 1);
+/// Returns a random pause between half the maximum and the maximum, so that mails that failed together are not retried
+/// together.
+fn pause(attempts: u32) -> Duration {
+    let longest = MAX_PAUSE * 2_u32.pow(attempts - 1);
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
@@ -53,52 +54,52 @@ mod tests {
     use super::*;
     use crate::smtp::error::Step;
 
-    fn refused(code: u16) -> SmtpError {
-        SmtpError::Refused { step: Step::Recipient, code, enhanced: None }
+    fn rejected(code: u16) -> SmtpError {
+        SmtpError::Rejected { step: Step::Recipient, code, enhanced: None }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_pass_is_tried_three_times_and_what_stays_once() {
+    async fn transient_error_is_tried_three_times_and_permanent_error_once() {
         for (code, expected) in [(451, 3), (550, 1)] {
-            let mut tries = 0;
+            let mut attempts = 0;
             let gave_up = retry(|| {
-                tries += 1;
-                async move { Err::<(), _>(refused(code)) }
+                attempts += 1;
+                async move { Err::<(), _>(rejected(code)) }
             });
             let gave_up = gave_up.await.unwrap_err();
-            assert_eq!((tries, gave_up.tries), (expected, expected));
-            let text = format!("the mail server answered {code} to RCPT TO (tries: {expected})");
+            assert_eq!((attempts, gave_up.attempts), (expected, expected));
+            let text = format!("the mail server answered {code} to RCPT TO (attempts: {expected})");
             assert_eq!(gave_up.to_string(), text);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_success_ends_it() {
-        let mut tries = 0;
+    async fn success_ends_the_attempts() {
+        let mut attempts = 0;
         let done = retry(|| {
-            tries += 1;
-            let result = if tries == 2 { Ok(tries) } else { Err(refused(451)) };
+            attempts += 1;
+            let result = if attempts == 2 { Ok(attempts) } else { Err(rejected(451)) };
             async move { result }
         });
         assert_eq!(done.await.unwrap(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_grow_and_differ() {
+    async fn pauses_grow_and_are_random() {
         let mut times = Vec::new();
         let begun = Instant::now();
         let gave_up = retry(|| {
             times.push(begun.elapsed());
-            async { Err::<(), _>(refused(421)) }
+            async { Err::<(), _>(rejected(421)) }
         });
         gave_up.await.unwrap_err();
         assert_eq!(times.len(), 3);
-        assert!(times[1] >= PAUSE / 2 && times[2] - times[1] >= PAUSE, "{times:?}");
+        assert!(times[1] >= MAX_PAUSE / 2 && times[2] - times[1] >= MAX_PAUSE, "{times:?}");
 
-        for (tries, longest) in [(1, PAUSE), (2, 2 * PAUSE)] {
-            let pauses: Vec<Duration> = (0..100).map(|_| pause(tries)).collect();
+        for (attempts, longest) in [(1, MAX_PAUSE), (2, 2 * MAX_PAUSE)] {
+            let pauses: Vec<Duration> = (0..100).map(|_| pause(attempts)).collect();
             assert!(pauses.iter().all(|pause| (longest / 2..=longest).contains(pause)), "{pauses:?}");
-            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "all alike: {:?}", pauses[0]);
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "all pauses are {:?}", pauses[0]);
         }
     }
 }

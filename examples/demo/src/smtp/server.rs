@@ -1,4 +1,4 @@
-//! Which mail server: a URL, read strictly.
+//! The URL of a mail server, parsed strictly.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use thiserror::Error;
 use url::{Host, Url};
 
-/// Where the mails are handed in, and who signs in there. The `Debug` of [`Credentials`] shows neither name nor password.
+/// A mail server and the credentials for it. The `Debug` of [`Credentials`] shows neither name nor password.
 #[derive(Debug)]
 pub(crate) struct Server {
     host: Host<String>,
@@ -15,48 +15,45 @@ pub(crate) struct Server {
     credentials: Option<Credentials>,
 }
 
-/// Why a URL is not one of a mail server. None repeats the URL: there may be a password in it.
+/// Why a URL was rejected. No variant repeats the URL: it may contain a password.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum ServerError {
-    #[error(
-        "expected smtp://[USER:PASSWORD@]HOST[:PORT], in which USER and PASSWORD are percent-encoded where they are not \
-         letters and digits"
-    )]
-    NotOne,
-    #[error("smtps is SMTP over TLS, which the demo does not speak; it sends to smtp:// only, in the clear")]
+    #[error("expected smtp://[USER:PASSWORD@]HOST[:PORT], with USER and PASSWORD percent-encoded")]
+    Malformed,
+    #[error("smtps is SMTP over TLS, which the demo does not support; use smtp://, which is not encrypted")]
     Tls,
-    #[error("a user without a password, or a password without a user")]
-    HalfCredentials,
+    #[error("USER and PASSWORD must both be present or both be missing")]
+    IncompleteCredentials,
     #[error("nothing may follow the port: TLS and other options are not supported")]
     Options,
 }
 
 impl Server {
     pub(crate) fn parse(url: &str) -> Result<Self, ServerError> {
-        let url = Url::parse(url).map_err(|_| ServerError::NotOne)?;
+        let url = Url::parse(url).map_err(|_| ServerError::Malformed)?;
         match url.scheme() {
             "smtp" => {}
             "smtps" => return Err(ServerError::Tls),
-            _ => return Err(ServerError::NotOne),
+            _ => return Err(ServerError::Malformed),
         }
-        let host = url.host().map(|host| host.to_owned()).filter(is_host).ok_or(ServerError::NotOne)?;
+        let host = url.host().map(|host| host.to_owned()).filter(is_host).ok_or(ServerError::Malformed)?;
         let port = url.port().unwrap_or(25);
-        // An option that was ignored could be the one that asks for encryption.
+        // An ignored option could be one that requires encryption.
         if port == 0 || !matches!(url.path(), "" | "/") {
-            return Err(if port == 0 { ServerError::NotOne } else { ServerError::Options });
+            return Err(if port == 0 { ServerError::Malformed } else { ServerError::Options });
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(ServerError::Options);
         }
         let credentials = match (url.username(), url.password()) {
             ("", None) => None,
-            ("", Some(_)) | (_, None | Some("")) => return Err(ServerError::HalfCredentials),
+            ("", Some(_)) | (_, None | Some("")) => return Err(ServerError::IncompleteCredentials),
             (user, Some(password)) => Some(Credentials::new(decode(user)?, decode(password)?)),
         };
         Ok(Self { host, port, credentials })
     }
 
-    /// A name, or an address without brackets.
+    /// Returns the host: a name, or an address without brackets.
     pub(super) fn host(&self) -> String {
         match &self.host {
             Host::Domain(name) => name.clone(),
@@ -74,24 +71,24 @@ impl Server {
     }
 }
 
-/// For the page and the log.
+/// Shows host and port, for the page and the log.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
 }
 
-/// Of a scheme that it does not know, the parser takes nearly anything for a host.
+/// Checks the characters of a host. The URL parser accepts nearly any host for a scheme that it does not know.
 fn is_host(host: &Host<String>) -> bool {
     let Host::Domain(name) = host else { return true };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(is_name)
 }
 
-/// Without control characters: NUL separates the user from the password in AUTH PLAIN.
+/// Decodes percent-encoding and rejects control characters: NUL separates user and password in AUTH PLAIN.
 fn decode(text: &str) -> Result<String, ServerError> {
-    let text = percent_decode_str(text).decode_utf8().map_err(|_| ServerError::NotOne)?;
-    if text.chars().any(char::is_control) { Err(ServerError::NotOne) } else { Ok(text.into_owned()) }
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| ServerError::Malformed)?;
+    if text.chars().any(char::is_control) { Err(ServerError::Malformed) } else { Ok(text.into_owned()) }
 }
 
 #[cfg(test)]
@@ -99,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_says_where_and_who() {
+    fn url_with_host_port_and_credentials_is_parsed() {
         for (url, host, shown) in [
             ("smtp://localhost", "localhost", "localhost:25"),
             ("smtp://localhost/", "localhost", "localhost:25"),
@@ -117,29 +114,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn other_urls_are_rejected() {
         for (url, expected) in [
-            ("", ServerError::NotOne),
-            ("localhost:25", ServerError::NotOne),
-            ("http://localhost", ServerError::NotOne),
+            ("", ServerError::Malformed),
+            ("localhost:25", ServerError::Malformed),
+            ("http://localhost", ServerError::Malformed),
             ("smtps://localhost", ServerError::Tls),
-            ("smtp:localhost", ServerError::NotOne),
-            ("smtp://", ServerError::NotOne),
-            ("smtp://:25", ServerError::NotOne),
-            ("smtp://user:hunter2@", ServerError::NotOne),
-            ("smtp://user:hunter2@:25", ServerError::NotOne),
-            ("smtp://local host", ServerError::NotOne),
-            ("smtp://local%20host", ServerError::NotOne),
-            ("smtp://-localhost", ServerError::NotOne),
-            ("smtp://localhost:0", ServerError::NotOne),
-            ("smtp://localhost:65536", ServerError::NotOne),
-            ("smtp://localhost:port", ServerError::NotOne),
-            ("smtp://user:hunter#2@localhost", ServerError::NotOne),
-            ("smtp://user:hunter2%00@localhost", ServerError::NotOne),
-            ("smtp://user:hunter2%FF@localhost", ServerError::NotOne),
-            ("smtp://user@localhost", ServerError::HalfCredentials),
-            ("smtp://user:@localhost", ServerError::HalfCredentials),
-            ("smtp://:hunter2@localhost", ServerError::HalfCredentials),
+            ("smtp:localhost", ServerError::Malformed),
+            ("smtp://", ServerError::Malformed),
+            ("smtp://:25", ServerError::Malformed),
+            ("smtp://user:hunter2@", ServerError::Malformed),
+            ("smtp://user:hunter2@:25", ServerError::Malformed),
+            ("smtp://local host", ServerError::Malformed),
+            ("smtp://local%20host", ServerError::Malformed),
+            ("smtp://-localhost", ServerError::Malformed),
+            ("smtp://localhost:0", ServerError::Malformed),
+            ("smtp://localhost:65536", ServerError::Malformed),
+            ("smtp://localhost:port", ServerError::Malformed),
+            ("smtp://user:hunter#2@localhost", ServerError::Malformed),
+            ("smtp://user:hunter2%00@localhost", ServerError::Malformed),
+            ("smtp://user:hunter2%FF@localhost", ServerError::Malformed),
+            ("smtp://user@localhost", ServerError::IncompleteCredentials),
+            ("smtp://user:@localhost", ServerError::IncompleteCredentials),
+            ("smtp://:hunter2@localhost", ServerError::IncompleteCredentials),
             ("smtp://localhost:25/mail", ServerError::Options),
             ("smtp://localhost:25?tls=required", ServerError::Options),
             ("smtp://localhost:25#x", ServerError::Options),
@@ -151,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_and_display_keep_the_password() {
+    fn debug_and_display_hide_the_credentials() {
         let server = Server::parse("smtp://theuser:hunter2@localhost:2525").unwrap();
         for shown in [format!("{server:?}"), format!("{server:#?}"), server.to_string()] {
             assert!(shown.contains("localhost") && !shown.contains("hunter2") && !shown.contains("theuser"), "{shown}");

@@ -1,4 +1,4 @@
-//! A mail server that does what a test tells it, to see what the demo makes of it.
+//! A mail server that follows a script of the test.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,36 +7,37 @@ use std::thread;
 
 use crate::eml::Eml;
 
-/// What is answered.
+/// A reply of the server.
 #[derive(Clone)]
 pub enum Reply {
-    Say(&'static [u8]),
-    /// Nothing more, whatever comes.
+    Text(&'static [u8]),
+    /// No further reply on this connection.
     Silence,
-    /// A line without an end.
+    /// An endless line.
     Flood,
-    /// A refusal that repeats, among control characters, the recipient and the token in the mail.
+    /// A rejection that quotes the recipient and the token, with control characters.
     Quote,
 }
 
-/// What is answered to what; to all else what a mail server should.
+/// Replies to commands. Other commands get the usual reply.
 #[derive(Clone, Default)]
 pub struct Script(Vec<(&'static str, Reply)>);
 
 impl Script {
-    /// For `command`, four letters; `""` for the greeting, `"."` for the end of the mail.
+    /// Sets the reply to a command of four letters. `""` is the greeting, `"."` the end of the mail.
     pub fn at(mut self, command: &'static str, reply: Reply) -> Self {
         self.0.push((command, reply));
         self
     }
 
+    /// Sets the text of the reply to a command.
     pub fn say(self, command: &'static str, reply: &'static (impl AsRef<[u8]> + ?Sized)) -> Self {
-        self.at(command, Reply::Say(reply.as_ref()))
+        self.at(command, Reply::Text(reply.as_ref()))
     }
 
     fn reply(&self, command: &str) -> Reply {
-        let told = self.0.iter().find(|(other, _)| *other == command).map(|(_, reply)| reply.clone());
-        told.unwrap_or(Reply::Say(match command {
+        let reply = self.0.iter().find(|(other, _)| *other == command).map(|(_, reply)| reply.clone());
+        reply.unwrap_or(Reply::Text(match command {
             "" => b"220 sink ESMTP\r\n",
             "EHLO" => b"250-sink\r\n250-8BITMIME\r\n250 AUTH PLAIN LOGIN\r\n",
             "AUTH" => b"235 2.7.0 welcome\r\n",
@@ -47,14 +48,14 @@ impl Script {
     }
 }
 
-/// What came on one connection.
+/// A connection, as the server saw it.
 #[derive(Clone, Default)]
 pub struct Session {
-    /// The lines, without the mail.
+    /// The received lines, without the mail.
     pub commands: Vec<String>,
-    /// As it was before dots were doubled.
+    /// The mail, without dot-stuffing.
     pub mail: Option<Vec<u8>>,
-    /// How many bytes of a flood were taken.
+    /// Number of bytes of an endless line that the client has read.
     pub flooded: usize,
 }
 
@@ -64,13 +65,14 @@ impl Session {
     }
 }
 
+/// A running server.
 pub struct Sink {
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
-    /// For the next connections; the last one stays.
+    /// Scripts of the next connections. The last one is reused.
     scripts: Vec<Script>,
     sessions: Vec<Session>,
 }
@@ -81,7 +83,7 @@ impl Sink {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State { scripts: vec![Script::default()], sessions: Vec::new() }));
         let shared = state.clone();
-        // It ends with the process of the test; a connection, when one of the two sides has had enough.
+        // The server ends with the test process.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let connection = Connection::new(stream, shared.clone());
@@ -95,12 +97,12 @@ impl Sink {
         format!("smtp://{}", self.address)
     }
 
-    /// From now on, for the next connections, one each; the last one stays.
+    /// Sets the scripts of the next connections, one each. The last one is reused.
     pub fn play(&self, scripts: impl Into<Vec<Script>>) {
         self.state.lock().unwrap().scripts = scripts.into();
     }
 
-    /// The connections so far.
+    /// Returns the connections so far.
     pub fn sessions(&self) -> Vec<Session> {
         self.state.lock().unwrap().sessions.clone()
     }
@@ -110,7 +112,7 @@ struct Connection {
     stream: TcpStream,
     script: Script,
     state: Arc<Mutex<State>>,
-    /// Which of the sessions it is.
+    /// Index of the session.
     number: usize,
 }
 
@@ -126,58 +128,58 @@ impl Connection {
 
     fn serve(&self) -> Option<()> {
         let mut from = BufReader::new(&self.stream);
-        self.answer("")?;
+        self.reply("")?;
         loop {
             let mut line = String::new();
             if from.read_line(&mut line).ok()? == 0 {
                 return None;
             }
-            self.note(|session| session.commands.push(line.trim_end().to_owned()));
+            self.record(|session| session.commands.push(line.trim_end().to_owned()));
             let command = line.get(..4)?.to_ascii_uppercase();
-            self.answer(&command)?;
-            if command == "DATA" && matches!(self.script.reply("DATA"), Reply::Say(said) if said.starts_with(b"354")) {
-                let mail = content(&mut from)?;
-                self.note(|session| session.mail = Some(mail));
-                self.answer(".")?;
+            self.reply(&command)?;
+            if command == "DATA" && matches!(self.script.reply("DATA"), Reply::Text(text) if text.starts_with(b"354")) {
+                let mail = read_mail(&mut from)?;
+                self.record(|session| session.mail = Some(mail));
+                self.reply(".")?;
             }
         }
     }
 
-    fn answer(&self, command: &str) -> Option<()> {
+    fn reply(&self, command: &str) -> Option<()> {
         let mut to = &self.stream;
         match self.script.reply(command) {
-            Reply::Say(said) => to.write_all(said).ok(),
+            Reply::Text(text) => to.write_all(text).ok(),
             Reply::Silence => {
-                // Until the other side hangs up; what it still says is noted by nobody.
+                // Reads and ignores input until the client closes the connection.
                 let _ = io::copy(&mut to, &mut io::sink());
                 None
             }
             Reply::Flood => {
-                // More than what the sockets buffer, and not so much that a client that takes it all does harm.
+                // 64 MiB: more than the sockets buffer, and little enough for the memory of the machine.
                 for _ in 0..1024 {
                     to.write_all(&[b'x'; 64 * 1024]).ok()?;
-                    self.note(|session| session.flooded += 64 * 1024);
+                    self.record(|session| session.flooded += 64 * 1024);
                 }
                 None
             }
             Reply::Quote => {
-                let mut told = Session::default();
-                self.note(|session| told = session.clone());
-                let recipient = told.commands.iter().find(|command| command.starts_with("RCPT"))?;
-                let token = told.mail.as_ref().map(|_| told.eml().token().to_owned()).unwrap_or_default();
-                let said = format!("550-5.7.1 {recipient}\x1b[2J\x07\u{2028}\r\n550 5.7.1 {token}\x00\r\n");
-                to.write_all(said.as_bytes()).ok()
+                let mut session = Session::default();
+                self.record(|current| session = current.clone());
+                let recipient = session.commands.iter().find(|command| command.starts_with("RCPT"))?;
+                let token = session.mail.as_ref().map(|_| session.eml().token().to_owned()).unwrap_or_default();
+                let reply = format!("550-5.7.1 {recipient}\x1b[2J\x07\u{2028}\r\n550 5.7.1 {token}\x00\r\n");
+                to.write_all(reply.as_bytes()).ok()
             }
         }
     }
 
-    fn note(&self, note: impl FnOnce(&mut Session)) {
-        note(&mut self.state.lock().unwrap().sessions[self.number]);
+    fn record(&self, record: impl FnOnce(&mut Session)) {
+        record(&mut self.state.lock().unwrap().sessions[self.number]);
     }
 }
 
-/// A mail, to the line with a single dot.
-fn content(from: &mut impl BufRead) -> Option<Vec<u8>> {
+/// Reads a mail up to the line with a single dot.
+fn read_mail(from: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut mail = Vec::new();
     loop {
         let mut line = Vec::new();

@@ -1,6 +1,6 @@
-//! Headless Chromium through chromedriver, and what a user does in it.
+//! Headless Chromium, driven by chromedriver.
 //!
-//! Where these are not installed the tests say so and pass; with `REQUIRE_SERVICES=1` they fail.
+//! The tests are skipped with a message if one of them is not installed. With `REQUIRE_SERVICES=1` they fail instead.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::process::{Directory, PATIENCE, send};
 
-/// chromedriver, and a place for the browser's profile; both are gone when it is dropped.
+/// A chromedriver process and the profile directory of its browser. Both are removed on drop.
 pub(crate) struct Driver {
     child: Child,
     address: SocketAddr,
@@ -23,30 +23,30 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts chromedriver, unless it or the browser is not installed.
+    /// Starts chromedriver, or returns `None` if it or the browser is not installed.
     pub(crate) fn start() -> Option<Self> {
         let installed =
-            |program: &str| Command::new(program).arg("--version").output().is_ok_and(|said| said.status.success());
+            |program: &str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
         if let Some(missing) = ["chromium", "chromedriver"].into_iter().find(|program| !installed(program)) {
             let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|value| value == "1");
             assert!(!required, "{missing} is not installed, and REQUIRE_SERVICES=1 asks for it");
-            // Past the capture of test output, and once: that nothing was tested is for everybody to see.
-            static TOLD: Once = Once::new();
-            TOLD.call_once(|| drop(writeln!(io::stderr(), "skipped: browser tests, {missing} is not installed")));
+            // Written to standard error directly, because the test harness hides the output of passed tests.
+            static REPORTED: Once = Once::new();
+            REPORTED.call_once(|| drop(writeln!(io::stderr(), "skipped: browser tests, {missing} is not installed")));
             return None;
         }
         let mut command = Command::new("chromedriver");
         let command = command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("chromedriver starts");
-        let mut said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut output = BufReader::new(child.stdout.take().expect("the output is piped")).lines();
         let mut driver = Self { child, address: ([127, 0, 0, 1], 0).into(), profile: Directory::new() };
-        let port = said.by_ref().map_while(Result::ok).find_map(|line| {
+        let port = output.by_ref().map_while(Result::ok).find_map(|line| {
             let (_, port) = line.split_once("started successfully on port ")?;
             port.trim_end_matches('.').parse().ok()
         });
-        driver.address.set_port(port.expect("chromedriver says its port"));
-        // Somebody has to read on, or it would wait for ever to be read.
-        std::thread::spawn(move || said.for_each(drop));
+        driver.address.set_port(port.expect("chromedriver prints its port"));
+        // A full pipe would block chromedriver.
+        std::thread::spawn(move || output.for_each(drop));
         Some(driver)
     }
 
@@ -62,18 +62,18 @@ impl Driver {
             },
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
         });
-        let Value::Object(capabilities) = options else { unreachable!("it is written as an object") };
+        let Value::Object(capabilities) = options else { unreachable!("the literal is an object") };
         let mut builder = ClientBuilder::new(HttpConnector::new());
         let client = builder.capabilities(capabilities).connect(&format!("http://{}", self.address)).await;
         let client = client.expect("the browser starts");
-        let session = client.session_id().await.unwrap().expect("it has a session");
+        let session = client.session_id().await.unwrap().expect("the browser has a session");
         Browser { client, driver: self.address, session }
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Asked politely it takes its browsers along, also those of a test that panicked.
+        // A regular shutdown closes the browsers too, even that of a test that panicked.
         if let Ok(mut stream) = TcpStream::connect(self.address) {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
             let _ = write!(stream, "GET /shutdown HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
@@ -84,7 +84,7 @@ impl Drop for Driver {
     }
 }
 
-/// A browser, with what a user does in it. Nothing here sleeps: it is waited until something can be seen.
+/// A browser. Its methods wait for a visible state instead of sleeping.
 #[derive(Clone)]
 pub(crate) struct Browser {
     pub(crate) client: Client,
@@ -106,14 +106,14 @@ impl Browser {
         self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
     }
 
-    /// Replaces what stands in a field.
+    /// Replaces the content of a field.
     pub(crate) async fn fill(&self, css: &str, text: &str) {
         let field = self.find(css).await;
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
     }
 
-    /// Waits until a script gives something else than null or false. The page may change meanwhile.
+    /// Waits until a script returns a value other than null and false. The page may change in the meantime.
     pub(crate) async fn wait_for(&self, what: &str, script: &str) -> Value {
         let look = async {
             loop {
@@ -125,11 +125,11 @@ impl Browser {
         };
         match tokio::time::timeout(PATIENCE, look).await {
             Ok(found) => found,
-            Err(_) => panic!("waited in vain for {what}; the page: {}", self.client.source().await.unwrap()),
+            Err(_) => panic!("timeout while waiting for {what}; the page: {}", self.client.source().await.unwrap()),
         }
     }
 
-    /// Waits until an element shows this text.
+    /// Waits until an element contains this text.
     pub(crate) async fn wait_for_text(&self, css: &str, text: &str) {
         let script = format!("return document.querySelector({css:?})?.innerText.includes({text:?})");
         self.wait_for(&format!("{text:?} in {css}"), &script).await;
@@ -139,7 +139,7 @@ impl Browser {
         self.client.execute(script, vec![]).await.unwrap()
     }
 
-    /// A command that WebDriver has no word for.
+    /// Sends a command that fantoccini does not support.
     fn command(&self, path: &str, body: &Value) -> Value {
         let path = format!("/session/{}/{path}", self.session);
         let answer = send(self.driver, "POST", &path, &["Content-Type: application/json"], &body.to_string());
@@ -157,15 +157,15 @@ impl Browser {
         entries.as_array().expect("a list").iter().map(|entry| entry.as_object().expect("an entry").clone()).collect()
     }
 
-    /// Fails if a script or a policy complained, anything was asked of another host, or a request has a token in its URL.
-    /// `link`, the beginning of a link that a test has opened, may have one.
+    /// Fails if the console has an error, a request went to another host, or the URL of a request has a token. URLs that begin
+    /// with `link` may have one.
     pub(crate) fn assert_clean(&self, site: &str, link: Option<&str>) {
         for entry in self.log("browser") {
             let (level, source) = (entry["level"].as_str().unwrap(), entry["source"].as_str().unwrap());
             let message = entry["message"].as_str().unwrap();
-            // That the server refused something is an entry too, and what some of the tests are about.
-            let refused = source == "network" && ["/api/", "/missing "].iter().any(|path| message.contains(path));
-            assert!(level == "DEBUG" || refused, "the console: {entry:?}");
+            // The console also lists the error responses that tests provoke.
+            let expected = source == "network" && ["/api/", "/missing "].iter().any(|path| message.contains(path));
+            assert!(level == "DEBUG" || expected, "console: {entry:?}");
         }
         let mut requests = 0;
         for entry in self.log("performance") {
@@ -173,15 +173,15 @@ impl Browser {
             if event["message"]["method"] == "Network.requestWillBeSent" {
                 let request = &event["message"]["params"]["request"];
                 let url = request["url"].as_str().unwrap();
-                // The browser's own first page is none of ours.
+                // The initial page of the browser.
                 let own = ["data:", "chrome:"].iter().any(|scheme| url.starts_with(scheme));
                 assert!(own || url.starts_with(site), "a request to another host: {url}");
-                // `urlFragment` is a member of its own: the token may be there, and nowhere else.
+                // `url` excludes the fragment, which is in `urlFragment` and may have a token.
                 let is_link = link.is_some_and(|link| url.starts_with(link));
                 assert!(is_link || !url.contains("eyJ"), "a token in a request: {url}");
                 requests += u32::from(!own);
             }
         }
-        assert!(requests > 0, "the network is looked at");
+        assert!(requests > 0, "the log has requests");
     }
 }

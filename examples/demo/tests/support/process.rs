@@ -1,4 +1,4 @@
-//! The demo as a process, and HTTP by hand: what is on the wire is what the tests are about.
+//! The demo as a process, and a minimal HTTP client that shows the bytes on the wire.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// How long anything may take before a test gives up. Machines that build and test are busy.
+/// Time limit for each step of a test. Long, because machines that run tests are busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The password of the seeded users.
@@ -22,7 +22,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// A running demo; killed when dropped.
 pub(crate) struct Demo {
     child: Child,
-    /// Where it says it is: `http://127.0.0.1:4711`.
+    /// The URL that it printed: `http://127.0.0.1:4711`.
     pub(crate) site: String,
     pub(crate) address: SocketAddr,
     output: Arc<Mutex<String>>,
@@ -35,21 +35,21 @@ impl Demo {
         Self::spawn(Self::command().args(["--listen", "127.0.0.1:0"]).args(flags))
     }
 
-    /// A command that has yet to be told where to listen.
+    /// Returns a command without `--listen`.
     pub(crate) fn command() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
         command.env_remove("RUST_LOG");
         command
     }
 
-    /// Starts a command that runs the demo, and waits until it says where it is.
+    /// Starts a command that runs the demo, and waits for its output.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the demo starts");
         let output = Arc::new(Mutex::new(String::new()));
         let readers = vec![
-            collect(child.stdout.take().expect("it is piped"), output.clone()),
-            collect(child.stderr.take().expect("it is piped"), output.clone()),
+            collect(child.stdout.take().expect("the output is piped"), output.clone()),
+            collect(child.stderr.take().expect("the output is piped"), output.clone()),
         ];
         let mut demo = Self { child, site: String::new(), address: ([127, 0, 0, 1], 0).into(), output, readers };
         demo.site = wait_for("the demo to start", || {
@@ -57,17 +57,17 @@ impl Demo {
                 panic!("the demo ended with {status}: {}", demo.output());
             }
             let output = demo.output();
-            // The last line: when it is there, so are the others.
+            // The last line of the output.
             output.lines().find(|line| line.starts_with("database "))?;
             let line = output.lines().find_map(|line| line.strip_prefix("poem-password-reset demo: "));
-            Some(line.expect("the first line says where it is").trim_end_matches('/').to_owned())
+            Some(line.expect("the first line has the URL").trim_end_matches('/').to_owned())
         });
         let port = demo.site.rsplit(':').next().unwrap().parse().unwrap();
         demo.address.set_port(port);
         demo
     }
 
-    /// What it has written so far, to standard output and standard error.
+    /// Returns the output so far, of standard output and standard error.
     pub(crate) fn output(&self) -> String {
         self.output.lock().unwrap().clone()
     }
@@ -79,10 +79,10 @@ impl Demo {
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
-        assert!(sent.expect("there is a `kill`").success());
+        assert!(sent.expect("`kill` is installed").success());
     }
 
-    /// Waits until it ends by itself, and gives what it has written to the end.
+    /// Waits until the demo ends, and returns its status and output.
     pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         let status = wait_for("the demo to end", || self.child.try_wait().unwrap());
         for reader in self.readers.drain(..) {
@@ -104,12 +104,12 @@ impl Demo {
         self.send("POST", path, &["Content-Type: application/json"], &body.to_string())
     }
 
-    /// Signs in, and gives the status.
+    /// Signs in and returns the status.
     pub(crate) fn login(&self, email: &str, password: &str) -> u16 {
         self.post("/api/login", &json!({ "email": email, "password": password })).status
     }
 
-    /// Asks for a reset.
+    /// Requests a reset.
     pub(crate) fn request(&self, email: &str) {
         let answer = self.post("/api/password_reset/", &json!({ "email": email }));
         assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"status":"OK"}"#));
@@ -122,7 +122,7 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The demo may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -138,19 +138,19 @@ fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHa
     })
 }
 
-/// Looks until there is something, and panics when patience ends.
+/// Repeats `look` until it returns a value. Panics after [`PATIENCE`].
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        assert!(begun.elapsed() < PATIENCE, "timeout while waiting for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// An answer as it came over the wire.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -159,7 +159,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Reads what has arrived, if that is at least a whole head.
+    /// Parses the received bytes, or returns `None` if the head is incomplete.
     fn parse(received: &[u8]) -> Option<Self> {
         let head = received.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
         let body = String::from_utf8_lossy(&received[head + 4..]).into_owned();
@@ -170,19 +170,19 @@ impl Answer {
             .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
             .collect();
         let answer = Self { status, headers, body };
-        assert_eq!(answer.header("Transfer-Encoding"), None, "nothing here is sent in chunks");
+        assert_eq!(answer.header("Transfer-Encoding"), None, "the demo sends no chunked responses");
         Some(answer)
     }
 
-    fn is_whole(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.header("Content-Length").is_some_and(|length| length.parse() == Ok(self.body.len()))
     }
 
-    /// The value of a header; several are an error.
+    /// Returns the value of a header. Panics if the header occurs twice.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         let value = values.next().map(|(_, value)| value.as_str());
-        assert!(values.next().is_none(), "{name} is there twice: {self:?}");
+        assert!(values.next().is_none(), "duplicate header {name}: {self:?}");
         value
     }
 
@@ -191,7 +191,7 @@ impl Answer {
     }
 }
 
-/// Sends a request and reads the answer to the end of the connection.
+/// Sends a request and reads the response.
 pub(crate) fn send(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
     let mut stream = connect(address);
     stream.write_all(head(address, method, path, headers, body.len()).as_bytes()).unwrap();
@@ -199,21 +199,21 @@ pub(crate) fn send(address: SocketAddr, method: &str, path: &str, headers: &[&st
     receive(&mut stream)
 }
 
-/// A connection on which nothing is waited for endlessly.
+/// Opens a connection with a read timeout.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
-/// The head of a request that is the last one on its connection.
+/// Returns the head of a request that closes its connection.
 pub(crate) fn head(address: SocketAddr, method: &str, path: &str, headers: &[&str], length: usize) -> String {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     let length = if length > 0 { format!("Content-Length: {length}\r\n") } else { String::new() };
     format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{length}{headers}\r\n")
 }
 
-/// Reads an answer to its end, or to the end of the connection: not every server closes it when it is asked to.
+/// Reads a response to its end. Does not rely on the end of the connection, because some servers keep it open.
 pub(crate) fn receive(stream: &mut TcpStream) -> Answer {
     let mut received = Vec::new();
     let mut buffer = [0; 64 * 1024];
@@ -221,14 +221,14 @@ pub(crate) fn receive(stream: &mut TcpStream) -> Answer {
         let count = stream.read(&mut buffer).unwrap();
         received.extend_from_slice(&buffer[..count]);
         match Answer::parse(&received) {
-            Some(answer) if count == 0 || answer.is_whole() => return answer,
-            None if count == 0 => panic!("no answer: {:?}", String::from_utf8_lossy(&received)),
+            Some(answer) if count == 0 || answer.is_complete() => return answer,
+            None if count == 0 => panic!("no response: {:?}", String::from_utf8_lossy(&received)),
             _ => {}
         }
     }
 }
 
-/// A directory of a test's own; removed when dropped.
+/// A temporary directory, removed when dropped.
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
