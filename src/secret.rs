@@ -1,7 +1,7 @@
 //! Secrets: [`SigningKey`], [`KeyRing`], [`ResetToken`], [`NewPassword`], [`PasswordHash`].
 //!
-//! None of them has `Display`, `Deref` or `Serialize`; their `Debug` is redacted and their memory is wiped when they
-//! are dropped. The text inside is read by `expose()` alone, so `grep expose` is the audit.
+//! None of these types has `Display`, `Deref` or `Serialize`. `Debug` is redacted, and the memory is wiped on drop. Only
+//! `expose()` returns the text, so a search for `expose` finds every use.
 
 mod key;
 mod mac;
@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_shows_its_content() {
+    fn debug_of_a_secret_does_not_show_it() {
         let key = SigningKey::from_bytes(b"a master key that must not appear anywhere").unwrap();
         let shown = format!(
             "{key:?} {:?} {:?} {:?} {:?}",

@@ -1,12 +1,12 @@
-//! [`StoredUser`]: a row of the application's users table, as far as a password reset needs it.
+//! [`StoredUser`]: the columns of a users table that a password reset needs.
 
 use std::fmt;
 
 use crate::secret::PasswordHash;
 
-/// A user as the application's store holds it: id, email address, username, whether active, password hash.
+/// A user as the application's store returns it: id, email address, username, active flag and password hash.
 ///
-/// `Debug` shows the id and whether the user is active; neither address nor hash appears.
+/// `Debug` shows the id and the active flag, never the address or the hash.
 ///
 /// ```
 /// use poem_password_reset::StoredUser;
@@ -26,11 +26,11 @@ pub struct StoredUser {
 }
 
 impl StoredUser {
-    /// An active user without a username.
+    /// Creates an active user without a username.
     ///
-    /// The id is a number, a UUID or text; it stands in the token for everybody to read. The address must be the one on
-    /// record, byte for byte: mail is sent there. `password_hash` is `None` for a user who has no password, because he
-    /// signs in otherwise or was only invited.
+    /// The id is a number, a UUID or text. It is readable in the token. `email` must be the address on record, byte for
+    /// byte, because mail goes there. `password_hash` is `None` for a user without a password, for example one who signs in
+    /// with another provider or was only invited.
     pub fn new(id: impl ToString, email: impl Into<String>, password_hash: Option<String>) -> Self {
         Self {
             id: id.to_string(),
@@ -42,67 +42,67 @@ impl StoredUser {
         }
     }
 
-    /// The name the user signs in with or is greeted by: a new password must not resemble it.
+    /// Sets the username. A new password must not be similar to it.
     #[must_use]
     pub fn with_username(mut self, username: impl Into<Option<String>>) -> Self {
         self.username = username.into();
         self
     }
 
-    /// Whether the user may sign in. One who may not gets no mail and cannot use a token.
+    /// Sets whether the user may sign in. A user who may not gets no mail and cannot use a token.
     #[must_use]
     pub fn with_active(mut self, active: bool) -> Self {
         self.active = active;
         self
     }
 
-    /// Binds tokens to something more: when it changes, every outstanding token of this user is dead.
+    /// Binds tokens to additional state. A change of the state invalidates every outstanding token of this user.
     ///
-    /// Id, email address and password hash are bound already. A last-login stamp ends a link when its user remembers
-    /// the password after all; a session epoch ends it whenever all login sessions are ended. May be called repeatedly;
-    /// the order counts.
+    /// Id, email address and password hash are always bound. Two useful additions: the time of the last sign-in, which
+    /// invalidates a link when the user signs in with the old password after all, and a session epoch, which invalidates
+    /// links together with all sessions. This method can be called repeatedly; the order matters.
     ///
-    /// The token is checked against the row as it was looked up. For a change between that check and the write to win
-    /// too, the store's write compares [`bound_state`](Self::bound_state), as `MemoryUsers` and `SqliteUsers` do.
+    /// The token is checked against the row as it was looked up. To detect a change between that check and the write, the
+    /// store's write must compare [`bound_state`](Self::bound_state), as `MemoryUsers` and `SqliteUsers` do.
     #[must_use]
     pub fn bind_also(mut self, state: impl AsRef<[u8]>) -> Self {
         self.bound.push(state.as_ref().to_vec());
         self
     }
 
-    /// The id, as text.
+    /// Returns the id as text.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The email address on record, the only one that mail may go to.
+    /// Returns the email address on record. Mail goes to this address only.
     pub fn email(&self) -> &str {
         &self.email
     }
 
-    /// The username, if there is one.
+    /// Returns the username, if the user has one.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
     }
 
-    /// Whether the user may sign in.
+    /// Returns whether the user may sign in.
     pub fn is_active(&self) -> bool {
         self.active
     }
 
-    /// The current password hash, if the user has a password.
+    /// Returns the current password hash, if the user has a password.
     pub fn password_hash(&self) -> Option<&PasswordHash> {
         self.password_hash.as_ref()
     }
 
-    /// The state that [`bind_also`](Self::bind_also) added, in the order in which it was added.
+    /// Returns the state added by [`bind_also`](Self::bind_also), in the order of the calls.
     ///
-    /// For the write of a [`UserStore`](crate::store::UserStore): a store whose look-ups add state compares it there.
+    /// A [`UserStore`](crate::store::UserStore) whose lookups add state compares it in its write.
     pub fn bound_state(&self) -> &[Vec<u8>] {
         &self.bound
     }
 
-    /// The user as the row stands after the password was replaced.
+    /// Returns the user with another password hash.
     #[cfg_attr(not(feature = "reset"), allow(dead_code))]
     pub(crate) fn with_password(mut self, hash: PasswordHash) -> Self {
         self.password_hash = Some(hash);
@@ -110,7 +110,7 @@ impl StoredUser {
     }
 }
 
-/// The parts of a user that an error may quote and the log must not show: the address and the hash.
+/// Returns the values that must be redacted from an error before it is logged: address and hash.
 #[cfg_attr(not(feature = "reset"), allow(dead_code))]
 pub(crate) fn secrets_of(user: &StoredUser) -> impl Iterator<Item = &str> {
     [Some(user.email()), user.password_hash().map(PasswordHash::expose)].into_iter().flatten()

@@ -1,4 +1,4 @@
-//! [`SigningKey`] and [`KeyRing`]: the keys of an application, and where they come from.
+//! [`SigningKey`] and [`KeyRing`]: the signing keys of an application.
 
 use std::fmt;
 
@@ -12,18 +12,18 @@ use zeroize::Zeroizing;
 use super::mac::{FieldMac, Purpose, keyed, sub_key};
 use crate::error::KeyError;
 
-/// The fewest bytes a [`SigningKey`] may have: as many as SHA-256 puts out (RFC 7518, section 3.2).
+/// The minimum length of a [`SigningKey`] in bytes: the output size of SHA-256 (RFC 7518, section 3.2).
 pub const MIN_KEY_BYTES: usize = 32;
 
-/// How many characters of the key's own MAC make its id. 36 bits tell keys of one ring apart and say nothing of the key.
+/// The number of characters of a key id. 36 bits distinguish the keys of a ring and reveal nothing about the key.
 const KEY_ID_CHARS: usize = 6;
 
-/// The secret that reset tokens are signed and bound with: at least 32 bytes, the same on every instance.
+/// The secret that signs and binds reset tokens: at least 32 bytes, the same on every instance.
 ///
-/// A key that would be weak cannot be made: every constructor refuses fewer than [`MIN_KEY_BYTES`] bytes and one byte
-/// repeated (RFC 7518, section 3.2; OWASP ASVS 11.2.3). There is no default key.
+/// Every constructor refuses a weak key: fewer than [`MIN_KEY_BYTES`] bytes, or one byte repeated (RFC 7518, section 3.2;
+/// OWASP ASVS 11.2.3). There is no default key.
 ///
-/// `Debug` shows the key's [id](SigningKey::id) only, and the bytes are wiped on drop.
+/// `Debug` shows only the [id](SigningKey::id). The bytes are wiped on drop.
 ///
 /// ```
 /// use poem_password_reset::SigningKey;
@@ -39,7 +39,7 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// A key from raw bytes.
+    /// Creates a key from raw bytes.
     ///
     /// # Errors
     ///
@@ -60,8 +60,10 @@ impl SigningKey {
         Ok(Self { master, id })
     }
 
-    /// A key from base64: the standard or the URL-safe alphabet, padded or not. White space around it and line
-    /// breaks in it are ignored: the `base64` command makes some. Spaces are not: a passphrase is no key.
+    /// Creates a key from base64, in the standard or the URL-safe alphabet, padded or not.
+    ///
+    /// White space around the text and line breaks within it are ignored, because the `base64` command adds line breaks.
+    /// Spaces within the text are an error: a passphrase is not a key.
     ///
     /// # Errors
     ///
@@ -73,22 +75,22 @@ impl SigningKey {
         const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, EITHER_PADDING);
 
         let text: Zeroizing<String> =
-            Zeroizing::new(text.trim().chars().filter(|letter| !['\r', '\n'].contains(letter)).collect());
+            Zeroizing::new(text.trim().chars().filter(|char| !['\r', '\n'].contains(char)).collect());
         let alphabet = if text.contains(['-', '_']) { URL_SAFE } else { STANDARD };
-        // Into a buffer of our own: the decoder drops a half-decoded one unwiped.
+        // A buffer that is wiped on drop. On an error `Engine::decode` would free its own buffer without wiping it.
         let mut bytes = Zeroizing::new(vec![0; decoded_len_estimate(text.len())]);
-        // The decoder's own message quotes a byte of the input, which is a key: it is dropped.
+        // The decoder's error quotes a byte of the key, so it is discarded.
         let length = alphabet.decode_slice(text.as_bytes(), &mut bytes).map_err(|_| KeyError::NotBase64)?;
         Self::from_bytes(&bytes[..length])
     }
 
-    /// A key from an environment variable that holds base64.
+    /// Creates a key from an environment variable that contains base64.
     ///
-    /// `head -c 32 /dev/urandom | base64` makes one.
+    /// `head -c 32 /dev/urandom | base64` prints a new key.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Variable`], which names the variable and says what is wrong: not set, empty, not base64, too short.
+    /// [`KeyError::Variable`], which names the variable and the problem: not set, not base64, too short.
     pub fn from_env(variable: &str) -> Result<Self, KeyError> {
         let because = |reason: KeyError| KeyError::Variable { variable: variable.to_owned(), reason: Box::new(reason) };
         let text = std::env::var_os(variable).ok_or_else(|| because(KeyError::Missing))?;
@@ -96,11 +98,11 @@ impl SigningKey {
         Self::from_base64(&text).map_err(because)
     }
 
-    /// A new random key of 32 bytes, for tests and demonstrations: it is gone with the process, and so is every link.
+    /// Generates a random key of 32 bytes, for tests and demos. When the process ends, the key and every link are lost.
     ///
     /// # Errors
     ///
-    /// [`KeyError::NoRandomness`] when the operating system's random source fails.
+    /// [`KeyError::NoRandomness`] if the operating system's random source fails.
     pub fn generate() -> Result<Self, KeyError> {
         Self::generate_with(|bytes| getrandom::fill(bytes).map_err(|_| KeyError::NoRandomness))
     }
@@ -111,17 +113,17 @@ impl SigningKey {
         Self::from_bytes(bytes.as_slice())
     }
 
-    /// The key's id, the `kid` of its tokens: six characters that follow from the key and do not reveal it.
+    /// Returns the key's id, the `kid` of its tokens: six characters derived from the key that do not reveal it.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// A MAC of fields that is keyed with this key's sub-key for `purpose`.
+    /// Returns a MAC over fields, keyed with the sub-key for `purpose`.
     pub(crate) fn field_mac(&self, purpose: Purpose) -> FieldMac {
         FieldMac(self.mac(purpose))
     }
 
-    /// A MAC that is keyed with this key's sub-key for `purpose`.
+    /// Returns an HMAC keyed with the sub-key for `purpose`.
     pub(crate) fn mac(&self, purpose: Purpose) -> Hmac<Sha256> {
         keyed(sub_key(&self.master, purpose).expose_bytes().as_slice())
     }
@@ -133,11 +135,11 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// The signing keys of an application: one that signs, and older ones whose tokens still verify.
+/// The signing keys of an application: the current key, and older keys whose tokens are still accepted.
 ///
-/// To rotate, put the new key first on every instance and keep the old one as [`previous`](KeyRing::previous) for as
-/// long as a token lives. To add it without a moment in which one instance issues what another refuses, first roll out
-/// the new key as `previous`, then swap the two.
+/// To rotate keys, make the new key current on every instance and keep the old one as [`previous`](KeyRing::previous) for
+/// the lifetime of a token. With several instances, first deploy the new key as `previous` everywhere, then swap the two.
+/// Otherwise one instance issues tokens that another one rejects for a moment.
 ///
 /// ```
 /// use poem_password_reset::{KeyRing, SigningKey};
@@ -153,16 +155,16 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// A ring that signs and verifies with `current`.
+    /// Creates a ring that signs and verifies with `current`.
     pub fn new(current: SigningKey) -> Self {
         Self { keys: vec![current] }
     }
 
-    /// Adds a key that verifies and no longer signs.
+    /// Adds a key that verifies but does not sign.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Duplicate`] if the ring already holds a key with this id: a rotation that changed nothing.
+    /// [`KeyError::Duplicate`] if the ring already contains a key with this id.
     pub fn previous(mut self, key: SigningKey) -> Result<Self, KeyError> {
         if self.ids().any(|id| id == key.id()) {
             return Err(KeyError::Duplicate { id: key.id });
@@ -171,18 +173,18 @@ impl KeyRing {
         Ok(self)
     }
 
-    /// The ids of the keys, the one that signs first.
+    /// Returns the ids of the keys. The current key is first.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(SigningKey::id)
     }
 
-    /// The key that signs.
+    /// Returns the key that signs.
     #[cfg_attr(not(feature = "reset"), allow(dead_code))]
     pub(crate) fn current(&self) -> &SigningKey {
         &self.keys[0]
     }
 
-    /// The keys, the one that signs first. Never empty.
+    /// Returns the keys. The current key is first. The list is never empty.
     pub(crate) fn keys(&self) -> &[SigningKey] {
         &self.keys
     }
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn weak_keys_cannot_be_made() {
+    fn weak_keys_are_refused() {
         for length in 0..MIN_KEY_BYTES {
             let weak = &bytes(1)[..length];
             assert_eq!(SigningKey::from_bytes(weak).unwrap_err(), KeyError::TooShort { bytes: length });
@@ -219,11 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn base64_of_either_alphabet_padded_or_not() {
+    fn base64_key_is_read_in_either_alphabet_padded_or_not() {
         let raw: Vec<u8> = (0..34).map(|i| 255 - i * 3).collect();
         let url = BASE64_URL_SAFE_NO_PAD.encode(&raw);
         let standard = base64::prelude::BASE64_STANDARD.encode(&raw);
-        assert!(standard.contains(['+', '/']) && standard.ends_with('='), "the sample shows the difference");
+        assert!(standard.contains(['+', '/']) && standard.ends_with('='), "the sample differs between the alphabets");
         let id = SigningKey::from_bytes(&raw).unwrap().id().to_owned();
         for text in [
             &url,
@@ -242,22 +244,22 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_variable_is_named() {
+    fn missing_variable_is_named_in_the_error() {
         let error = SigningKey::from_env("POEM_PASSWORD_RESET_NO_SUCH_VARIABLE").unwrap_err();
         assert!(error.to_string().contains("POEM_PASSWORD_RESET_NO_SUCH_VARIABLE"), "{error}");
         assert!(error.to_string().contains("not set"), "{error}");
     }
 
     #[test]
-    fn generate_reports_a_failing_random_source() {
+    fn generate_with_failing_random_source_returns_an_error() {
         assert_eq!(SigningKey::generate_with(|_| Err(KeyError::NoRandomness)).unwrap_err(), KeyError::NoRandomness);
-        // A source that "works" and yields nothing is as bad, and is refused for what it is.
+        // A source that reports success but leaves the buffer untouched yields a repeated byte.
         assert_eq!(SigningKey::generate_with(|_| Ok(())).unwrap_err(), KeyError::Repeated);
         assert_ne!(SigningKey::generate().unwrap().id(), SigningKey::generate().unwrap().id());
     }
 
     #[test]
-    fn a_ring_refuses_a_key_it_has() {
+    fn ring_refuses_a_duplicate_key() {
         let ring = KeyRing::new(SigningKey::from_bytes(&bytes(1)).unwrap());
         let ring = ring.previous(SigningKey::from_bytes(&bytes(2)).unwrap()).unwrap();
         for seed in [1, 2] {

@@ -1,11 +1,11 @@
-//! Sub-keys of a master key, one for each [`Purpose`], and the MACs that are keyed with them (HMAC-SHA256, RFC 2104).
+//! Sub-keys of a master key, one for each [`Purpose`], and MACs keyed with them (HMAC-SHA256, RFC 2104).
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// What a sub-key is for. A master key is never used itself, so one that is shared with other parts of an application
-/// signs nothing here that is valid there, nor the other way round.
+/// The use of a sub-key. The master key is never used directly. If an application shares it with other parts, nothing
+/// signed there is valid here, and nothing signed here is valid there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Signs reset tokens.
@@ -15,7 +15,7 @@ pub(crate) enum Purpose {
     /// Hides email addresses in throttle keys.
     #[cfg_attr(not(feature = "reset"), allow(dead_code))]
     Throttle,
-    /// Names a key without showing it.
+    /// Derives the key id, which does not reveal the key.
     KeyId,
 }
 
@@ -47,17 +47,17 @@ pub(super) fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length (RFC 2104)")
 }
 
-/// A keyed MAC of a list of fields, each with its length before it: no byte can move across a border unnoticed.
+/// A keyed MAC over length-prefixed fields, so that moving bytes from one field to the next changes the MAC.
 #[derive(Clone)]
 pub(crate) struct FieldMac(pub(super) Hmac<Sha256>);
 
 impl FieldMac {
-    /// The MAC of these fields, and then of some more. A field that is missing is not the same as one that is empty.
+    /// Returns the MAC of `fields` followed by `more`. A missing field differs from an empty one.
     #[inline]
     pub(crate) fn of<const N: usize>(&self, fields: [Option<&[u8]>; N], more: &[Vec<u8>]) -> [u8; 32] {
         let mut mac = self.0.clone();
         for field in fields {
-            // No field has the length that stands for a missing one.
+            // `u64::MAX` marks a missing field. No real field has this length.
             let length = field.map_or(u64::MAX, |field| field.len() as u64);
             mac.update(&length.to_be_bytes());
             mac.update(field.unwrap_or_default());
@@ -75,9 +75,9 @@ mod tests {
     use super::*;
     use crate::secret::SigningKey;
 
-    /// Fixed vectors, computed with another HMAC implementation: a changed label would end every outstanding link.
+    /// Fixed vectors, computed with another HMAC implementation. A changed label would invalidate every outstanding link.
     #[test]
-    fn sub_keys_are_those_of_version_one() {
+    fn sub_keys_equal_the_vectors_of_version_one() {
         let master: Vec<u8> = (0..32).collect();
         let hex = |purpose| -> String {
             sub_key(&master, purpose).expose_bytes().iter().map(|byte| format!("{byte:02x}")).collect()

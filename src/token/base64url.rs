@@ -1,12 +1,13 @@
-//! base64url as a JWT has it (RFC 4648, section 5; RFC 7515, section 2): no padding, one spelling for each value.
+//! Decoder for unpadded base64url (RFC 4648, section 5; RFC 7515, section 2). It accepts one spelling of each value.
 //!
-//! A decoder of our own, because a token is three short texts: for these, what a general engine does before and after its
-//! loop takes as long as the loop. Encoding, which happens once a token, is left to the `base64` crate.
+//! With the decoder of the `base64` crate a valid token takes 1,130 instructions more and a forged one 320 more, because the
+//! crate's setup costs as much as its loop for texts this short. Verification would miss its target of 1.35 times the two
+//! HMACs, and a validation over HTTP would take 7 % more instructions. The `base64` crate does the encoding.
 
-/// A bit that no letter sets, and everything else does.
+/// Marks a byte outside the alphabet. No value of the alphabet has this bit.
 const FAULT: u32 = 1 << 31;
 
-/// The value of each letter, shifted to each of the four places that it can have in three bytes.
+/// The value of each byte, shifted to each of the four positions of a group of four symbols.
 static VALUES: [[u32; 256]; 4] = [values(18), values(12), values(6), values(0)];
 
 const fn values(shift: u32) -> [u32; 256] {
@@ -20,34 +21,36 @@ const fn values(shift: u32) -> [u32; 256] {
     values
 }
 
-/// How many bytes a text of so many letters stands for.
-pub(super) const fn decoded_len(letters: usize) -> usize {
-    letters / 4 * 3 + letters % 4 * 3 / 4
+/// Returns the decoded length of a text of `symbols` symbols.
+pub(super) const fn decoded_len(symbols: usize) -> usize {
+    symbols / 4 * 3 + symbols % 4 * 3 / 4
 }
 
-/// Decodes `text` into `room`, which has to be of the length that it decodes to. `None` if it is of another length, or if
-/// `text` is not the one spelling of what it stands for: a letter of another alphabet, padding, stray bits at the end.
-// Always: where the length is known, as that of a tag is, it takes a third less.
+/// Decodes `text` into `buffer`.
+///
+/// Returns `None` if the buffer does not have the decoded length, or if `text` is not canonical: another alphabet, padding,
+/// or non-zero bits after the last byte.
+// Inlined, so that the compiler knows the length of a signature: a third fewer instructions for it.
 #[inline(always)]
-pub(super) fn decode(text: &[u8], room: &mut [u8]) -> Option<()> {
+pub(super) fn decode(text: &[u8], buffer: &mut [u8]) -> Option<()> {
     let (groups, rest) = text.as_chunks::<8>();
-    if rest.len() % 4 == 1 || room.len() != decoded_len(text.len()) {
+    if rest.len() % 4 == 1 || buffer.len() != decoded_len(text.len()) {
         return None;
     }
-    let (whole, last) = room.split_at_mut(groups.len() * 6);
+    let (whole, last) = buffer.split_at_mut(groups.len() * 6);
     let mut faults = 0;
-    for (letters, bytes) in groups.iter().zip(whole.as_chunks_mut::<6>().0) {
-        let (value, fault) = group(letters);
+    for (symbols, bytes) in groups.iter().zip(whole.as_chunks_mut::<6>().0) {
+        let (value, fault) = group(symbols);
         faults |= fault;
         bytes.copy_from_slice(&value.to_be_bytes()[2..]);
     }
-    // The letter that stands for zero fills up what is missing: what was not sent, sets no bit.
+    // Pad the last group with 'A' (value 0), so that missing symbols contribute no bits.
     if rest.is_empty() {
         return (faults & FAULT == 0).then_some(());
     }
-    let mut letters = [b'A'; 8];
-    letters[..rest.len()].copy_from_slice(rest);
-    let (value, fault) = group(&letters);
+    let mut symbols = [b'A'; 8];
+    symbols[..rest.len()].copy_from_slice(rest);
+    let (value, fault) = group(&symbols);
     faults |= fault;
     let bytes = value.to_be_bytes();
     let (kept, stray) = bytes[2..].split_at(last.len());
@@ -55,19 +58,19 @@ pub(super) fn decode(text: &[u8], room: &mut [u8]) -> Option<()> {
     (faults & FAULT == 0 && stray.iter().all(|byte| *byte == 0)).then_some(())
 }
 
-/// Decodes a text of so many letters, no more and no fewer.
-pub(super) fn decode_exactly<const LETTERS: usize, const BYTES: usize>(text: &[u8]) -> Option<[u8; BYTES]> {
-    let text: &[u8; LETTERS] = text.try_into().ok()?;
-    let mut room = [0; BYTES];
-    decode(text, &mut room).map(|()| room)
+/// Decodes a text of exactly `SYMBOLS` symbols.
+pub(super) fn decode_exactly<const SYMBOLS: usize, const BYTES: usize>(text: &[u8]) -> Option<[u8; BYTES]> {
+    let text: &[u8; SYMBOLS] = text.try_into().ok()?;
+    let mut buffer = [0; BYTES];
+    decode(text, &mut buffer).map(|()| buffer)
 }
 
-/// Eight letters: their 48 bits, and whether one of them is no letter.
+/// Returns the 48 bits of eight symbols, and [`FAULT`] if one of them is not in the alphabet.
 #[inline]
-fn group(letters: &[u8; 8]) -> (u64, u32) {
-    let letter = |at: usize| VALUES[at % 4][usize::from(letters[at])];
-    let high = letter(0) | letter(1) | letter(2) | letter(3);
-    let low = letter(4) | letter(5) | letter(6) | letter(7);
+fn group(symbols: &[u8; 8]) -> (u64, u32) {
+    let symbol = |at: usize| VALUES[at % 4][usize::from(symbols[at])];
+    let high = symbol(0) | symbol(1) | symbol(2) | symbol(3);
+    let low = symbol(4) | symbol(5) | symbol(6) | symbol(7);
     ((u64::from(high) << 24) + u64::from(low), high | low)
 }
 
@@ -80,13 +83,13 @@ mod tests {
     use super::*;
 
     fn decoded(text: &str) -> Option<Vec<u8>> {
-        let mut room = vec![0; decoded_len(text.len())];
-        decode(text.as_bytes(), &mut room).map(|()| room)
+        let mut buffer = vec![0; decoded_len(text.len())];
+        decode(text.as_bytes(), &mut buffer).map(|()| buffer)
     }
 
     /// RFC 4648, section 10, without the padding.
     #[test]
-    fn the_vectors_of_the_specification() {
+    fn rfc_4648_vectors_are_decoded() {
         for (text, bytes) in [
             ("", ""),
             ("Zg", "f"),
@@ -102,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_spelling() {
+    fn text_that_is_not_canonical_is_refused() {
         for text in [
             "Z", "Zg=", "Zg==", "Zh", "Zm9", "Zm8=", "Zm9vY", "+_-_", "-/-_", "Zm 9", "Zm9v\n", "Zm9vé", "....",
             "\0\0\0\0",
@@ -115,22 +118,22 @@ mod tests {
             assert_eq!(
                 decoded(str::from_utf8(&text).unwrap()),
                 None,
-                "faults at {one} and {other} do not make up for each other"
+                "two faults at {one} and {other} do not cancel out"
             );
         }
-        assert_eq!(decode(b"Zm9v", &mut [0; 2]), None, "too little room");
-        assert_eq!(decode(b"Zm9v", &mut [0; 4]), None, "too much room");
+        assert_eq!(decode(b"Zm9v", &mut [0; 2]), None, "the buffer is too short");
+        assert_eq!(decode(b"Zm9v", &mut [0; 4]), None, "the buffer is too long");
     }
 
-    /// Every text of up to three letters, of any byte that can stand in a text.
+    /// Covers every text of up to two characters below U+0100, and selected longer ones.
     #[test]
-    fn no_short_text_is_read_otherwise_than_by_the_base64_crate() {
-        let letters = || (0..=255u8).map(char::from);
-        let texts = letters()
-            .flat_map(|a| letters().map(move |b| format!("{a}{b}")))
-            .chain(letters().map(String::from))
-            .chain(letters().map(|c| format!("Zm{c}")))
-            .chain(letters().map(|c| format!("Zm9{c}")));
+    fn short_texts_are_decoded_as_by_the_base64_crate() {
+        let symbols = || (0..=255u8).map(char::from);
+        let texts = symbols()
+            .flat_map(|a| symbols().map(move |b| format!("{a}{b}")))
+            .chain(symbols().map(String::from))
+            .chain(symbols().map(|c| format!("Zm{c}")))
+            .chain(symbols().map(|c| format!("Zm9{c}")));
         for text in texts {
             assert_eq!(decoded(&text), BASE64_URL_SAFE_NO_PAD.decode(&text).ok(), "{text:?}");
         }

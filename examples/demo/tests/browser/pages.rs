@@ -18,7 +18,7 @@ fn field_errors_are_shown_below_their_fields() {
         browser.open(&format!("{}/forgot-password", demo.site)).await;
         browser.fill("#email", "nobody").await;
         browser.click("button[type=submit]").await;
-        browser.wait_for_text("#email-errors", "not an email address").await;
+        browser.wait_for_text("#email-errors", "valid email address").await;
         // The error disappears with a valid address.
         browser.fill("#email", "nobody@example.com").await;
         browser.click("button[type=submit]").await;
