@@ -247,7 +247,7 @@ impl UserStore for SlowForAnn {
 /// F3: while 180 calls wait in the store, requests, refusals and whole resets of another user are completed. The order of
 /// events decides, not time: the gate opens only after all others have their answers.
 #[tokio::test]
-async fn a_slow_store_delays_nobody_else() {
+async fn slow_store_call_does_not_delay_other_requests() {
     const CONFIRMS: usize = 100;
     const VALIDATIONS: usize = 30;
     // Below the number of requests that are handled at once, so that a worker is left for Bob's.
@@ -527,7 +527,7 @@ impl UserStore for Liar {
 /// F19: whatever a store says, nothing panics, nobody gets mail but at the address that was asked for, and a token is good
 /// for none but whom it was issued to.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_lies_is_contained() {
+async fn store_with_wrong_answers_is_contained() {
     let mails = Arc::new(Mutex::new(Vec::new()));
     let outbox = Arc::clone(&mails);
     let store = Liar { users: people(), random: Arc::new(Mutex::new(Random::seeded())) };

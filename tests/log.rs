@@ -22,7 +22,7 @@ use poem_password_reset::{
 use tracing::{Instrument as _, info_span};
 
 #[tokio::test(start_paused = true)]
-async fn each_thing_that_happens_is_told_once() {
+async fn each_event_is_logged_once() {
     let log = Log::default();
     let _guard = log.of_thread();
     let (users, hangs) = (people(), Arc::new(AtomicBool::new(false)));
@@ -72,17 +72,17 @@ async fn each_thing_that_happens_is_told_once() {
     let _ = reset.request("ann@example.com", Client::none()).await;
 
     let text = log.text();
-    let told = [
+    let expected = [
         ("INFO password reset is ready", 1),
         ("INFO a reset was requested", 5),
         ("INFO no mail for a reset request reason=\"over_quota\" user=\"1\"", 1),
         ("INFO no mail for a reset request reason=\"failed\" user=\"2\"", 1),
         ("INFO no mail for a reset request reason=\"unknown\"", 1),
-        ("ERROR a handler failed event=\"ResetTokenCreated\" handler=\"log::each_thing_that_happens", 1),
+        ("ERROR a handler failed event=\"ResetTokenCreated\" handler=\"log::each_event_is_logged_once", 1),
         ("INFO a client is over its quota operation=\"validate\"", 1),
         ("INFO a reset token was refused refusal=malformed", 1),
         ("INFO a reset token was refused refusal=stale", 1),
-        ("INFO a handler vetoed event=\"PrePasswordReset\" handler=\"log::each_thing_that_happens", 1),
+        ("INFO a handler vetoed event=\"PrePasswordReset\" handler=\"log::each_event_is_logged_once", 1),
         ("INFO a new password was refused operation=\"confirm\"", 2),
         ("INFO a password was reset user=\"1\"", 1),
         ("WARN HttpContract is not mounted around this service", 1),
@@ -90,14 +90,14 @@ async fn each_thing_that_happens_is_told_once() {
         ("INFO password reset has shut down lost_requests=1 unfinished_confirms=0", 1),
         ("WARN not available now operation=\"request\" because=", 1),
     ];
-    for (line, times) in told {
+    for (line, times) in expected {
         assert_eq!(text.matches(line).count(), times, "{line}\n{text}");
     }
-    assert_eq!(text.lines().count(), told.iter().map(|(_, times)| times).sum::<usize>(), "{text}");
+    assert_eq!(text.lines().count(), expected.iter().map(|(_, times)| times).sum::<usize>(), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_finds_others_is_told_of_with_their_number() {
+async fn users_with_another_address_are_logged_as_a_number() {
     let user = |id: u8, email: &str| StoredUser::new(id, email, Some("a hash".to_owned()));
     let ann = || user(1, "ann@example.com");
     let others = || [user(2, "bob@example.com"), user(3, "ann@example.org")];
@@ -122,7 +122,7 @@ async fn a_store_that_finds_others_is_told_of_with_their_number() {
 
 /// Whoever traces requests finds all that belongs to one of them: what it leads to later, and what the handlers say.
 #[tokio::test(start_paused = true)]
-async fn what_a_request_leads_to_is_told_in_its_span() {
+async fn job_of_a_request_logs_in_its_span() {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
@@ -154,7 +154,7 @@ async fn what_a_request_leads_to_is_told_in_its_span() {
 
 /// Each accepted request that ends without mail says why, with the user's id where there is one, and without the address.
 #[tokio::test(start_paused = true)]
-async fn a_request_without_mail_says_why_and_for_whom() {
+async fn request_without_mail_logs_reason_and_user() {
     type Change = fn(StoredUser) -> StoredUser;
     let cases: [(&str, Change, &str); 8] = [
         ("nobody@example.com", |user| user, "INFO no mail for a reset request reason=\"unknown\"\n"),

@@ -86,7 +86,7 @@ async fn confirm(reset: &PasswordReset, token: &str, password: &str) {
 }
 
 #[test]
-fn requests_are_counted_by_their_answer_and_by_what_became_of_them() {
+fn requests_are_counted_by_result_and_outcome() {
     let counts = counted(async {
         let quotas = Quotas::off().mails_per_address(Quota::per_hour(1).unwrap());
         let reset = with_mail(people()).quotas(quotas).build().await.unwrap();
@@ -112,7 +112,7 @@ fn requests_are_counted_by_their_answer_and_by_what_became_of_them() {
 }
 
 #[test]
-fn what_waits_is_a_gauge_and_what_is_lost_is_counted() {
+fn waiting_requests_are_a_gauge_and_lost_requests_are_counted() {
     let hangs = async |_| std::future::pending::<Result<(), BoxError>>().await;
     let counts = counted(async move {
         let store = Watched { users: people(), calls: Arc::default(), before: hangs };
@@ -136,7 +136,7 @@ fn what_waits_is_a_gauge_and_what_is_lost_is_counted() {
 }
 
 #[test]
-fn validations_and_confirmations_are_counted_by_their_answer_and_refusals_by_their_reason() {
+fn validations_and_confirms_are_counted_by_result_and_refusals_by_reason() {
     let counts = counted(async {
         let users = people();
         let reset = with_mail(users.clone())
@@ -177,7 +177,7 @@ fn validations_and_confirmations_are_counted_by_their_answer_and_refusals_by_the
 
 /// A client that hangs up takes nothing away from the count, and a store that panics is counted too.
 #[test]
-fn a_confirmation_is_counted_although_nobody_waits_for_its_answer() {
+fn confirm_is_counted_after_its_client_disconnects() {
     let panics = Arc::new(AtomicBool::new(false));
     let counts = counted(async {
         let (users, store_panics) = (people(), Arc::clone(&panics));
@@ -216,7 +216,7 @@ impl Throttle for Broken {
 }
 
 #[test]
-fn throttled_clients_and_throttles_that_fail_are_counted() {
+fn throttled_clients_and_throttle_failures_are_counted() {
     let counts = counted(async {
         let quotas = Quotas::off().validate_per_client(Quota::per_minute(1).unwrap());
         let users = people();

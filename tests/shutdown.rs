@@ -16,7 +16,7 @@ fn is_shutting_down<T>(answer: Result<T, ResetError>) -> bool {
 }
 
 #[tokio::test]
-async fn every_operation_is_refused_from_then_on() {
+async fn operations_after_shutdown_are_refused() {
     let users = people();
     let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let token = reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
@@ -30,7 +30,7 @@ async fn every_operation_is_refused_from_then_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_accepted_is_done() {
+async fn shutdown_finishes_accepted_requests() {
     let handled = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&handled);
     let reset = builder(people())
@@ -56,7 +56,7 @@ async fn what_was_accepted_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_done_by_the_deadline_is_reported_and_counted() {
+async fn shutdown_reports_and_counts_requests_lost_at_the_deadline() {
     let reset = builder(people())
         .on_reset_token_created(|_| tokio::time::sleep(Duration::from_secs(10)))
         .build()
@@ -74,7 +74,7 @@ async fn what_is_not_done_by_the_deadline_is_reported_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_confirm_that_is_not_done_by_the_deadline_is_reported() {
+async fn shutdown_reports_confirms_unfinished_at_the_deadline() {
     let users = people();
     let reset = builder(users.clone())
         .on_reset_token_created(no_mail)
@@ -93,7 +93,7 @@ async fn a_confirm_that_is_not_done_by_the_deadline_is_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_confirm_under_way_is_waited_for() {
+async fn shutdown_waits_for_running_confirms() {
     let users = people();
     let posted = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&posted);
