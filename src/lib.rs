@@ -1,7 +1,16 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "poem", doc = include_str!("front_page.md"))]
+#![cfg_attr(
+    not(feature = "poem"),
+    doc = "Password reset without a table of tokens. Enable the feature `poem` for the endpoints."
+)]
 #![forbid(unsafe_code)]
 #![warn(unreachable_pub, clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+/// Compiles the quickstart of the README.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 // Generated code uses the path `::poem_password_reset`, also in the unit tests of this crate.
 #[cfg(all(test, feature = "reset"))]
