@@ -13,8 +13,9 @@ use crate::endpoint::ErrorResponse;
 /// Parses a JSON object. Keeps each member as raw JSON until it is known to be a field that an operation reads: a number keeps
 /// its digits, and an unknown member is not parsed further.
 pub(super) fn parse(bytes: &[u8]) -> Result<Fields, ErrorResponse> {
-    serde_json::from_slice(bytes).map_err(|_| {
-        let document = serde_json::from_slice::<&RawValue>(bytes);
+    let text = str::from_utf8(bytes).map_err(|_| ErrorResponse::ParseError)?;
+    serde_json::from_str(text).map_err(|_| {
+        let document = serde_json::from_str::<&RawValue>(text);
         let is_other = document.is_ok_and(|document| !document.get().starts_with('{'));
         if is_other { ErrorResponse::NotAnObject } else { ErrorResponse::ParseError }
     })
