@@ -92,7 +92,7 @@ fn log_at_trace_contains_no_secrets() {
 }
 
 #[test]
-fn racing_confirmations_of_one_token_succeed_send() {
+fn racing_confirmations_of_one_token_succeed_once() {
     let directory = Directory::new();
     let file = format!("sqlite://{}?mode=rwc", directory.join("demo.db").display());
     for database in ["sqlite::memory:", &file] {
