@@ -191,8 +191,8 @@ fn page_on_other_origin_is_blocked_before_it_sends_the_request() {
     });
 }
 
-/// Without a browser: every response to the allowed origin has the CORS header. Requests without an origin get the same
-/// responses as without `Cors`.
+/// Without a browser: every response to the allowed origin has the CORS header. A request without an
+/// origin gets the same response without the header, and a request of another origin gets 403.
 #[tokio::test]
 async fn responses_have_the_cors_headers_and_stay_json() {
     let origin = "https://app.example.com";

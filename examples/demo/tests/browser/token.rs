@@ -127,7 +127,7 @@ fn link_with_its_token_in_the_query_works_and_leaves_the_address_bar() {
         assert_hidden(&browser, &demo).await;
 
         // No referrer reveals the token to the next page or to the API.
-        let policy = "return fetch(location.pathname).then((answer) => answer.headers.get('referrer-policy'))";
+        let policy = "return fetch(location.pathname).then((response) => response.headers.get('referrer-policy'))";
         assert_eq!(browser.run(policy).await, "no-referrer");
         browser.click("nav a[href='/forgot-password']").await;
         browser.find("#email").await;

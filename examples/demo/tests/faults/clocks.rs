@@ -28,7 +28,8 @@ fn validate(demo: &Demo, token: &str) -> u16 {
     demo.post("/api/password_reset/validate_token/", &json!({ "token": token })).status
 }
 
-/// Requests a reset and returns the token in its mail. Deletes the mail, because the names of mails sort by the clock.
+/// Requests a reset and returns the token in its mail. Deletes the mail, because its file name contains the time: after a
+/// jump of the clock, the names do not show which mail is the newest.
 fn token_for(demo: &Demo, outbox: &std::path::Path, email: &str) -> String {
     demo.request(email);
     let mail = wait_for("a mail", || {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::process::{PATIENCE, head};
 use crate::site::Site;
 
-/// Behavior of a stalled connection.
+// Behaviors of stalled connections.
 const PARTIAL_BODY: &str = "part of a body";
 const PARTIAL_HEAD: &str = "part of a head";
 const SLOW_HEAD: &str = "one byte of a head per second";
@@ -37,17 +37,17 @@ async fn stall(mut stream: TcpStream, behavior: &'static str) -> (&'static str, 
                     sleep(Duration::from_secs(1)).await;
                 }
             });
-            let mut answer = Vec::new();
+            let mut response = Vec::new();
             // The server may also reset the connection, which `read_to_end` reports as an error.
-            let _ = timeout(PATIENCE, read.read_to_end(&mut answer)).await.expect("the connection is closed");
+            let _ = timeout(PATIENCE, read.read_to_end(&mut response)).await.expect("the connection is closed");
             sending.abort();
-            return (behavior, String::from_utf8_lossy(&answer).into_owned(), begun.elapsed());
+            return (behavior, String::from_utf8_lossy(&response).into_owned(), begun.elapsed());
         }
         _ => {}
     }
-    let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the connection is closed");
-    (behavior, String::from_utf8_lossy(&answer).into_owned(), begun.elapsed())
+    let mut response = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut response)).await.expect("the connection is closed");
+    (behavior, String::from_utf8_lossy(&response).into_owned(), begun.elapsed())
 }
 
 /// Sends a request on a new connection and returns the response time.
@@ -58,9 +58,9 @@ async fn response_time(address: std::net::SocketAddr) -> Duration {
         head(address, "POST", "/api/password_reset/validate_token/", &["Content-Type: application/json"], body.len());
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all((head + &body).as_bytes()).await.unwrap();
-    let mut answer = [0; 12];
-    timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("a response").unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 404");
+    let mut response = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut response)).await.expect("a response").unwrap();
+    assert_eq!(&response, b"HTTP/1.1 404");
     begun.elapsed()
 }
 
@@ -83,12 +83,12 @@ async fn stalled(connections: usize) {
         "{connections} stalled connections; other requests take {:?} (median), {:?} (maximum)",
         times[100], times[199]
     );
-    for (behavior, answer, time) in stalling.join_all().await {
+    for (behavior, response, time) in stalling.join_all().await {
         let (status, least) = match behavior {
             PARTIAL_BODY => ("HTTP/1.1 408", Duration::from_secs(9)),
             _ => ("", Duration::from_secs(25)),
         };
-        assert!(answer.starts_with(status), "{behavior}: {answer:?}");
+        assert!(response.starts_with(status), "{behavior}: {response:?}");
         assert!(time >= least, "{behavior}: closed after {time:?}");
     }
 }
@@ -130,9 +130,9 @@ async fn at_once(clients: usize) {
         requests.spawn(async move {
             let begun = Instant::now();
             stream.write_all(&request).await.unwrap();
-            let mut answer = [0; 12];
-            timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("a response").unwrap();
-            assert_eq!(&answer, b"HTTP/1.1 404");
+            let mut response = [0; 12];
+            timeout(PATIENCE, stream.read_exact(&mut response)).await.expect("a response").unwrap();
+            assert_eq!(&response, b"HTTP/1.1 404");
             begun.elapsed()
         });
     }

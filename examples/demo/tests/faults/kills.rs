@@ -76,7 +76,7 @@ async fn kills(rounds: usize) {
             unknown += usize::from(!was_confirmed);
         }
         for id in site.users().filter(|id| !attempts.lock().unwrap().contains_key(id)) {
-            assert_eq!(after[id], before[id], "user {id} was not part of this round");
+            assert_eq!(after[id], before[id], "user {id}: the password changed without a confirmation");
         }
     }
     println!("{rounds} kills: {confirmed} confirmed, {unknown} without a response");

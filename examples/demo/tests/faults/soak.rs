@@ -30,7 +30,7 @@ const WARM_UP: Duration = Duration::from_secs(6);
 /// Allowed growth of the memory, in KiB: fragmentation, database pages and load peaks.
 const NOISE: i64 = 6 * 1024;
 
-/// Maximum memory, in KiB. Hashing takes 76 MiB of it on two cores: confirmations and sign-ins hash two passwords each.
+/// Maximum memory, in KiB. Hashing takes 76 MiB of it on two cores: two confirmations and two sign-ins hash at once.
 const MAX_MEMORY: i64 = 256 * 1024;
 
 /// Allowed growth of the number of open files: two for each of up to four database connections, which open on demand.
@@ -193,8 +193,8 @@ impl Client<'_> {
         request.extend(&body);
         let mut stream = connect(self.address);
         stream.write_all(&request).unwrap();
-        let answer = receive(&mut stream);
-        assert_eq!(answer.status, status, "{answer:?} for {}", String::from_utf8_lossy(&request));
+        let response = receive(&mut stream);
+        assert_eq!(response.status, status, "{response:?} for {}", String::from_utf8_lossy(&request));
     }
 }
 

@@ -142,9 +142,9 @@ impl Browser {
     /// Sends a command that fantoccini does not support.
     fn command(&self, path: &str, body: &Value) -> Value {
         let path = format!("/session/{}/{path}", self.session);
-        let answer = send(self.driver, "POST", &path, &["Content-Type: application/json"], &body.to_string());
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()["value"].take()
+        let response = send(self.driver, "POST", &path, &["Content-Type: application/json"], &body.to_string());
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()["value"].take()
     }
 
     pub(crate) fn devtools(&self, command: &str, params: Value) -> Value {
