@@ -1,6 +1,6 @@
-//! A front end on another origin: the endpoints with poem's `Cors`, and a page that calls them.
+//! A front end on another origin: the endpoints with poem's `Cors`, and a page whose script calls them.
 //!
-//! `cargo run --example cors`, then open <http://127.0.0.1:4000>. The mail is printed.
+//! Run `cargo run --example cors`, then open <http://127.0.0.1:4000>. The example prints the mail.
 
 use poem::http::Method;
 use poem::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -13,24 +13,24 @@ use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::{Argon2id, BoxError, HttpContract, PasswordHasher, PasswordReset, ResetApi};
 use poem_password_reset::{SigningKey, StoredUser};
 
-/// The endpoints, for pages of one other origin.
+/// Returns the endpoints, for pages of one other origin.
 ///
-/// `Cors` is the outer layer: it answers preflights, and adds its headers to errors too. Name origins exactly: `*` or a
-/// pattern lets pages call that nobody has checked. Browsers also send `Origin` for pages of the API's own origin, so name it
-/// too if it has pages that call. Nothing here needs credentials.
+/// `Cors` is the outer layer: it answers preflights and adds its headers to errors too. List each origin exactly, because `*`
+/// or a pattern also allows pages of other sites. Browsers send `Origin` for pages of the API's own origin too: if such a page
+/// calls the API, list this origin as well. The endpoints use no credentials, so `allow_credentials` is not needed.
 pub fn api(reset: PasswordReset, front_end: &str) -> Route {
     let cors = Cors::new()
         .allow_origin(front_end)
         .allow_method(Method::POST)
         .allow_header(CONTENT_TYPE)
-        // Without this a script cannot read how long to wait after a 429 or a 503.
+        // Scripts can read this header only if it is exposed. It says how long to wait after a 429 or a 503.
         .expose_header(RETRY_AFTER)
         .max_age(3600);
     let service = OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0");
     Route::new().nest("/api/password_reset", service.with(HttpContract).with(cors))
 }
 
-/// The front end: any web server that sends a page.
+/// Returns the front end. Any web server can serve its page.
 pub fn front_end(api: &str) -> Route {
     let page = PAGE.replace("{api}", api);
     Route::new().at("/", get(endpoint::make_sync(move |_| Html(page.clone()))))

@@ -1,6 +1,6 @@
-//! One service, one OpenAPI document, one Swagger UI: the application's own endpoints, and the reset below a path.
+//! One service, one OpenAPI document and one Swagger UI for the application's own endpoints and the password reset.
 //!
-//! `cargo run --example one_document`, then open <http://127.0.0.1:3000/docs>. The mail is printed.
+//! Run `cargo run --example one_document`, then open <http://127.0.0.1:3000/docs>. The example prints the mail.
 
 use poem::{EndpointExt, Route, Server, listener::TcpListener};
 use poem_openapi::param::Path;
@@ -11,7 +11,7 @@ use poem_password_reset::{
     Argon2id, BoxError, HttpContract, MountPath, PasswordHasher, PasswordReset, ResetApi, SigningKey, StoredUser,
 };
 
-/// Where the reset is within the service.
+/// Path of the password reset within the service.
 pub struct AuthReset;
 
 impl MountPath for AuthReset {
@@ -48,13 +48,14 @@ impl Profiles {
     }
 }
 
-/// Both, in one document.
+/// Returns the service with both APIs.
 pub fn service(reset: PasswordReset) -> OpenApiService<(ResetApi<AuthReset>, Profiles), ()> {
     let apis = (ResetApi::new(reset).at::<AuthReset>(), Profiles);
     OpenApiService::new(apis, "My application", "1.0").server("/api")
 }
 
-/// The contract is for the endpoints of the reset. Requests to the others, and their answers, pass unchanged.
+/// Returns the routes. `HttpContract` applies to the endpoints of the password reset, and does not change other requests or
+/// responses.
 pub fn app(reset: PasswordReset) -> Route {
     let service = service(reset);
     Route::new().nest("/docs", service.swagger_ui()).nest("/api", service.with(HttpContract::at::<AuthReset>()))

@@ -31,15 +31,15 @@ export async function post(url, body) {
       credentials: "omit",
       redirect: "error",
     });
-    return { status: response.status, answer: await response.json() };
+    return { status: response.status, body: await response.json() };
   } catch {
-    return { status: 0, answer: { detail: "The server did not respond. Try again in a moment." } };
+    return { status: 0, body: { detail: "The server did not respond. Try again in a moment." } };
   }
 }
 
 /** Shows the errors and moves the focus to the first field that has one. */
-export function showErrors(form, answer) {
-  const rest = { ...answer };
+export function showErrors(form, body) {
+  const rest = { ...body };
   let first;
   for (const input of form.querySelectorAll("input[name]")) {
     const errors = toTexts(rest[input.name]);
@@ -99,14 +99,14 @@ export function handle(form, { extra = () => ({}), done, failed = showErrors }) 
     busy = true;
     form.setAttribute("aria-busy", "true");
     clear(form);
-    const { status, answer } = await post(form.action, { ...Object.fromEntries(new FormData(form)), ...extra() });
+    const { status, body } = await post(form.action, { ...Object.fromEntries(new FormData(form)), ...extra() });
     busy = false;
     form.removeAttribute("aria-busy");
     if (status === 200) {
       done();
       message.focus();
     } else {
-      failed(form, answer, status);
+      failed(form, body, status);
     }
   });
 }

@@ -59,26 +59,26 @@ async function validate() {
   }
   show("", "Checking the link…");
   const validated = token;
-  const { status, answer } = await post(form.dataset.validate, { token });
+  const { status, body } = await post(form.dataset.validate, { token });
   if (validated !== token) {
     return; // The user has opened another link in the meantime.
   }
-  if (isDead(answer)) {
+  if (isDead(body)) {
     showDeadLink();
   } else {
     // Any other error may be gone when the user submits the form.
     clear(form);
     form.hidden = false;
     if (status !== 200) {
-      showErrors(form, answer);
+      showErrors(form, body);
     }
     password.focus();
   }
 }
 
 /** Returns true if the server will never accept this token again. */
-function isDead(answer) {
-  return answer.code === "invalid_token" || answer.token !== undefined;
+function isDead(body) {
+  return body.code === "invalid_token" || body.token !== undefined;
 }
 
 function showDeadLink() {
@@ -110,15 +110,15 @@ handle(form, {
     show("good", template("done"));
   },
   // An error leaves the typed password in its field.
-  failed: (form, answer, status) => {
-    if (isDead(answer)) {
+  failed: (form, body, status) => {
+    if (isDead(body)) {
       showDeadLink();
       return;
     }
     if (status === 0 || status >= 500) {
       store(token, true);
     }
-    showErrors(form, answer);
+    showErrors(form, body);
     if (status === 0) {
       show("bad", template("lost"));
     }

@@ -111,7 +111,7 @@ pub(crate) enum MailError {
     Delivery(#[from] DeliveryError),
 }
 
-/// Sends mails. The handlers receive it as `Data<&Mailer>`.
+/// Sends mails. The handlers receive it as `&Mailer`.
 pub(crate) struct Mailer {
     /// Base URL of the pages, for links other than the one with the token.
     pub(crate) site: String,

@@ -219,12 +219,12 @@ mod tests {
     async fn stop_with_an_incomplete_request_ends_at_the_drain_timeout() {
         let deadlines = Deadlines { headers: LONG, drain: Duration::from_millis(100) };
         let server = start(hello(), deadlines).await;
-        let mut half = TcpStream::connect(server.address).await.unwrap();
-        half.write_all(b"GET / HT").await.unwrap();
+        let mut incomplete = TcpStream::connect(server.address).await.unwrap();
+        incomplete.write_all(b"GET / HT").await.unwrap();
         // Once a later connection has its response, the earlier one has been accepted.
-        let mut whole = TcpStream::connect(server.address).await.unwrap();
-        whole.write_all(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await.unwrap();
-        assert!(read_all(&mut whole).await.ends_with("hello"));
+        let mut complete = TcpStream::connect(server.address).await.unwrap();
+        complete.write_all(b"GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").await.unwrap();
+        assert!(read_all(&mut complete).await.ends_with("hello"));
         server.stop.send(()).unwrap();
         timeout(LONG, server.ended).await.expect("the server stops").unwrap();
     }

@@ -74,7 +74,7 @@ async fn sign_in(browser: &Browser, demo: &Demo, password: &str) {
 /// Waits for a mail in the outbox and returns its token.
 fn mailed_token(demo: &Demo, number: u32) -> String {
     let path = format!("/outbox/{number}");
-    let mail = process::wait_for("the mail", || Some(demo.get(&path)).filter(|answer| answer.status == 200));
+    let mail = process::wait_for("the mail", || Some(demo.get(&path)).filter(|response| response.status == 200));
     let (_, link) = mail.body.split_once("#token=").unwrap();
     link.split('"').next().unwrap().to_owned()
 }

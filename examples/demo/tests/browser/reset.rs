@@ -74,7 +74,8 @@ fn link_that_is_used_elsewhere_while_its_page_is_open_is_reported_dead() {
 
         // A new link in the same tab differs from the old one in its fragment only, so the browser does not load the page again.
         demo.request("ann@example.com");
-        let mail = process::wait_for("the mail", || Some(demo.get("/outbox/3")).filter(|answer| answer.status == 200));
+        let mail =
+            process::wait_for("the mail", || Some(demo.get("/outbox/3")).filter(|response| response.status == 200));
         let (_, link) = mail.body.split_once("#token=").unwrap();
         browser.open(&format!("{}/reset-password#token={}", demo.site, link.split('"').next().unwrap())).await;
         browser.find("#form:not([hidden])").await;

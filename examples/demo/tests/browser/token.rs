@@ -93,6 +93,22 @@ fn reset_page_uses_the_token_of_each_history_entry() {
     });
 }
 
+/// The back/forward cache restores a page with its variables and sends no request. Headless browsers may not use the cache, so
+/// the test sends the event of a restored page.
+#[test]
+fn reset_page_restored_from_the_cache_validates_its_token_again() {
+    in_browser(|browser, demo| async move {
+        demo.request("ann@example.com");
+        let token = mailed_token(&demo, 1);
+        browser.open(&format!("{}/reset-password#token={token}", demo.site)).await;
+        browser.find("#form:not([hidden])").await;
+        assert_eq!(demo.confirm(&token, NEW_PASSWORD).status, 200);
+        browser.run("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))").await;
+        browser.wait_for_text("#message.bad", "has expired or was already used").await;
+        assert_eq!(browser.run("return [form.hidden, history.state]").await, json!([true, null]));
+    });
+}
+
 /// For users whose mail scanner removes fragments. Only the request for the page contains the token.
 #[test]
 fn link_with_its_token_in_the_query_works_and_leaves_the_address_bar() {
@@ -111,7 +127,7 @@ fn link_with_its_token_in_the_query_works_and_leaves_the_address_bar() {
         assert_hidden(&browser, &demo).await;
 
         // No referrer reveals the token to the next page or to the API.
-        let policy = "return fetch(location.pathname).then((answer) => answer.headers.get('referrer-policy'))";
+        let policy = "return fetch(location.pathname).then((response) => response.headers.get('referrer-policy'))";
         assert_eq!(browser.run(policy).await, "no-referrer");
         browser.click("nav a[href='/forgot-password']").await;
         browser.find("#email").await;

@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use crate::helpers::{mails, next_mail, outbox_flags};
-use crate::process::{Answer, Demo, Directory, wait_for};
+use crate::process::{Demo, Directory, Response, wait_for};
 
 /// Checks the security headers of a response.
-fn assert_hardened(path: &str, answer: &Answer) {
-    assert_eq!(answer.header("X-Content-Type-Options"), Some("nosniff"), "{path}");
-    assert_eq!(answer.header("Referrer-Policy"), Some("no-referrer"), "{path}");
-    assert_eq!(answer.header("Set-Cookie"), None, "{path}");
-    assert_eq!(answer.header("Access-Control-Allow-Origin"), None, "{path}");
-    let policy = answer.header("Content-Security-Policy").unwrap_or_else(|| panic!("{path} has no policy"));
+fn assert_hardened(path: &str, response: &Response) {
+    assert_eq!(response.header("X-Content-Type-Options"), Some("nosniff"), "{path}");
+    assert_eq!(response.header("Referrer-Policy"), Some("no-referrer"), "{path}");
+    assert_eq!(response.header("Set-Cookie"), None, "{path}");
+    assert_eq!(response.header("Access-Control-Allow-Origin"), None, "{path}");
+    let policy = response.header("Content-Security-Policy").unwrap_or_else(|| panic!("{path} has no policy"));
     assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors "), "{path}: {policy}");
 }
 
@@ -22,9 +22,9 @@ fn diagnosis_explains_why_no_email_arrived() {
     let demo = Demo::start([&flags[0], &flags[1]]);
     let diagnose = |email: &str| {
         let body = format!("email={}", email.replace('@', "%40").replace('+', "%2B"));
-        let answer = demo.send("POST", "/diagnose", &["Content-Type: application/x-www-form-urlencoded"], &body);
-        assert_eq!(answer.status, 200, "{email}");
-        answer.body
+        let response = demo.send("POST", "/diagnose", &["Content-Type: application/x-www-form-urlencoded"], &body);
+        assert_eq!(response.status, 200, "{email}");
+        response.body
     };
     assert!(demo.get("/outbox").body.contains("href=\"/diagnose\""));
     let page = demo.get("/diagnose");
@@ -55,23 +55,23 @@ fn diagnosis_explains_why_no_email_arrived() {
 fn every_response_has_the_security_headers() {
     let demo = Demo::start::<&str>([]);
     demo.request("ann@example.com");
-    let mail = wait_for("the mail", || Some(demo.get("/outbox/1")).filter(|answer| answer.status == 200));
+    let mail = wait_for("the mail", || Some(demo.get("/outbox/1")).filter(|response| response.status == 200));
     assert!(mail.header("Content-Security-Policy").is_some_and(|policy| policy.contains("sandbox allow-popups ")));
     assert_hardened("/outbox/1", &mail);
 
     for path in ["/", "/forgot-password", "/reset-password", "/login", "/outbox"] {
-        let answer = demo.get(path);
-        assert_hardened(path, &answer);
-        assert_eq!((answer.status, answer.header("Content-Type")), (200, Some("text/html; charset=utf-8")));
-        assert_eq!(answer.header("Cache-Control"), Some("no-store"), "{path}");
-        let policy = answer.header("Content-Security-Policy").unwrap();
+        let response = demo.get(path);
+        assert_hardened(path, &response);
+        assert_eq!((response.status, response.header("Content-Type")), (200, Some("text/html; charset=utf-8")));
+        assert_eq!(response.header("Cache-Control"), Some("no-store"), "{path}");
+        let policy = response.header("Content-Security-Policy").unwrap();
         for directive in ["script-src 'self'", "style-src 'self'", "connect-src 'self'", "base-uri 'none'"] {
             assert!(policy.contains(directive), "{path}: {policy}");
         }
         assert!(policy.contains("form-action 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
         assert!(!policy.contains("unsafe"), "{path}: {policy}");
         assert!(
-            !answer.body.contains(" style=") && !answer.body.contains("<script>"),
+            !response.body.contains(" style=") && !response.body.contains("<script>"),
             "{path}: inline style or script"
         );
         let head = demo.send("HEAD", path, &[], "");
@@ -81,24 +81,24 @@ fn every_response_has_the_security_headers() {
         assert_hardened(path, &posted);
     }
     for (path, status) in [("/missing", 404), ("/docs/missing", 404), ("/outbox/2", 404), ("/outbox/x", 404)] {
-        let answer = demo.get(path);
-        assert_eq!(answer.status, status, "{path}");
-        assert_hardened(path, &answer);
+        let response = demo.get(path);
+        assert_eq!(response.status, status, "{path}");
+        assert_hardened(path, &response);
     }
-    for answer in [demo.post("/api/login", &json!({})), demo.post("/api/password_reset/", &json!({}))] {
-        assert_eq!((answer.status, answer.header("Content-Type")), (400, Some("application/json")));
-        assert_eq!(answer.header("Cache-Control"), Some("no-store"));
-        assert_hardened("the API", &answer);
+    for response in [demo.post("/api/login", &json!({})), demo.post("/api/password_reset/", &json!({}))] {
+        assert_eq!((response.status, response.header("Content-Type")), (400, Some("application/json")));
+        assert_eq!(response.header("Cache-Control"), Some("no-store"));
+        assert_hardened("the API", &response);
     }
 }
 
 #[test]
 fn well_known_change_password_redirects_to_the_forgot_page() {
     let demo = Demo::start::<&str>([]);
-    let answer = demo.get("/.well-known/change-password");
-    assert_eq!((answer.status, answer.header("Location")), (307, Some("/forgot-password")));
-    assert_hardened("/.well-known/change-password", &answer);
-    // Password managers request this path to detect servers that answer every path with 200.
+    let response = demo.get("/.well-known/change-password");
+    assert_eq!((response.status, response.header("Location")), (307, Some("/forgot-password")));
+    assert_hardened("/.well-known/change-password", &response);
+    // Password managers request this path to detect servers that response every path with 200.
     let path = "/.well-known/resource-that-should-not-exist-whose-status-code-should-not-be-200";
     assert_eq!(demo.get(path).status, 404);
 }

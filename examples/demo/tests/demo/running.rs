@@ -8,7 +8,7 @@ use std::thread;
 use serde_json::json;
 
 use crate::helpers::{KEY, NEW_PASSWORD, mails, outbox_flags, token_for};
-use crate::process::{Answer, Demo, Directory, PASSWORD, connect, head, receive, wait_for};
+use crate::process::{Demo, Directory, PASSWORD, Response, connect, head, receive, wait_for};
 
 #[test]
 fn sigterm_finishes_open_requests_and_accepted_mails() {
@@ -17,15 +17,15 @@ fn sigterm_finishes_open_requests_and_accepted_mails() {
     let demo = Demo::start([&flags[0], &flags[1], "--mail-delay-ms", "1000"]);
     // An open request whose body is incomplete, and an idle connection.
     let body = json!({ "email": "bob@example.com" }).to_string();
-    let mut half = connect(demo.address);
+    let mut open = connect(demo.address);
     let headers = ["Content-Type: application/json", "Expect: 100-continue"];
     let head = head(demo.address, "POST", "/api/password_reset/", &headers, body.len());
-    half.write_all(head.as_bytes()).unwrap();
+    open.write_all(head.as_bytes()).unwrap();
     // The server sends this when it has read the head and waits for the body (RFC 9110, section 10.1.1).
     let mut interim = *b"HTTP/1.1 100 Continue\r\n\r\n";
-    half.read_exact(&mut interim).unwrap();
+    open.read_exact(&mut interim).unwrap();
     assert!(interim.starts_with(b"HTTP/1.1 100 "));
-    half.write_all(&body.as_bytes()[..5]).unwrap();
+    open.write_all(&body.as_bytes()[..5]).unwrap();
     let mut idle = connect(demo.address);
     // Once a later connection has its response, the earlier ones have been accepted.
     demo.request("ann@example.com");
@@ -33,8 +33,8 @@ fn sigterm_finishes_open_requests_and_accepted_mails() {
     demo.terminate();
     wait_for("the stop", || demo.output().contains("stopping").then_some(()));
     assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0, "an idle connection is closed");
-    half.write_all(&body.as_bytes()[5..]).unwrap();
-    assert_eq!(receive(&mut half).status, 200, "an open request is served");
+    open.write_all(&body.as_bytes()[5..]).unwrap();
+    assert_eq!(receive(&mut open).status, 200, "an open request is served");
     let (status, _) = demo.ended();
     assert_eq!(status.code(), Some(0));
     let mails = mails(directory.path());
@@ -92,7 +92,7 @@ fn log_at_trace_contains_no_secrets() {
 }
 
 #[test]
-fn racing_confirmations_of_one_token_succeed_send() {
+fn racing_confirmations_of_one_token_succeed_once() {
     let directory = Directory::new();
     let file = format!("sqlite://{}?mode=rwc", directory.join("demo.db").display());
     for database in ["sqlite::memory:", &file] {
@@ -125,7 +125,7 @@ fn default_quotas_limit_requests_confirmations_sign_ins_and_mails() {
     let confirm = || demo.confirm("x", NEW_PASSWORD);
     let sign_in = || demo.post("/api/login", &json!({ "email": "ann@example.com", "password": PASSWORD }));
     for (send, quota, status, window) in
-        [(&request as &dyn Fn() -> Answer, 30, 200, 3600), (&confirm, 20, 404, 60), (&sign_in, 20, 200, 60)]
+        [(&request as &dyn Fn() -> Response, 30, 200, 3600), (&confirm, 20, 404, 60), (&sign_in, 20, 200, 60)]
     {
         for _ in 0..quota {
             assert_eq!(send().status, status);

@@ -12,8 +12,8 @@ use crate::process::{Demo, Directory, PASSWORD, wait_for};
 fn sign_in_failures_get_one_response() {
     let demo = Demo::start(["--no-throttle"]);
     for email in ["ann@example.com", "bob@example.com", "Ann@Example.com", " ann@example.com "] {
-        let answer = demo.post("/api/login", &json!({ "email": email, "password": PASSWORD }));
-        assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"status":"OK"}"#), "{email}");
+        let response = demo.post("/api/login", &json!({ "email": email, "password": PASSWORD }));
+        assert_eq!((response.status, response.body.as_str()), (200, r#"{"status":"OK"}"#), "{email}");
     }
     let mut bodies = Vec::new();
     for (email, password) in [
@@ -28,9 +28,9 @@ fn sign_in_failures_get_one_response() {
         ("%", PASSWORD),
         ("' OR 1=1 --", PASSWORD),
     ] {
-        let answer = demo.post("/api/login", &json!({ "email": email, "password": password }));
-        assert_eq!(answer.status, 401, "{email} {password}");
-        bodies.push(answer.body);
+        let response = demo.post("/api/login", &json!({ "email": email, "password": password }));
+        assert_eq!(response.status, 401, "{email} {password}");
+        bodies.push(response.body);
     }
     assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "all failures get the same response: {bodies:?}");
 }
@@ -77,16 +77,16 @@ fn sign_in_bodies_are_validated() {
         (r#"{"email":7,"password":null}"#, r#"{"email":["This must be text."],"password":["This must not be null."]}"#),
         (r#"{"email":" ","password":"canary"}"#, r#"{"email":["This must not be blank."]}"#),
     ] {
-        let answer = json(body);
-        assert_eq!((answer.status, answer.body.as_str()), (400, text), "{body}");
+        let response = json(body);
+        assert_eq!((response.status, response.body.as_str()), (400, text), "{body}");
     }
     assert_eq!(json(&" ".repeat(17 * 1024)).status, 413);
     assert_eq!(send("Content-Type: text/plain", &valid).status, 415);
     assert_eq!(send("X-No-Content-Type: 1", &valid).status, 415);
     assert_eq!(send("Content-Type: application/x-www-form-urlencoded", "email=ann%40example.com").status, 415);
-    let answer = demo.get("/api/login");
-    assert_eq!((answer.status, answer.header("Allow")), (405, Some("POST")));
-    assert!(answer.json()["detail"].is_string());
+    let response = demo.get("/api/login");
+    assert_eq!((response.status, response.header("Allow")), (405, Some("POST")));
+    assert!(response.json()["detail"].is_string());
 }
 
 #[test]
@@ -113,13 +113,13 @@ fn reset_clears_the_failed_sign_ins_of_the_user() {
         }
         rejected.push(login(email, PASSWORD));
     }
-    for answer in &rejected {
+    for response in &rejected {
         assert_eq!(
-            (answer.status, &answer.body),
+            (response.status, &response.body),
             (429, &rejected[0].body),
             "the response is the same for unknown addresses"
         );
-        let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        let after: u64 = response.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=60).contains(&after), "{after}");
     }
 

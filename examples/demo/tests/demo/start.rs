@@ -57,7 +57,7 @@ fn invalid_flag_ends_the_start_with_an_error_that_names_it() {
         (&["--smtp", "smtp://user:hunter2@localhost:587?tls=required"], "--smtp: nothing may follow the port"),
         (&["--smtp", "smtp://user:hunter2@localhost", "--outbox", "mails"], "cannot be used with"),
         (&["--key", ""], "--key"),
-        (&["--key", "c2hvcnQ="], "--key: the signing key is too short"),
+        (&["--key", "c2hvcnQ="], "--key: the signing key is too short: it has 5 bytes"),
         (&["--key", "hunter2!"], "--key: the signing key is not base64"),
         (&["--key", "-hunter2!"], "--key: the signing key is not base64"),
         (&["--key=hunter2!"], "--key: the signing key is not base64"),

@@ -1,5 +1,5 @@
-//! F13: the clock of the machine jumps. A token lives no longer than it may by the clock that is, quotas do not care, and
-//! nothing falls over. The clock is changed by `faketime`, a library that stands between the process and the system.
+//! F13: the wall clock jumps. Tokens expire by the current clock, and quotas do not change. The tests set the clock of the
+//! demo process with the library of `faketime`.
 
 use std::fs;
 use std::process::Command;
@@ -8,12 +8,13 @@ use serde_json::json;
 
 use crate::process::{Demo, Directory, wait_for};
 
-/// The library, if it is installed.
+/// Returns the path of the library, or `None` if it is not installed.
 fn library() -> Option<String> {
     let listed = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output().ok()?;
     Some(String::from_utf8(listed.stdout).unwrap().trim().to_owned())
 }
 
+/// The file that sets the clock of the demo.
 struct Clock(std::path::PathBuf);
 
 impl Clock {
@@ -22,12 +23,13 @@ impl Clock {
     }
 }
 
-/// The status of a validation.
+/// Validates a token and returns the status.
 fn validate(demo: &Demo, token: &str) -> u16 {
     demo.post("/api/password_reset/validate_token/", &json!({ "token": token })).status
 }
 
-/// The token of the mail that this user gets now. Mails are named by the time, which jumps: they are taken away when read.
+/// Requests a reset and returns the token in its mail. Deletes the mail, because its file name contains the time: after a
+/// jump of the clock, the names do not show which mail is the newest.
 fn token_for(demo: &Demo, outbox: &std::path::Path, email: &str) -> String {
     demo.request(email);
     let mail = wait_for("a mail", || {
@@ -38,12 +40,12 @@ fn token_for(demo: &Demo, outbox: &std::path::Path, email: &str) -> String {
     fs::remove_file(mail).unwrap();
     let parsed = mail_parser::MessageParser::default().parse(&raw).unwrap();
     let text = parsed.body_text(0).unwrap();
-    let (_, rest) = text.split_once("#token=").expect("a link");
+    let (_, rest) = text.split_once("#token=").expect("the mail has a link");
     rest.split_whitespace().next().unwrap().to_owned()
 }
 
 #[test]
-fn a_clock_that_jumps_accepts_nothing_it_should_not() {
+fn clock_jumps_do_not_extend_tokens_or_quotas() {
     let Some(library) = library() else {
         assert!(std::env::var_os("REQUIRE_SERVICES").is_none(), "faketime is not installed");
         println!("skipped: faketime is not installed");
@@ -56,7 +58,7 @@ fn a_clock_that_jumps_accepts_nothing_it_should_not() {
     let mut command = Demo::command();
     command.args(["--listen", "127.0.0.1:0", "--outbox"]).arg(&outbox);
     command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &clock.0).env("FAKETIME_NO_CACHE", "1");
-    // What a jump of the wall clock does not touch, and quotas count by.
+    // Quotas use the monotonic clock, which a jump of the wall clock does not change.
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     let demo = Demo::spawn(&mut command);
 
@@ -67,25 +69,25 @@ fn a_clock_that_jumps_accepts_nothing_it_should_not() {
         ("+3700", 404),
         ("+1y", 404),
         ("+200y", 404),
-        // Behind: it was not issued yet, but for the minute that clocks may differ.
+        // Before the token was issued. Clocks may differ by one minute.
         ("-30", 200),
         ("-90", 404),
         ("-1y", 404),
         ("@1970-01-01 00:00:01", 404),
-        // As it was: a token lives as long as its hour, and the jump.
+        // Back at the real time, the token is valid again.
         ("+0", 200),
     ] {
         clock.set(jump);
-        assert_eq!(validate(&demo, &token), status, "the clock at {jump}");
+        assert_eq!(validate(&demo, &token), status, "clock set to {jump}");
     }
 
     clock.set("@1970-01-02 00:00:00");
     let old = token_for(&demo, &outbox, "bob@example.com");
-    assert_eq!(validate(&demo, &old), 200, "a token of 1970 in 1970");
+    assert_eq!(validate(&demo, &old), 200, "a token issued in 1970 is valid in 1970");
     clock.set("+0");
-    assert_eq!(validate(&demo, &old), 404, "and today");
+    assert_eq!(validate(&demo, &old), 404, "a token issued in 1970 has expired today");
 
-    // A leap second, which this clock spells as the same second again, and a whole reset in another century.
+    // A leap second, which the clock shows as a repeated second, and a reset a hundred years later.
     clock.set("@2016-12-31 23:59:60");
     assert_eq!(validate(&demo, &token), 404);
     clock.set("+100y");
@@ -94,7 +96,7 @@ fn a_clock_that_jumps_accepts_nothing_it_should_not() {
     assert_eq!(demo.confirm(&token, "purple tractor hums at noon").status, 404);
     assert_eq!(demo.login("bob@example.com", "purple tractor hums at dawn"), 200);
 
-    // Three requests were made, and 27 more are allowed: no jump gave any back.
+    // The quota is 30 requests. Three were sent, and the jumps do not restore any.
     for request in 3..32 {
         clock.set(if request % 2 == 0 { "+2h" } else { "-2h" });
         let status = demo.post("/api/password_reset/", &json!({ "email": "nobody@example.com" })).status;

@@ -1,5 +1,5 @@
-//! F15: a client that is gone, at any moment of a confirm, changes nothing about its outcome. Either the request never
-//! arrived whole, and nothing changed; or the password is new, the token dead and the notice sent.
+//! F15: a client may disconnect at any moment of a confirmation. If the request was incomplete, nothing changes. Otherwise
+//! the password is new, the token is used and the notice is sent.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,36 +12,36 @@ use tokio::time::sleep;
 use crate::process::PATIENCE;
 use crate::site::{Mails, Site, confirm, email, password, verifies};
 
-/// When and how a client goes.
+/// When a client disconnects.
 #[derive(Clone, Copy, Debug)]
-enum Leaves {
-    /// After so many thousandths of the request.
-    Midway(usize),
-    /// So long after the last byte.
+enum Disconnect {
+    /// After this part of the request, in thousandths.
+    During(usize),
+    /// This long after the last byte of the request.
     After(Duration),
 }
 
-async fn hang_up(address: SocketAddr, request: Vec<u8>, leaves: Leaves, with_reset: bool) {
+async fn send_and_disconnect(address: SocketAddr, request: Vec<u8>, disconnect: Disconnect, with_reset: bool) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let sent = match leaves {
-        Leaves::Midway(part) => request.len() * part / 1000,
-        Leaves::After(_) => request.len(),
+    let sent = match disconnect {
+        Disconnect::During(part) => request.len() * part / 1000,
+        Disconnect::After(_) => request.len(),
     };
     stream.write_all(&request[..sent]).await.unwrap();
-    if let Leaves::After(pause) = leaves {
+    if let Disconnect::After(pause) = disconnect {
         sleep(pause).await;
     }
     if with_reset {
-        // A reset, and not an end: what was not read yet is thrown away.
+        // Closing sends RST instead of FIN, so the server loses input that it has not read.
         stream.set_zero_linger().unwrap();
     }
 }
 
-/// So many hang-ups for each of so many users. Reports how many confirms were done, and how many by half.
-async fn hang_ups(users: usize, rounds: usize) {
+/// Disconnects during or after one confirmation per user and round. Every confirmation must be complete or absent.
+async fn disconnects(users: usize, rounds: usize) {
     let site = Site::new(users).await;
     let demo = site.start();
-    let (mut done, mut half_done) = (0, 0);
+    let (mut done, mut partial) = (0, 0);
     for round in 0..rounds {
         let before = site.hashes().await;
         let notices = site.mails();
@@ -50,13 +50,13 @@ async fn hang_ups(users: usize, rounds: usize) {
         for id in site.users() {
             let number = round * users + id;
             let token = site.token(id, &before[id]);
-            let leaves = match number % 4 {
-                0 => Leaves::Midway(number * 37 % 1000),
-                // A confirm takes some milliseconds to some hundreds, as others wait for their turn too.
-                _ => Leaves::After(Duration::from_micros((number as u64 * 7919) % 60_000)),
+            let disconnect = match number % 4 {
+                0 => Disconnect::During(number * 37 % 1000),
+                // A confirmation takes between a few and some hundred milliseconds, because it waits for a hashing thread.
+                _ => Disconnect::After(Duration::from_micros((number as u64 * 7919) % 60_000)),
             };
             let request = confirm(demo.address, &token, &password(id, round));
-            clients.spawn(hang_up(demo.address, request, leaves, number % 8 < 4));
+            clients.spawn(send_and_disconnect(demo.address, request, disconnect, number % 8 < 4));
             tokens.push(token);
             if clients.len() >= 16 {
                 clients.join_next().await.unwrap().unwrap();
@@ -67,35 +67,35 @@ async fn hang_ups(users: usize, rounds: usize) {
         for id in site.users() {
             let changed = after[id] != before[id];
             let noticed = site.notices(id) > notices.get(&email(id)).map_or(0, |(_, notices)| *notices);
-            let dead = !site.is_good(&tokens[id], id, &after[id]);
-            let whole = changed == noticed && changed == dead;
+            let token_is_used = !site.is_valid(&tokens[id], id, &after[id]);
+            let complete = changed == noticed && changed == token_is_used;
             done += usize::from(changed);
-            half_done += usize::from(!whole);
+            partial += usize::from(!complete);
             if changed && id % 10 == 0 {
                 assert!(verifies(&after[id], &password(id, round)), "user {id}");
             }
         }
     }
-    println!("{} hang-ups: {done} confirms done, {half_done} half done", users * rounds);
-    assert_eq!(half_done, 0, "confirms were done by half: {}", demo.output());
-    assert!(done > users * rounds / 4, "{done} confirms were done at all");
-    assert!(done < users * rounds, "some requests never arrived");
+    println!("{} disconnects: {done} confirmations done, {partial} partial", users * rounds);
+    assert_eq!(partial, 0, "partial confirmations: {}", demo.output());
+    assert!(done > users * rounds / 4, "only {done} confirmations were done");
+    assert!(done < users * rounds, "some requests were incomplete");
 }
 
-/// The hashes when nothing has changed for a while and every change was noticed.
+/// Waits until the hashes stop changing and each change has a notice, and returns the hashes.
 async fn settled(site: &Site, before: &[String], notices: &Mails) -> Vec<String> {
     let mut last = Vec::new();
     let begun = std::time::Instant::now();
-    let mut quiet = 0;
+    let mut unchanged = 0;
     while begun.elapsed() < PATIENCE {
         sleep(Duration::from_millis(200)).await;
         let now = site.hashes().await;
         let changed = now.iter().zip(before).filter(|(now, before)| now != before).count();
         let count = |mails: &Mails| mails.values().map(|(_, notices)| notices).sum::<usize>();
-        quiet = if now == last { quiet + 1 } else { 0 };
+        unchanged = if now == last { unchanged + 1 } else { 0 };
         last = now;
-        // Without a notice for every change it is waited for to the end, and then judged.
-        if quiet >= 5 && count(&site.mails()) - count(notices) == changed {
+        // If a notice is missing, this waits until the time limit, and the caller fails.
+        if unchanged >= 5 && count(&site.mails()) - count(notices) == changed {
             break;
         }
     }
@@ -103,12 +103,12 @@ async fn settled(site: &Site, before: &[String], notices: &Mails) -> Vec<String>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_hangs_up_changes_nothing_about_a_confirm() {
-    hang_ups(50, 2).await;
+async fn disconnect_never_leaves_a_partial_confirmation() {
+    disconnects(50, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the long form"]
-async fn a_thousand_hang_ups() {
-    hang_ups(125, 8).await;
+#[ignore = "long version"]
+async fn thousand_disconnects_never_leave_a_partial_confirmation() {
+    disconnects(125, 8).await;
 }

@@ -1,8 +1,8 @@
-//! The demo as a process among clients that hang up, signals, kills and connections that do nothing. What was promised
-//! is looked up where it counts: in the database file and in the outbox.
+//! The demo process with disconnecting clients, signals, kills and stalled connections. The tests compare the responses
+//! with the database file and the outbox.
 //!
-//! `cargo test --release -p demo --test faults -- --ignored --nocapture --test-threads 1` runs the long forms: 1,000
-//! hang-ups, 50 shutdowns under load, 300 kills, two hours of everything (`SOAK_MINUTES`).
+//! `cargo test --release -p demo --test faults -- --ignored --nocapture --test-threads 1` runs the long versions: 1,000
+//! disconnects, 50 shutdowns under load, 300 kills, and a soak test of two hours (`SOAK_MINUTES` sets its length).
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion, in its helpers too")]
 

@@ -1,4 +1,4 @@
-//! F16, F17: SIGTERM under load. What was answered with "OK" is done, whatever else was going on.
+//! F16, F17: SIGTERM under load. The demo finishes every request that it has answered with 200.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -11,62 +11,62 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::process::{connect, wait_for};
-use crate::site::{Site, ask, confirm, email, password, post, verifies};
+use crate::site::{Site, confirm, email, password, post, send, verifies};
 
-/// What one client was told.
+/// The responses that one client has received.
 #[derive(Default)]
-struct Told {
-    /// How often a reset was accepted, by user.
+struct Received {
+    /// Number of accepted requests, by user.
     accepted: BTreeMap<usize, usize>,
-    /// Passwords that were confirmed, by user.
+    /// Confirmed passwords, by user.
     confirmed: BTreeMap<usize, String>,
-    /// Passwords of which the client knows nothing.
-    cut_off: BTreeMap<usize, String>,
-    answers: usize,
+    /// Passwords whose confirmation got no response, by user.
+    unknown: BTreeMap<usize, String>,
+    responses: usize,
 }
 
-/// Asks, validates and confirms for its share of the users until nobody answers any more.
-fn load(address: SocketAddr, share: Vec<(usize, String)>, round: usize, answered: &AtomicUsize) -> Told {
-    let mut told = Told::default();
+/// Requests, validates and confirms for its share of the users until a request gets no response.
+fn load(address: SocketAddr, share: Vec<(usize, String)>, round: usize, answered: &AtomicUsize) -> Received {
+    let mut received = Received::default();
     let mut users = share.iter().cycle();
-    for turn in 0.. {
-        let (id, token) = users.next().expect("a cycle has no end");
-        let first_time = turn < share.len();
-        // The token dies with its confirm, so it is confirmed last.
-        let status = match turn % 4 {
+    for count in 0.. {
+        let (id, token) = users.next().expect("each share has a user");
+        let first_time = count < share.len();
+        // A confirmation changes the password, after which the user's token is used. Each token is confirmed once.
+        let status = match count % 4 {
             3 if first_time => {
                 let password = password(*id, round);
-                let status = ask(address, &confirm(address, token, &password));
+                let status = send(address, &confirm(address, token, &password));
                 match status {
-                    Some(200) => drop(told.confirmed.insert(*id, password)),
+                    Some(200) => drop(received.confirmed.insert(*id, password)),
                     Some(503) => {}
-                    Some(other) => panic!("a good token is answered {other}"),
-                    None => drop(told.cut_off.insert(*id, password)),
+                    Some(other) => panic!("status {other} for a valid token"),
+                    None => drop(received.unknown.insert(*id, password)),
                 }
                 status
             }
-            2 => ask(address, &post(address, "validate_token/", &json!({ "token": "garbage" }))),
+            2 => send(address, &post(address, "validate_token/", &json!({ "token": "garbage" }))),
             _ => {
-                let status = ask(address, &post(address, "", &json!({ "email": email(*id) })));
+                let status = send(address, &post(address, "", &json!({ "email": email(*id) })));
                 if status == Some(200) {
-                    *told.accepted.entry(*id).or_default() += 1;
+                    *received.accepted.entry(*id).or_default() += 1;
                 }
                 status
             }
         };
         if status.is_none() {
-            return told;
+            return received;
         }
-        told.answers += 1;
+        received.responses += 1;
         answered.fetch_add(1, Ordering::SeqCst);
-        // Four clients at this pace ask some 200 times a second.
+        // Four clients with this pause send about 200 requests a second.
         thread::sleep(Duration::from_millis(15));
     }
-    told
+    received
 }
 
-/// Connections that a server must not wait for: they were used, and may be used again.
-fn idlers(address: SocketAddr) -> Vec<TcpStream> {
+/// Opens two idle keep-alive connections. The server must not wait for them.
+fn idle_connections(address: SocketAddr) -> Vec<TcpStream> {
     let used = || {
         let mut stream = connect(address);
         stream.write_all(b"GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
@@ -78,12 +78,12 @@ fn idlers(address: SocketAddr) -> Vec<TcpStream> {
 
 async fn shutdowns(rounds: usize) {
     let site = Site::new(80).await;
-    let (mut answers, mut lost) = (0, 0);
+    let (mut responses, mut lost) = (0, 0);
     for round in 0..rounds {
         let (before, mails_before) = (site.hashes().await, site.mails());
         let demo = site.start_with(if round % 2 == 0 { &[] } else { &["--mail-delay-ms", "300"] });
         let address = demo.address;
-        let idlers = idlers(address);
+        let idle = idle_connections(address);
         let answered = Arc::new(AtomicUsize::new(0));
         let tokens: Vec<(usize, String)> = site.users().map(|id| (id, site.token(id, &before[id]))).collect();
         let clients: Vec<_> = tokens
@@ -97,9 +97,9 @@ async fn shutdowns(rounds: usize) {
         wait_for("the load", || (answered.load(Ordering::SeqCst) >= 20).then_some(()));
         thread::sleep(Duration::from_millis((round as u64 * 7919) % 500));
         demo.terminate();
-        let told: Vec<Told> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let received: Vec<Received> = clients.into_iter().map(|client| client.join().unwrap()).collect();
         let (status, output) = demo.ended();
-        drop(idlers);
+        drop(idle);
         assert!(status.success(), "{status}: {output}");
 
         let (after, mails) = (site.hashes().await, Arc::new(site.mails()));
@@ -108,37 +108,44 @@ async fn shutdowns(rounds: usize) {
             let (old_links, old_notices) = mails_before.get(&email(id)).copied().unwrap_or_default();
             (links - old_links, notices - old_notices)
         };
-        for told in told {
-            answers += told.answers;
-            for (id, accepted) in told.accepted {
-                // One more may have been accepted whose answer did not arrive.
+        for received in received {
+            responses += received.responses;
+            for (id, accepted) in received.accepted {
+                // The last request may have been accepted without its response arriving.
                 let (links, _) = new_mails(id);
                 assert!(links <= accepted + 1, "{links} mails for {accepted} requests");
                 lost += accepted.saturating_sub(links);
             }
-            for (id, password) in told.confirmed {
-                let whole = verifies(&after[id], &password) && new_mails(id).1 == 1;
-                lost += usize::from(!whole);
+            for (id, password) in received.confirmed {
+                let complete = verifies(&after[id], &password) && new_mails(id).1 == 1;
+                lost += usize::from(!complete);
             }
-            for (id, password) in told.cut_off {
+            for (id, password) in received.unknown {
                 let changed = after[id] != before[id];
-                assert!(!changed || verifies(&after[id], &password), "user {id} has neither password");
-                assert_eq!(new_mails(id).1, usize::from(changed), "user {id}: the notice");
+                assert!(
+                    !changed || verifies(&after[id], &password),
+                    "user {id} has neither the old nor the new password"
+                );
+                assert_eq!(
+                    new_mails(id).1,
+                    usize::from(changed),
+                    "user {id}: one notice if and only if the password changed"
+                );
             }
         }
     }
-    println!("{rounds} shutdowns, {answers} answers, {lost} lost");
+    println!("{rounds} shutdowns, {responses} responses, {lost} lost");
     assert_eq!(lost, 0);
-    assert!(answers > rounds * 20, "{answers} answers");
+    assert!(responses > rounds * 20, "only {responses} responses");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_before_a_sigterm_is_done() {
+async fn sigterm_loses_no_accepted_request() {
     shutdowns(4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the long form"]
-async fn fifty_shutdowns() {
+#[ignore = "long version"]
+async fn fifty_sigterms_lose_no_accepted_request() {
     shutdowns(50).await;
 }

@@ -42,9 +42,9 @@ impl Site {
     /// Requests a reset for a user and for an unknown address. The responses must be identical. Sends one mail.
     fn request(&self) {
         let [known, unknown] = ["ann@example.com", "eve@example.com"].map(|email| {
-            let mut answer = self.demo.post("/api/password_reset/", &json!({ "email": email }));
-            answer.headers.retain(|(name, _)| name != "date");
-            (answer.status, answer.headers, answer.body)
+            let mut response = self.demo.post("/api/password_reset/", &json!({ "email": email }));
+            response.headers.retain(|(name, _)| name != "date");
+            (response.status, response.headers, response.body)
         });
         assert_eq!(known, unknown);
         assert_eq!((known.0, known.2.as_str()), (200, r#"{"status":"OK"}"#));

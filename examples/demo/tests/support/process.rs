@@ -92,15 +92,15 @@ impl Demo {
     }
 
     /// Sends a request with a connection of its own.
-    pub(crate) fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Response {
         send(self.address, method, path, headers, body)
     }
 
-    pub(crate) fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Response {
         self.send("GET", path, &[], "")
     }
 
-    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Response {
         self.send("POST", path, &["Content-Type: application/json"], &body.to_string())
     }
 
@@ -111,11 +111,11 @@ impl Demo {
 
     /// Requests a reset.
     pub(crate) fn request(&self, email: &str) {
-        let answer = self.post("/api/password_reset/", &json!({ "email": email }));
-        assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"status":"OK"}"#));
+        let response = self.post("/api/password_reset/", &json!({ "email": email }));
+        assert_eq!((response.status, response.body.as_str()), (200, r#"{"status":"OK"}"#));
     }
 
-    pub(crate) fn confirm(&self, token: &str, password: &str) -> Answer {
+    pub(crate) fn confirm(&self, token: &str, password: &str) -> Response {
         self.post("/api/password_reset/confirm/", &json!({ "token": token, "password": password }))
     }
 }
@@ -152,13 +152,13 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 
 /// An HTTP response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl Response {
     /// Parses the received bytes, or returns `None` if the head is incomplete.
     fn parse(received: &[u8]) -> Option<Self> {
         let head = received.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
@@ -169,9 +169,9 @@ impl Answer {
             .map(|line| line.split_once(':').expect("a header"))
             .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
             .collect();
-        let answer = Self { status, headers, body };
-        assert_eq!(answer.header("Transfer-Encoding"), None, "the demo sends no chunked responses");
-        Some(answer)
+        let response = Self { status, headers, body };
+        assert_eq!(response.header("Transfer-Encoding"), None, "the demo sends no chunked responses");
+        Some(response)
     }
 
     fn is_complete(&self) -> bool {
@@ -192,7 +192,7 @@ impl Answer {
 }
 
 /// Sends a request and reads the response.
-pub(crate) fn send(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+pub(crate) fn send(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Response {
     let mut stream = connect(address);
     stream.write_all(head(address, method, path, headers, body.len()).as_bytes()).unwrap();
     stream.write_all(body.as_bytes()).unwrap();
@@ -214,14 +214,14 @@ pub(crate) fn head(address: SocketAddr, method: &str, path: &str, headers: &[&st
 }
 
 /// Reads a response to its end. Does not rely on the end of the connection, because some servers keep it open.
-pub(crate) fn receive(stream: &mut TcpStream) -> Answer {
+pub(crate) fn receive(stream: &mut TcpStream) -> Response {
     let mut received = Vec::new();
     let mut buffer = [0; 64 * 1024];
     loop {
         let count = stream.read(&mut buffer).unwrap();
         received.extend_from_slice(&buffer[..count]);
-        match Answer::parse(&received) {
-            Some(answer) if count == 0 || answer.is_complete() => return answer,
+        match Response::parse(&received) {
+            Some(response) if count == 0 || response.is_complete() => return response,
             None if count == 0 => panic!("no response: {:?}", String::from_utf8_lossy(&received)),
             _ => {}
         }
