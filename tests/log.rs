@@ -1,4 +1,4 @@
-//! What operators read: each thing that happens is told once, at its level, with what they need to act on it.
+//! The log: each event is logged once, at its level, with the fields that an operator needs.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -22,7 +22,7 @@ use poem_password_reset::{
 use tracing::{Instrument as _, info_span};
 
 #[tokio::test(start_paused = true)]
-async fn each_thing_that_happens_is_told_once() {
+async fn each_event_is_logged_once() {
     let log = Log::default();
     let _guard = log.of_thread();
     let (users, hangs) = (people(), Arc::new(AtomicBool::new(false)));
@@ -78,11 +78,11 @@ async fn each_thing_that_happens_is_told_once() {
         ("INFO no mail for a reset request reason=\"over_quota\" user=\"1\"", 1),
         ("INFO no mail for a reset request reason=\"failed\" user=\"2\"", 1),
         ("INFO no mail for a reset request reason=\"unknown\"", 1),
-        ("ERROR a handler failed event=\"ResetTokenCreated\" handler=\"log::each_thing_that_happens", 1),
+        ("ERROR a handler failed event=\"ResetTokenCreated\" handler=\"log::each_event_is_logged_once", 1),
         ("INFO a client is over its quota operation=\"validate\"", 1),
         ("INFO a reset token was refused refusal=malformed", 1),
         ("INFO a reset token was refused refusal=stale", 1),
-        ("INFO a handler vetoed event=\"PrePasswordReset\" handler=\"log::each_thing_that_happens", 1),
+        ("INFO a handler vetoed event=\"PrePasswordReset\" handler=\"log::each_event_is_logged_once", 1),
         ("INFO a new password was refused operation=\"confirm\"", 2),
         ("INFO a password was reset user=\"1\"", 1),
         ("WARN HttpContract is not mounted around this service", 1),
@@ -97,7 +97,7 @@ async fn each_thing_that_happens_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_finds_others_is_told_of_with_their_number() {
+async fn users_with_another_address_are_logged_with_their_number() {
     let user = |id: u8, email: &str| StoredUser::new(id, email, Some("a hash".to_owned()));
     let ann = || user(1, "ann@example.com");
     let others = || [user(2, "bob@example.com"), user(3, "ann@example.org")];
@@ -120,9 +120,9 @@ async fn a_store_that_finds_others_is_told_of_with_their_number() {
     }
 }
 
-/// Whoever traces requests finds all that belongs to one of them: what it leads to later, and what the handlers say.
+/// Background work and handlers log in the span of the request that caused them.
 #[tokio::test(start_paused = true)]
-async fn what_a_request_leads_to_is_told_in_its_span() {
+async fn work_of_a_request_is_logged_in_its_span() {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
@@ -152,9 +152,9 @@ async fn what_a_request_leads_to_is_told_in_its_span() {
     }
 }
 
-/// Each accepted request that ends without mail says why, with the user's id where there is one, and without the address.
+/// An accepted request without mail is logged with its reason and the user's id, but not the address.
 #[tokio::test(start_paused = true)]
-async fn a_request_without_mail_says_why_and_for_whom() {
+async fn request_without_mail_is_logged_with_reason_and_user() {
     type Change = fn(StoredUser) -> StoredUser;
     let cases: [(&str, Change, &str); 8] = [
         ("nobody@example.com", |user| user, "INFO no mail for a reset request reason=\"unknown\"\n"),
@@ -205,7 +205,7 @@ async fn a_request_without_mail_says_why_and_for_whom() {
         assert!(!text.contains('@'), "{email}: {text}");
     }
 
-    // Found by a store that compares too loosely, with white space around the address: one line for each user.
+    // A store that ignores white space finds two users: one log line for each.
     let log = Log::default();
     let guard = log.of_thread();
     let users = [(1, " ann@example.com"), (2, "ann@example.com ")]
