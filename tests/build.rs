@@ -111,5 +111,5 @@ async fn build_reports_all_problems_at_once() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     assert_eq!(text.lines().count(), 7, "a line for each: {text}");
-    assert_eq!(format!("{error:?}"), text, "it is what a `main` that returns it prints");
+    assert_eq!(format!("{error:?}"), text, "a `main` that returns the error prints its `Debug` form");
 }

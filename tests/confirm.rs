@@ -1,4 +1,4 @@
-//! The operation **confirm**: the order of its steps, what stops it, and that nothing stops it half-way.
+//! The operation **confirm**: the order of its steps, failures at each step, and callers that give up.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -21,7 +21,7 @@ use poem_password_reset::{
 };
 use time::OffsetDateTime;
 
-/// What happened, in order.
+/// The steps of the operation, in order.
 #[derive(Clone, Default)]
 struct Steps(Arc<Mutex<Vec<&'static str>>>);
 
@@ -35,7 +35,7 @@ impl Steps {
     }
 }
 
-/// A password reset of which every step is noted.
+/// Returns a builder whose parts record every step.
 fn noted(users: &MemoryUsers, steps: &Steps) -> PasswordResetBuilder {
     let (stored, checked, hashed) = (steps.clone(), steps.clone(), steps.clone());
     let (before, after) = (steps.clone(), steps.clone());
@@ -60,7 +60,7 @@ fn noted(users: &MemoryUsers, steps: &Steps) -> PasswordResetBuilder {
     builder(store)
         .policy(policy)
         .hasher(move |password: &str| {
-            // The first two are build()'s.
+            // `build()` makes the first two calls.
             if built.fetch_add(1, Ordering::SeqCst) >= 2 {
                 hashed.note("hash");
             }
@@ -148,7 +148,7 @@ async fn validate_and_validate_for_return_the_same_results() {
     assert_eq!(same(token).await, Err("shutting_down".to_owned()));
 }
 
-/// Each kind of failure stops at its step; nothing of the application's is asked before, nothing written after.
+/// Each failure ends the operation at its step. No later step runs, and nothing is written.
 #[tokio::test]
 async fn failed_step_stops_confirm() {
     let agent = |agent: &str| Client::new(None, Some(agent));
@@ -181,7 +181,7 @@ async fn failed_step_stops_confirm() {
         assert_eq!(steps.all(), expected, "{name}");
         assert!(verifies(&users.get("1").unwrap(), "ann's old password"), "{name}");
     }
-    confirm(&reset, &good, GOOD_PASSWORD).await.expect("none of these used the token up");
+    confirm(&reset, &good, GOOD_PASSWORD).await.expect("a failed confirm does not use the token up");
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn refusal_reason_is_logged_and_not_returned() {
     }
     assert_eq!(log.text().matches("refused").count(), texts.len(), "and no other: {}", log.text());
     texts.dedup();
-    assert_eq!(texts.len(), 1, "one text, whatever the reason");
+    assert_eq!(texts.len(), 1, "every refusal has the same text");
 }
 
 #[tokio::test]
@@ -235,7 +235,7 @@ async fn veto_text_is_returned_and_other_errors_are_not() {
     assert!(verifies(&users.get("1").unwrap(), "ann's old password"));
 }
 
-/// A client that hangs up at any await of a confirm changes nothing about its outcome.
+/// A caller that gives up at any await does not change the outcome of a confirm.
 #[tokio::test]
 async fn confirm_continues_if_the_caller_drops_it() {
     for awaits in 0..40 {
@@ -314,7 +314,7 @@ impl UserStore for Slow {
     }
 }
 
-/// A handler that hangs keeps nobody waiting who has a new password already.
+/// A hanging handler does not delay the response of a completed confirm.
 #[tokio::test(start_paused = true)]
 async fn confirm_returns_before_post_handlers_finish() {
     let users = people();
@@ -344,7 +344,7 @@ async fn store_failure_at_any_call_leaves_a_working_password() {
             calls: Arc::default(),
             before: move |this| {
                 let fails = this == call && fails.load(Ordering::SeqCst);
-                async move { if fails { Err(BoxError::from("the store is away")) } else { Ok(()) } }
+                async move { if fails { Err(BoxError::from("the store is down")) } else { Ok(()) } }
             },
         })
         .on_reset_token_created(no_mail)
@@ -362,7 +362,7 @@ async fn store_failure_at_any_call_leaves_a_working_password() {
     }
 }
 
-/// A store that neither answers nor fails is given up; one that panics is contained.
+/// A hanging store call is timed out, and a panic in it is caught.
 #[tokio::test(start_paused = true)]
 async fn store_that_hangs_or_panics_in_the_write_is_an_unknown_outcome() {
     for panics in [false, true] {
@@ -387,7 +387,7 @@ async fn store_that_hangs_or_panics_in_the_write_is_an_unknown_outcome() {
         let Err(ResetError::Unavailable { because, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
             panic!("panics: {panics}");
         };
-        assert!(before.elapsed() < Duration::from_secs(11), "a store call is given up after ten seconds");
+        assert!(before.elapsed() < Duration::from_secs(11), "a store call is timed out after ten seconds");
         assert_eq!(because, Unavailable::UnknownOutcome);
     }
 }
@@ -413,11 +413,11 @@ async fn faulty_hasher_changes_nothing() {
         let token = token_of(&reset, &users, "1");
         assert!(matches!(confirm(&reset, &token, GOOD_PASSWORD).await, Err(ResetError::Failed(_))), "{fault}");
         assert!(verifies(&users.get("1").unwrap(), "ann's old password"), "{fault}");
-        reset.validate(&token).await.expect("the token stays good");
+        reset.validate(&token).await.expect("the token is still valid");
     }
 }
 
-/// Validation reads only, however often, and agrees with what a confirmation would say.
+/// Validation never writes, and its result agrees with that of a confirm.
 #[tokio::test]
 async fn validate_writes_nothing() {
     let (users, calls) = (people(), Arc::new(Calls::default()));
@@ -458,7 +458,7 @@ async fn hashing_does_not_block_async_threads() {
     assert_ne!(threads[0], std::thread::current().id(), "the runtime's only thread");
 }
 
-/// Spaces, NFC and NFD, what differs after byte 72: stored as sent.
+/// Spaces, NFC, NFD and bytes after the 72nd are hashed as sent.
 #[tokio::test]
 async fn password_is_hashed_exactly_as_sent() {
     let long = "purple tractor hums at dawn, ".repeat(3);

@@ -1,4 +1,4 @@
-//! The operation **diagnose**: it names each reason for which no mail comes, and changes nothing.
+//! The operation **diagnose**: it reports every reason for missing mail and changes nothing.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -78,7 +78,7 @@ async fn diagnosis_agrees_with_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn diagnosis_counts_nothing_and_says_until_when_the_quota_is_used_up() {
+async fn diagnosis_uses_no_quota_and_returns_retry_after() {
     let mails = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&mails);
     let reset = builder(people())
@@ -112,7 +112,7 @@ async fn diagnosis_counts_nothing_and_says_until_when_the_quota_is_used_up() {
     assert_eq!(off.diagnose("ann@example.com").await.quota(), MailQuota::Off);
 }
 
-/// A throttle of the application's tells if it implements `peek`, and nothing else fails if it does not or cannot.
+/// An application's throttle reports the quota if it implements `peek`. A missing or failed `peek` gives `Unknown`.
 #[tokio::test(start_paused = true)]
 async fn diagnosis_reads_the_applications_throttle() {
     struct Own(MemoryThrottle, &'static str);
@@ -195,7 +195,7 @@ async fn diagnosis_has_the_last_failure_until_a_request_succeeds() {
 
     store_fails.store(false, Ordering::SeqCst);
     fails.store(false, Ordering::SeqCst);
-    assert_eq!(ask().await.last_failure(), None, "a success ends it");
+    assert_eq!(ask().await.last_failure(), None, "a success clears it");
 }
 
 #[tokio::test]

@@ -34,9 +34,9 @@ enum How {
     Errs,
     Panics,
     Hangs,
-    /// The clock is a year ahead: this is nothing that any other part does.
+    /// The clock is a year ahead. Only the clock has this fault.
     Ahead,
-    /// The clock stands at 1970.
+    /// The clock returns 1970.
     Behind,
 }
 
@@ -64,7 +64,7 @@ impl Counter {
 
     fn hash(&self, password: &str) -> Result<String, BoxError> {
         match self.is_this().then_some(self.how) {
-            // What blocks its thread for ever cannot be helped; what panics can.
+            // A hasher that blocks its thread cannot be timed out, so this one panics instead.
             Some(How::Panics | How::Hangs) => panic!("as planned"),
             Some(How::Errs) => Err("as planned".into()),
             Some(How::Ahead | How::Behind) | None => Ok(cheap_hash(password)?),
@@ -79,7 +79,7 @@ impl Counter {
         }
     }
 
-    /// A service all of whose parts count.
+    /// Returns a service whose parts all count their calls.
     async fn reset(&self, users: &MemoryUsers) -> PasswordReset {
         let (store, hasher, mail, pre, post) = (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
         let clock = self.clone();
@@ -132,7 +132,7 @@ async fn whole_flow(reset: &PasswordReset, users: &MemoryUsers) -> Option<Result
 /// F1, F2, F4, F5 and the like: for every k, the k-th call of anything errs, panics or hangs. Afterwards the ledger adds
 /// up, the password is the old one or the new one as the answer says, and everything works.
 #[tokio::test(start_paused = true)]
-async fn the_call_that_fails_may_be_any() {
+async fn fault_at_any_call_leaves_a_consistent_state() {
     for how in [How::Errs, How::Panics, How::Hangs, How::Ahead, How::Behind] {
         let mut answers = BTreeSet::new();
         for fails_at in 0.. {
@@ -161,7 +161,7 @@ async fn the_call_that_fails_may_be_any() {
                 assert!(confirmed.is_ok() && fails_at >= 15, "{fails_at} calls in all");
                 break;
             }
-            // Nothing is locked, nobody is locked out.
+            // The user can still reset the password.
             let again = reset.issue(&ann, None).unwrap();
             reset.confirm(again.token().expose(), "another otter paints".into(), Client::none()).await.unwrap();
             reset.request("ann@example.com", Client::none()).await.unwrap();
@@ -247,7 +247,7 @@ impl UserStore for SlowForAnn {
 /// F3: while 180 calls wait in the store, requests, refusals and whole resets of another user are completed. The order of
 /// events decides, not time: the gate opens only after all others have their answers.
 #[tokio::test]
-async fn slow_store_call_does_not_delay_other_requests() {
+async fn slow_store_calls_do_not_delay_other_users() {
     const CONFIRMS: usize = 100;
     const VALIDATIONS: usize = 30;
     // Below the number of requests that are handled at once, so that a worker is left for Bob's.
@@ -328,9 +328,9 @@ async fn until(condition: impl Fn() -> bool) {
     timeout(PATIENCE, wait).await.expect("the condition becomes true");
 }
 
-/// F5: a thousand handlers that hang are timed out, and their places are free again.
+/// F5: a thousand hanging handlers are timed out, and their permits are released.
 #[tokio::test(start_paused = true)]
-async fn a_thousand_handlers_that_hang() {
+async fn hanging_handlers_are_timed_out_and_free_their_permits() {
     let hangs = Arc::new(AtomicBool::new(true));
     let hung = Arc::clone(&hangs);
     let reset = builder(people())
@@ -358,7 +358,7 @@ async fn a_thousand_handlers_that_hang() {
 
 /// F6: a burst of ten thousand requests while mail takes ten seconds: so many wait, and the rest are told, whoever asks.
 #[tokio::test(start_paused = true)]
-async fn a_burst_is_bounded_by_the_queue() {
+async fn burst_of_requests_is_limited_by_the_queue() {
     let running = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
     let counted = Arc::clone(&running);
     let reset = builder(people())
@@ -392,13 +392,13 @@ async fn a_burst_is_bounded_by_the_queue() {
 /// F11: ten thousand confirms with good tokens at once, half of whose clients go away: as many hashes at a time as there
 /// are cores, a line that is bounded, every success true, and the places come back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_confirms_at_once() {
+async fn ten_thousand_concurrent_confirms_are_limited_and_free_their_permits() {
     const USERS: usize = 10_000;
     let users = MemoryUsers::new(
         (0..USERS).map(|id| StoredUser::new(id, format!("u{id}@example.com"), Some(format!("cheap${id}$x")))),
     );
     let hashing = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
-    // Between the look-up and the end of the hash a confirm certainly holds a place.
+    // A confirm holds a permit between the look-up and the end of the hash.
     let under_way = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
     let (counted, done_with) = (Arc::clone(&hashing), Arc::clone(&under_way));
     let hash = move |password: &str| {
@@ -425,7 +425,7 @@ async fn ten_thousand_confirms_at_once() {
         confirms.spawn(async move {
             let password = NewPassword::new(format!("the new password of {id}"));
             let confirm = reset.confirm(token.token().expose(), password, Client::none());
-            // Every other client has no patience.
+            // Every other caller gives up.
             match id % 2 {
                 0 => (id, Some(confirm.await)),
                 _ => (id, timeout(Duration::from_micros(id as u64), confirm).await.ok()),
@@ -450,7 +450,7 @@ async fn ten_thousand_confirms_at_once() {
         "{} confirms under way at once",
         under_way.1.load(Ordering::SeqCst)
     );
-    // Every place is free again, those of the impatient too.
+    // Every permit is released, also those of callers that gave up.
     until(|| under_way.0.load(Ordering::SeqCst) == 0).await;
     let mut again = JoinSet::new();
     for id in 0..1_000 {
@@ -462,10 +462,10 @@ async fn ten_thousand_confirms_at_once() {
     assert_eq!(refused, 0, "of 1,000 confirms after the flood");
     let cores = std::thread::available_parallelism().unwrap().get();
     assert!(hashing.1.load(Ordering::SeqCst) <= cores, "{} hashes at once", hashing.1.load(Ordering::SeqCst));
-    assert_eq!(reset.shutdown(Duration::from_secs(60)).await.unfinished_confirms, 0, "what was left goes on");
+    assert_eq!(reset.shutdown(Duration::from_secs(60)).await.unfinished_confirms, 0, "dropped confirms continue");
 }
 
-/// A store that lies, as it likes.
+/// A store that returns wrong results at random.
 #[derive(Clone)]
 struct Liar {
     users: MemoryUsers,
@@ -527,7 +527,7 @@ impl UserStore for Liar {
 /// F19: whatever a store says, nothing panics, nobody gets mail but at the address that was asked for, and a token is good
 /// for none but whom it was issued to.
 #[tokio::test(start_paused = true)]
-async fn store_with_wrong_answers_is_contained() {
+async fn store_with_wrong_results_causes_no_panic_and_no_wrong_mail() {
     let mails = Arc::new(Mutex::new(Vec::new()));
     let outbox = Arc::clone(&mails);
     let store = Liar { users: people(), random: Arc::new(Mutex::new(Random::seeded())) };
@@ -596,7 +596,7 @@ async fn one_confirm_wins_in_ten_thousand_schedules() {
     }
 }
 
-/// With a policy that takes no time.
+/// Returns a builder with a cheap policy.
 fn schedule(store: impl UserStore) -> PasswordResetBuilder {
     let policy = poem_password_reset::PasswordPolicy::default().strength(poem_password_reset::Strength::Any);
     builder(store).policy(policy).on_reset_token_created(no_mail)

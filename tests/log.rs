@@ -1,4 +1,4 @@
-//! What operators read: each thing that happens is told once, at its level, with what they need to act on it.
+//! The log: each event is logged once, at its level, with the fields that an operator needs.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -72,7 +72,7 @@ async fn each_event_is_logged_once() {
     let _ = reset.request("ann@example.com", Client::none()).await;
 
     let text = log.text();
-    let expected = [
+    let told = [
         ("INFO password reset is ready", 1),
         ("INFO a reset was requested", 5),
         ("INFO no mail for a reset request reason=\"over_quota\" user=\"1\"", 1),
@@ -90,14 +90,14 @@ async fn each_event_is_logged_once() {
         ("INFO password reset has shut down lost_requests=1 unfinished_confirms=0", 1),
         ("WARN not available now operation=\"request\" because=", 1),
     ];
-    for (line, times) in expected {
+    for (line, times) in told {
         assert_eq!(text.matches(line).count(), times, "{line}\n{text}");
     }
-    assert_eq!(text.lines().count(), expected.iter().map(|(_, times)| times).sum::<usize>(), "{text}");
+    assert_eq!(text.lines().count(), told.iter().map(|(_, times)| times).sum::<usize>(), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn users_with_another_address_are_logged_as_a_number() {
+async fn users_with_another_address_are_logged_with_their_number() {
     let user = |id: u8, email: &str| StoredUser::new(id, email, Some("a hash".to_owned()));
     let ann = || user(1, "ann@example.com");
     let others = || [user(2, "bob@example.com"), user(3, "ann@example.org")];
@@ -120,9 +120,9 @@ async fn users_with_another_address_are_logged_as_a_number() {
     }
 }
 
-/// Whoever traces requests finds all that belongs to one of them: what it leads to later, and what the handlers say.
+/// Background work and handlers log in the span of the request that caused them.
 #[tokio::test(start_paused = true)]
-async fn job_of_a_request_logs_in_its_span() {
+async fn work_of_a_request_is_logged_in_its_span() {
     let log = Log::default();
     let _guard = log.of_thread();
     let users = people();
@@ -152,9 +152,9 @@ async fn job_of_a_request_logs_in_its_span() {
     }
 }
 
-/// Each accepted request that ends without mail says why, with the user's id where there is one, and without the address.
+/// An accepted request without mail is logged with its reason and the user's id, but not the address.
 #[tokio::test(start_paused = true)]
-async fn request_without_mail_logs_reason_and_user() {
+async fn request_without_mail_is_logged_with_reason_and_user() {
     type Change = fn(StoredUser) -> StoredUser;
     let cases: [(&str, Change, &str); 8] = [
         ("nobody@example.com", |user| user, "INFO no mail for a reset request reason=\"unknown\"\n"),
@@ -205,7 +205,7 @@ async fn request_without_mail_logs_reason_and_user() {
         assert!(!text.contains('@'), "{email}: {text}");
     }
 
-    // Found by a store that compares too loosely, with white space around the address: one line for each user.
+    // A store that ignores white space finds two users: one log line for each.
     let log = Log::default();
     let guard = log.of_thread();
     let users = [(1, " ann@example.com"), (2, "ann@example.com ")]

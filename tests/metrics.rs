@@ -1,4 +1,4 @@
-//! What operators see: every operation, refusal, failure and loss is counted once, under labels no client can make.
+//! Metrics: every operation, refusal, failure and loss is counted once. No client can create a label.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -27,7 +27,7 @@ impl Counts {
         Arc::clone(self.0.lock().unwrap().entry(format!("{name} {}", labels.join(" "))).or_default())
     }
 
-    /// What was counted, but for what is zero. A gauge holds a float.
+    /// Returns all series that are not zero. A gauge holds a float.
     fn all(&self) -> BTreeMap<String, u64> {
         let all = self.0.lock().unwrap();
         let value = |name: &str, bits: u64| if name.contains("waiting") { f64::from_bits(bits) as u64 } else { bits };
@@ -60,7 +60,7 @@ impl Recorder for Counts {
     }
 }
 
-/// What is counted while `work` runs, all of it on this thread.
+/// Runs `work` on this thread and returns the counts.
 fn counted(work: impl Future<Output = ()>) -> BTreeMap<String, u64> {
     let counts = Counts::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -112,7 +112,7 @@ fn requests_are_counted_by_result_and_outcome() {
 }
 
 #[test]
-fn waiting_requests_are_a_gauge_and_lost_requests_are_counted() {
+fn waiting_requests_are_a_gauge_and_lost_requests_a_counter() {
     let hangs = async |_| std::future::pending::<Result<(), BoxError>>().await;
     let counts = counted(async move {
         let store = Watched { users: people(), calls: Arc::default(), before: hangs };
@@ -136,7 +136,7 @@ fn waiting_requests_are_a_gauge_and_lost_requests_are_counted() {
 }
 
 #[test]
-fn validations_and_confirms_are_counted_by_result_and_refusals_by_reason() {
+fn validations_and_confirms_are_counted_by_result_and_refusal() {
     let counts = counted(async {
         let users = people();
         let reset = with_mail(users.clone())
@@ -175,9 +175,9 @@ fn validations_and_confirms_are_counted_by_result_and_refusals_by_reason() {
     assert_eq!(counts, all);
 }
 
-/// A client that hangs up takes nothing away from the count, and a store that panics is counted too.
+/// A confirm is counted even if the caller drops it or the store panics.
 #[test]
-fn confirm_is_counted_after_its_client_disconnects() {
+fn confirm_is_counted_if_the_caller_drops_it() {
     let panics = Arc::new(AtomicBool::new(false));
     let counts = counted(async {
         let (users, store_panics) = (people(), Arc::clone(&panics));
@@ -216,7 +216,7 @@ impl Throttle for Broken {
 }
 
 #[test]
-fn throttled_clients_and_throttle_failures_are_counted() {
+fn throttled_clients_and_failed_throttles_are_counted() {
     let counts = counted(async {
         let quotas = Quotas::off().validate_per_client(Quota::per_minute(1).unwrap());
         let users = people();

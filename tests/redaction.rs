@@ -1,5 +1,5 @@
-//! Nothing that is logged at TRACE, by any crate, during whole flows with every kind of failure holds a token, a
-//! password, a hash, a key or a full email address; nor does any `Debug`, `Display` or error.
+//! No log line at TRACE, of any crate, contains a token, password, hash, key or full email address, even when parts
+//! fail. Nor does any `Debug`, `Display` or error.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -26,8 +26,8 @@ use poem_password_reset::{
 };
 use time::OffsetDateTime;
 
-/// Fails if `text` holds a secret, as it is or in the encodings that it might meet on its way.
-fn assert_holds_none(text: &str, secrets: &[(&str, String)]) {
+/// Asserts that `text` contains no secret, neither plain nor in a common encoding.
+fn assert_contains_none(text: &str, secrets: &[(&str, String)]) {
     for (name, secret) in secrets {
         let percent: String = secret.bytes().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "%{byte:02X}");
@@ -44,7 +44,7 @@ fn assert_holds_none(text: &str, secrets: &[(&str, String)]) {
             BASE64_URL_SAFE_NO_PAD.encode(secret),
             format!("{:?}", secret.as_bytes()).trim_matches(['[', ']']).to_owned(),
         ] {
-            assert!(!text.contains(&form), "{name} is there, as {form:?}");
+            assert!(!text.contains(&form), "the text contains {name}, as {form:?}");
         }
     }
 }
@@ -62,7 +62,7 @@ async fn no_secret_is_logged_in_a_whole_flow() {
         calls: Arc::default(),
         before: move |_| {
             let fails = fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-            async move { if fails { Err(BoxError::from("the store is away")) } else { Ok(()) } }
+            async move { if fails { Err(BoxError::from("the store is down")) } else { Ok(()) } }
         },
     };
     let reset = builder(store)
@@ -146,10 +146,10 @@ async fn no_secret_is_logged_in_a_whole_flow() {
         ("the hash of a password", hash("1")),
         ("another hash", hash("2")),
     ];
-    assert_holds_none(&text, &secrets);
+    assert_contains_none(&text, &secrets);
 }
 
-/// A store and a hasher whose errors quote whatever they were given, on a line of its own.
+/// A store whose errors quote their arguments on a separate line.
 struct Quotes(poem_password_reset::store::MemoryUsers);
 
 impl UserStore for Quotes {
@@ -168,14 +168,14 @@ impl UserStore for Quotes {
         Err(format!("not {} instead of {old:?} for\nERROR {}", new_hash.expose(), user.email()).into())
     }
 
-    /// It answers, and so is not down.
+    /// The check succeeds, so no outage is detected.
     async fn check(&self) -> Result<(), BoxError> {
         Ok(())
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_the_application_are_logged_in_one_line_without_what_they_quote() {
+async fn application_errors_are_logged_in_one_line_without_secrets() {
     Log::of_process();
     let log = Log::default();
     let _guard = log.of_thread();
@@ -205,11 +205,11 @@ async fn errors_of_the_application_are_logged_in_one_line_without_what_they_quot
         ("the password in the new hash", "a parrot sings in the cellar".to_owned()),
         ("the old hash", ann.password_hash().unwrap().expose().to_owned()),
     ];
-    assert_holds_none(&text, &secrets);
+    assert_contains_none(&text, &secrets);
 }
 
 #[tokio::test]
-async fn nothing_that_can_be_shown_shows_a_secret() {
+async fn debug_and_display_contain_no_secret() {
     Log::of_process();
     let hash = cheap_hash("the password").unwrap();
     let user = StoredUser::new(7, "ann@example.com", Some(hash.clone())).with_username("annie-canary".to_owned());
@@ -227,7 +227,7 @@ async fn nothing_that_can_be_shown_shows_a_secret() {
     let _ = write!(shown, " {:?} {:?}", NewPassword::new("the password"), PasswordHash::new(hash.as_str()));
     let _ = write!(shown, " {:?} {:?} {:?}", PasswordPolicy::default(), Client::none(), ResetApi::new(reset));
 
-    assert_holds_none(
+    assert_contains_none(
         &shown,
         &[
             ("the token", token.expose().to_owned()),
@@ -242,9 +242,9 @@ async fn nothing_that_can_be_shown_shows_a_secret() {
     );
 }
 
-/// `Debug`, `Display` and the sources of an error, at any depth, show nothing of what the application's code said.
+/// `Debug`, `Display` and the sources of an error, at any depth, do not show the application's error text.
 #[tokio::test]
-async fn an_error_of_the_application_is_reached_only_by_its_name() {
+async fn application_error_is_shown_only_by_expose() {
     Log::of_process();
     let users = people();
     let quoted = || format!("cannot hash {GOOD_PASSWORD} of ann@example.com");
@@ -255,7 +255,7 @@ async fn an_error_of_the_application_is_reached_only_by_its_name() {
         _ => Err(quoted()),
     };
     let by_hasher = settings().hasher(hasher).build().await.unwrap();
-    // A handler is given no password.
+    // Handlers get no password.
     let refuses = |_| std::future::ready(Err::<(), _>("no row for ANN@EXAMPLE.COM"));
     let by_handler = settings().on_pre_password_reset(refuses).build().await.unwrap();
     for (reset, said) in [(by_hasher, quoted()), (by_handler, "no row for ANN@EXAMPLE.COM".to_owned())] {
@@ -270,10 +270,10 @@ async fn an_error_of_the_application_is_reached_only_by_its_name() {
         let ResetError::Failed(inner) = &error else { panic!("{error:?}") };
         shown += &format!("{inner} {inner:?} {inner:#?}");
         assert!(std::error::Error::source(inner).is_none());
-        assert_holds_none(
+        assert_contains_none(
             &shown,
             &[("the password", GOOD_PASSWORD.to_owned()), ("the address", "ann@example.com".to_owned())],
         );
-        assert_eq!(inner.expose().to_string(), said, "and by its name it is there");
+        assert_eq!(inner.expose().to_string(), said, "`expose` returns the application's error");
     }
 }

@@ -17,7 +17,7 @@ use poem_password_reset::{
 };
 use time::{Duration as TimeDuration, OffsetDateTime};
 
-/// A handler that keeps what it was given: the address on record and the link.
+/// A handler that records the address and the link of each event.
 #[derive(Clone, Default)]
 struct Outbox(Arc<Mutex<Vec<(String, String)>>>);
 
@@ -95,7 +95,7 @@ async fn user_without_password_gets_mail_only_if_first_passwords_are_allowed() {
     assert_eq!(outbox.addresses(), ["dave@example.com"]);
 }
 
-/// The store hangs: the answer is there all the same, for everybody, before the first look-up has begun.
+/// With a store that hangs, every request still returns before its look-up begins.
 #[tokio::test(start_paused = true)]
 async fn request_returns_before_the_look_up() {
     for email in ["ann@example.com", "nobody@example.com"] {
@@ -108,12 +108,12 @@ async fn request_returns_before_the_look_up() {
         let reset = builder.build().await.unwrap();
         let before = tokio::time::Instant::now();
         reset.request(email, Client::none()).await.unwrap();
-        assert_eq!(calls.all(), 0, "nobody was looked up yet");
+        assert_eq!(calls.all(), 0, "no user was looked up yet");
         assert_eq!(before.elapsed(), Duration::ZERO);
     }
 }
 
-/// The handler hangs, fails or panics: the answer is the same, and the next request is as quick.
+/// A handler that hangs, fails or panics does not change the result or delay the next request.
 #[tokio::test(start_paused = true)]
 async fn handlers_neither_delay_nor_change_the_result_of_request() {
     type Outcome = Result<(), BoxError>;
@@ -203,7 +203,7 @@ async fn failed_look_up_is_retried() {
         calls: Arc::default(),
         before: move |_| {
             let fails = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-            async move { if fails { Err(BoxError::from("the store is away")) } else { Ok(()) } }
+            async move { if fails { Err(BoxError::from("the store is down")) } else { Ok(()) } }
         },
     });
     let reset = builder.build().await.unwrap();
@@ -213,7 +213,7 @@ async fn failed_look_up_is_retried() {
     assert_eq!(outbox.addresses(), ["ann@example.com"]);
 }
 
-/// Known to be down, the store makes every request 503, for whatever address; and back, it is asked again.
+/// While the store is down, every request is refused, for any address. Requests succeed again after its recovery.
 #[tokio::test(start_paused = true)]
 async fn every_request_is_refused_while_the_store_is_down() {
     let down = Arc::new(AtomicBool::new(true));
@@ -223,11 +223,11 @@ async fn every_request_is_refused_while_the_store_is_down() {
         calls: Arc::default(),
         before: move |_| {
             let is_down = is_down.load(Ordering::SeqCst);
-            async move { if is_down { Err(BoxError::from("the store is away")) } else { Ok(()) } }
+            async move { if is_down { Err(BoxError::from("the store is down")) } else { Ok(()) } }
         },
     });
     let reset = builder.build().await.unwrap();
-    reset.request("ann@example.com", Client::none()).await.expect("nobody knows yet");
+    reset.request("ann@example.com", Client::none()).await.expect("the outage is not detected yet");
     while reset.ledger().lost == 0 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -242,11 +242,11 @@ async fn every_request_is_refused_while_the_store_is_down() {
     let confirmed = reset.confirm("not even a token", doubles::GOOD_PASSWORD.into(), Client::none()).await.map(drop);
     for answer in [validated, confirmed] {
         let is_down = matches!(answer, Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }));
-        assert!(is_down, "it comes before the token is looked at: {answer:?}");
+        assert!(is_down, "the outage is reported before the token is read: {answer:?}");
     }
     down.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    reset.request("ann@example.com", Client::none()).await.expect("it is asked again after a while");
+    reset.request("ann@example.com", Client::none()).await.expect("requests are accepted after the recovery");
     while reset.ledger().waiting > 0 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -263,7 +263,7 @@ async fn full_queue_refuses_every_address() {
         .build()
         .await
         .unwrap();
-    // Two are being handled, three wait.
+    // Two jobs run and three wait.
     for _ in 0..2 {
         reset.request("ann@example.com", Client::none()).await.unwrap();
     }
@@ -346,7 +346,7 @@ async fn send_delivers_a_link_like_a_request() {
     assert_eq!(reset.ledger().failed, 1);
 }
 
-/// Whoever wrote a row: what is in it does not become a header of a mail.
+/// An address on record cannot inject a header into a mail.
 #[tokio::test]
 async fn malformed_address_on_record_gets_no_mail() {
     let outbox = Outbox::default();

@@ -1,4 +1,4 @@
-//! Shutdown refuses new work, drains what was accepted, and reports what it had to drop.
+//! Shutdown refuses new work, completes accepted work, and reports dropped work.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -16,7 +16,7 @@ fn is_shutting_down<T>(answer: Result<T, ResetError>) -> bool {
 }
 
 #[tokio::test]
-async fn operations_after_shutdown_are_refused() {
+async fn every_operation_after_shutdown_is_refused() {
     let users = people();
     let reset = builder(users.clone()).on_reset_token_created(no_mail).build().await.unwrap();
     let token = reset.issue(&users.get("1").unwrap(), None).unwrap().token().expose().to_owned();
@@ -30,7 +30,7 @@ async fn operations_after_shutdown_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_finishes_accepted_requests() {
+async fn shutdown_completes_accepted_requests() {
     let handled = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&handled);
     let reset = builder(people())
@@ -49,7 +49,7 @@ async fn shutdown_finishes_accepted_requests() {
     }
     let begun = tokio::time::Instant::now();
     assert_eq!(reset.shutdown(Duration::from_secs(30)).await.lost_requests, 0);
-    // 500 in turns of 64, a second each; and not a moment longer.
+    // 500 jobs, 64 at a time, one second each.
     assert_eq!(begun.elapsed().as_secs(), 8);
     assert_eq!(handled.load(Ordering::SeqCst), 500);
     assert_eq!(reset.ledger().delivered, 500);
@@ -89,7 +89,7 @@ async fn shutdown_reports_confirms_unfinished_at_the_deadline() {
     let begun = tokio::time::Instant::now();
     assert_eq!(reset.shutdown(Duration::from_secs(5)).await.unfinished_confirms, 2);
     assert_eq!(begun.elapsed().as_secs(), 5);
-    assert_eq!(reset.shutdown(Duration::from_secs(60)).await.unfinished_confirms, 0, "they went on");
+    assert_eq!(reset.shutdown(Duration::from_secs(60)).await.unfinished_confirms, 0, "the confirms continued");
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,6 +116,6 @@ async fn shutdown_waits_for_running_confirms() {
     let report = reset.shutdown(Duration::from_secs(30)).await;
     assert_eq!(report.unfinished_confirms, 0);
     assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD));
-    assert_eq!(posted.load(Ordering::SeqCst), 1, "its handlers are waited for as well");
+    assert_eq!(posted.load(Ordering::SeqCst), 1, "shutdown waits for its handlers too");
     confirm.await.unwrap().unwrap();
 }

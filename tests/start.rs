@@ -149,7 +149,7 @@ async fn build_without_checks_starts_and_logs_failures() {
     let checks = store.checks.load(Ordering::SeqCst);
     drop(reset);
     tokio::time::sleep(Duration::from_secs(300)).await;
-    assert!(store.checks.load(Ordering::SeqCst) <= checks + 1, "a service that is gone checks nothing");
+    assert!(store.checks.load(Ordering::SeqCst) <= checks + 1, "a dropped service runs no checks");
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,7 +197,7 @@ async fn works(users: SqliteUsers) -> String {
     let (sender, mut mails) = tokio::sync::mpsc::unbounded_channel();
     let mail = move |event: Arc<ResetTokenCreated>| {
         let sent = sender.send((event.user().id().to_owned(), event.token().expose().to_owned()));
-        async move { sent.map_err(|_| "nobody reads the mail") }
+        async move { sent.map_err(|_| "the receiver is closed") }
     };
     let reset = builder(users).on_reset_token_created(mail).build().await.unwrap();
     reset.request(ANN, Client::none()).await.unwrap();
@@ -239,7 +239,7 @@ async fn id_type_is_detected_from_the_rows() {
         sqlx::raw_sql(sqlx::AssertSqlSafe(row)).execute(&pool).await.unwrap();
         assert_eq!(works(users).await, id, "{declared} {value}, empty at start");
     }
-    // One odd id keeps nobody else from being found.
+    // A single id of another type does not hide the other users.
     let mixed = format!(
         "CREATE TABLE users (id, {columns});
          INSERT INTO users (id, email, password_hash)

@@ -1,4 +1,4 @@
-//! Every ready store keeps the contract of `UserStore`, and the contract test finds the stores that do not.
+//! Every store of the crate fulfills the contract of `UserStore`, and the contract test detects faulty stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ async fn database(schema: &'static str) -> SqlitePool {
     pool
 }
 
-/// Checks a store over `pool`; `names` are table, email, active and hash column.
+/// Checks a store over `pool`. The names are those of the table and of the email, active and hash columns.
 async fn check_sqlite(users: SqliteUsers, pool: SqlitePool, [table, email, active, hash]: [&'static str; 4]) {
     check_user_store(users, ANN, BOB, async |edit| {
         let (set, value) = match edit {
@@ -139,7 +139,7 @@ async fn memory() {
     check_user_store(Arc::new(users), ANN, BOB, async |edit| change(&rows, edit)).await;
 }
 
-/// A store with one fault, named by what it does wrong.
+/// A store with one named fault.
 struct Faulty {
     users: MemoryUsers,
     fault: &'static str,
@@ -150,15 +150,15 @@ impl UserStore for Faulty {
 
     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, Self::Error> {
         let mut found = match self.fault {
-            "minds the case"
+            "compares case-sensitively"
                 if !["1", "2"].iter().any(|id| self.users.get(id).is_some_and(|user| user.email() == email)) =>
             {
                 Vec::new()
             }
-            "takes an address for a pattern" if email == "%" => vec![self.users.get("2").unwrap()],
+            "treats an address as a pattern" if email == "%" => vec![self.users.get("2").unwrap()],
             _ => self.users.find_by_email(email).await?,
         };
-        if self.fault == "returns the address that was asked for" {
+        if self.fault == "returns the requested address" {
             found = found.into_iter().map(|user| StoredUser::new(user.id(), email, Some("a".to_owned()))).collect();
         }
         Ok(found)
@@ -176,7 +176,7 @@ impl UserStore for Faulty {
         let same = (!compares("does not compare the hash") || hash(&row) == hash(user))
             && (!compares("does not compare the address") || row.email() == user.email())
             && (!compares("does not compare whether active") || row.is_active())
-            && (compares("takes NULL for unequal to NULL") || hash(user).is_some());
+            && (compares("treats NULL as unequal to NULL") || hash(user).is_some());
         if !same {
             return Ok(Swap::Stale);
         }
@@ -193,14 +193,14 @@ impl UserStore for Faulty {
 #[test]
 fn contract_test_detects_each_fault() {
     for (fault, complaint) in [
-        ("minds the case", "in whatever case"),
-        ("takes an address for a pattern", "must find nobody"),
-        ("returns the address that was asked for", "as it is stored"),
+        ("compares case-sensitively", "in whatever case"),
+        ("treats an address as a pattern", "must find nobody"),
+        ("returns the requested address", "as it is stored"),
         ("trims ids", "must find nobody"),
         ("does not compare the hash", "must compare the password hash"),
         ("does not compare the address", "must compare the email address"),
         ("does not compare whether active", "must compare that the user is active"),
-        ("takes NULL for unequal to NULL", "use IS"),
+        ("treats NULL as unequal to NULL", "use IS"),
         ("compares, then writes", "exactly one must win"),
         ("reports a write it did not make", "must have the new hash"),
     ] {

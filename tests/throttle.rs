@@ -1,4 +1,4 @@
-//! Quotas: so many for a client, then 429 with a true Retry-After; so many mails for an address, then silence.
+//! Quotas: clients over their quota get 429 with a correct Retry-After, and addresses over theirs get no mail.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -40,7 +40,7 @@ async fn settled(reset: &PasswordReset) {
     }
 }
 
-/// How many of 100 requests from this client pass.
+/// Returns how many of 100 requests from this client are accepted.
 async fn passing(reset: &PasswordReset, client: &Client) -> usize {
     let mut passed = 0;
     for number in 0..100 {
@@ -129,7 +129,7 @@ async fn address_gets_mail_again_after_an_hour() {
     assert_eq!(ask(10).await, 6, "an hour is over");
 }
 
-/// A victim, and 50 clients that ask in his name in every spelling that comes to the same mailbox: three mails.
+/// Fifty clients request resets for one user, in every spelling of the address. The user gets three mails.
 #[tokio::test]
 async fn fourth_request_for_an_address_sends_no_mail_and_returns_the_same() {
     let mails = Arc::new(AtomicUsize::new(0));
@@ -157,7 +157,7 @@ async fn fourth_request_for_an_address_sends_no_mail_and_returns_the_same() {
     settled(&reset).await;
     assert_eq!(mails.load(Ordering::SeqCst), 4, "another address has a quota of its own");
     let ann = people().get("1").unwrap();
-    assert!(doubles::verifies(&ann, "ann's old password"), "nobody is locked out");
+    assert!(doubles::verifies(&ann, "ann's old password"), "the user can still sign in");
 }
 
 /// A throttle that remembers its keys: addresses that nobody has are counted like any other, and none can be read.
@@ -228,7 +228,7 @@ fn app(reset: PasswordReset) -> TestClient<impl Endpoint> {
     TestClient::new(Route::new().nest("/reset", api.with(HttpContract)))
 }
 
-/// What is malformed, of a wrong type or too large uses nothing up; what is well-formed does, at each endpoint.
+/// Malformed and oversized bodies use no quota at any endpoint. Well-formed bodies do.
 #[tokio::test]
 async fn only_well_formed_posts_use_quota() {
     let quotas = || {
@@ -277,7 +277,7 @@ async fn only_well_formed_posts_use_quota() {
     }
 }
 
-/// A full queue is told before a quota is counted.
+/// The service checks for a full queue before it counts the quota.
 #[tokio::test]
 async fn unavailable_answer_uses_no_quota() {
     let reset = throttled()
@@ -297,7 +297,7 @@ async fn unavailable_answer_uses_no_quota() {
     assert_eq!(reset.ledger().accepted, 2);
 }
 
-/// A throttle that errs, hangs or talks nonsense: counted in memory meanwhile, and asked again after five seconds.
+/// A throttle that fails, hangs or returns nonsense is replaced by counters in memory for five seconds.
 #[tokio::test(start_paused = true)]
 async fn failed_throttle_is_replaced_by_the_memory_throttle() {
     #[derive(Clone)]
@@ -328,17 +328,21 @@ async fn failed_throttle_is_replaced_by_the_memory_throttle() {
         let before = tokio::time::Instant::now();
         assert_eq!(passing(&reset, &client("192.0.2.1")).await, 30, "{how}");
         assert!(before.elapsed() <= Duration::from_millis(40), "{how}: {:?}", before.elapsed());
-        assert_eq!(failing.asked.load(Ordering::SeqCst), 1, "{how}: it is left alone for a while");
+        assert_eq!(failing.asked.load(Ordering::SeqCst), 1, "{how}: it is not called during the cool-down");
         failing.fails.store(false, Ordering::SeqCst);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(passing(&reset, &client("192.0.2.1")).await, 100, "{how}: it is back, and lets everybody pass");
+        assert_eq!(
+            passing(&reset, &client("192.0.2.1")).await,
+            100,
+            "{how}: it is called again, and accepts every client"
+        );
     }
 
     let nonsense = Failing { how: "lies", fails: Arc::new(AtomicBool::new(true)), asked: Arc::default() };
     let reset = throttled().throttle(nonsense).on_reset_token_created(no_mail).build().await.unwrap();
     let answer = reset.request("ann@example.com", client("192.0.2.1")).await;
     let Err(ResetError::Throttled { retry_after }) = answer else { panic!() };
-    assert_eq!(retry_after, Duration::from_secs(3600), "nobody is kept out for longer than the window");
+    assert_eq!(retry_after, Duration::from_secs(3600), "retry_after is at most the window");
 }
 
 #[tokio::test]
@@ -419,7 +423,7 @@ async fn validate_counts_no_quota_and_validate_for_counts_one_use() {
     reset.validate_for(token, &Client::none()).await.expect("another client has its own quota");
 }
 
-/// What the application counts for itself, it counts for the same clients.
+/// An application that counts by client uses the same client addresses as the endpoints.
 #[tokio::test]
 async fn client_returns_the_same_client_as_the_endpoints() {
     let reset = throttled().trusted_proxies(["203.0.113.0/24"]).on_reset_token_created(no_mail).build().await.unwrap();
@@ -468,7 +472,7 @@ impl Mailer {
         for _ in 0..requests {
             let number = self.next_client.fetch_add(1, Ordering::SeqCst);
             let client = client(&format!("198.51.{}.{}", number / 250, number % 250));
-            self.reset.request(email, client).await.expect("the answer is the same for everybody");
+            self.reset.request(email, client).await.expect("the result is the same for every address");
             while self.reset.ledger().waiting > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -583,7 +587,7 @@ async fn handler_that_always_fails_does_not_disable_the_quota() {
     assert_eq!((mailer.reset.ledger().failed, mailer.reset.ledger().suppressed), (3, 7));
 }
 
-/// A throttle with nothing but `count` keeps its counts; one that fails to give back or to clear harms nobody.
+/// A throttle with nothing but `count` keeps its counts; a failure of `give_back` or `clear` has no other effect.
 #[tokio::test(start_paused = true)]
 async fn give_back_and_clear_are_optional_and_their_failures_harmless() {
     #[derive(Clone, Default)]

@@ -1,5 +1,4 @@
-//! One row that cannot be read, or one address that the database cannot represent, concerns its own request alone:
-//! other clients never get a 503.
+//! An unreadable row or an unrepresentable address affects only its own request: other clients never get a 503.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -221,7 +220,7 @@ async fn unrepresentable_address_causes_no_outage() {
             }
         }
         assert!(accepted > LETTERS.len(), "{charset}: {accepted} addresses were accepted");
-        // Longer than the look-ups with all their retries take.
+        // Waits longer than the look-ups take with all their retries.
         for _ in 0..100 {
             bystander.looks().await;
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -245,7 +244,7 @@ async fn unrepresentable_spelling_does_not_block_mail_to_the_other() {
     reset.request("nobody@xn--r8jz45g.example", Client::none()).await.unwrap();
     settled(&reset).await;
     assert_eq!(*mails.lock().unwrap(), ["ann"]);
-    // Whether nobody has the other address is not known.
+    // The failed look-up may have missed a user, so the request counts as lost.
     assert_eq!((reset.ledger().delivered, reset.ledger().lost), (1, 1));
 }
 
@@ -313,7 +312,7 @@ async fn failed_call_affects_only_its_own_request() {
             }
             let own = own.await.unwrap();
             let is_down = matches!(own, Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }));
-            assert!(is_down, "{how}: its own request is told: {own:?}");
+            assert!(is_down, "{how}: its own request gets the error: {own:?}");
         }
         assert_eq!(bystander.unavailable, 0, "{how}: of {} answers", bystander.answers);
         assert!(checks.load(Ordering::SeqCst) > 0, "{how}: the store was probed");
@@ -367,7 +366,7 @@ impl UserStore for Down {
     }
 }
 
-/// An outage is noticed by its first failed call, told to everybody, and over a second after the store is back.
+/// The first failed call detects an outage. Every client gets 503 until a second after the recovery.
 #[tokio::test(start_paused = true)]
 async fn outage_ends_when_the_store_answers() {
     for hangs in [false, true] {
@@ -378,7 +377,7 @@ async fn outage_ends_when_the_store_answers() {
         let reset = builder(store).on_reset_token_created(no_mail).build().await.unwrap();
         let token = reset.issue(&users.get("1").unwrap(), None).unwrap();
         assert!(reset.validate(token.token().expose()).await.is_err(), "the first failed call");
-        // A probe is given up after five seconds.
+        // A probe is timed out after five seconds.
         tokio::time::sleep(Duration::from_millis(if hangs { 5_001 } else { 1 })).await;
         let unavailable = async || {
             let answer = reset.request("nobody@example.com", Client::none()).await;

@@ -156,8 +156,8 @@ impl fmt::Display for Obstacle {
             Self::NoPassword => {
                 "the user has no password to reset; allow_first_password(true) lets users set a first one"
             }
-            Self::AnotherAddress => "the address on record is another one: look for white space around it",
-            Self::NotMailable => "the address on record is not fit to stand in a mail, or the id in a token",
+            Self::AnotherAddress => "the address on record differs, for example by white space around it",
+            Self::NotMailable => "the address on record is not a valid mail address, or the id is not valid in a token",
             Self::TooManyUsers => "too many users share the address; users_per_address(n) allows more",
         })
     }
@@ -171,7 +171,7 @@ impl fmt::Display for MailQuota {
             Self::UsedUp { retry_after } => {
                 write!(f, "used up: no mail for the next {} minutes", retry_after.as_secs().div_ceil(60))
             }
-            Self::Unknown => f.write_str("not known: the application's throttle does not tell"),
+            Self::Unknown => f.write_str("unknown: the application's throttle does not implement `peek`, or it failed"),
         }
     }
 }

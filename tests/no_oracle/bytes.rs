@@ -1,4 +1,4 @@
-//! The same bytes for everybody, whatever else goes wrong, and the same on the next request of the connection.
+//! Every class of address gets the same bytes, also during faults and for the next request on the connection.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ fn asks(email: &str) -> [Vec<u8>; 2] {
     ]
 }
 
-/// One answer, every byte of it but the clock's.
+/// Reads one response and masks the values that depend on the clock.
 async fn answer(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
     let complete = |read: &[u8]| {
@@ -48,7 +48,7 @@ async fn answer(stream: &mut TcpStream) -> String {
     masked.collect::<Vec<_>>().join("\r\n")
 }
 
-/// What somebody sees who asks for a reset and then, on the same connection, for something else.
+/// Returns the responses to a reset request and to the next request on the same connection.
 async fn seen(address: SocketAddr, email: &str) -> [String; 2] {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut answers = Vec::new();
@@ -57,7 +57,7 @@ async fn seen(address: SocketAddr, email: &str) -> [String; 2] {
         answers.push(answer(&mut stream).await);
     }
     let still_open = timeout(Duration::from_millis(1), stream.read_u8()).await.is_err();
-    assert!(still_open, "the connection stays open for everybody");
+    assert!(still_open, "the connection stays open for every address");
     answers.try_into().unwrap()
 }
 
@@ -75,10 +75,10 @@ async fn all_see_the_same(world: &World, status: u16, rounds: usize) {
             assert_eq!(seen(world.address(), email).await, expected, "{email}");
         }
     }
-    assert_eq!(passwords(), before, "asking changes nothing about anybody");
+    assert_eq!(passwords(), before, "a request changes no password");
 }
 
-/// A world in which Bob had his mail for this hour.
+/// Returns a world in which Bob's quota of mails is used up.
 async fn world(settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder) -> World {
     let quotas = Quotas::off().mails_per_address(Quota::per_hour(1).unwrap());
     let world =

@@ -1,5 +1,5 @@
-//! Whoever asks for a reset does not learn whether an address belongs to a user: not by the bytes of the answer, not by
-//! what becomes of the connection, not by time, and not by the next request on the same connection.
+//! A request does not reveal whether an address belongs to a user: not by the bytes or the time of the response, by the
+//! state of the connection, or by the next request on the same connection.
 //!
 //! `cargo test --release --test no_oracle -- --ignored --nocapture` measures 20,000 samples a class and prints every t.
 

@@ -1,4 +1,4 @@
-//! The same time for everybody: of the answer, and of the answer to the next request on the same connection.
+//! Response times are equal for all addresses, also for the next request on the same connection.
 //!
 //! Samples of both classes are taken in random order over one connection, so whatever drifts on the machine drifts for
 //! both. A true leak shows every time one looks; chance does not. A comparison fails only if three independent ones all
@@ -28,7 +28,7 @@ const MOST: f64 = 4.5;
 /// Medians further apart than this are a leak.
 const MOST_OF_THE_MEDIAN: f64 = 0.02;
 
-/// What is measured.
+/// The delays and the threads of a measured service.
 ///
 /// tokio's `sleep` takes about a millisecond for a delay of zero, so no store here answers at once. If one does, the work
 /// for a known user competes with the next request on the connection, and 20,000 samples show it.
@@ -59,7 +59,7 @@ impl Setting {
     }
 }
 
-/// A server in threads of its own.
+/// A server on separate threads.
 struct Service {
     address: SocketAddr,
     _runtime: Runtime,
@@ -83,7 +83,7 @@ impl Service {
     }
 }
 
-/// How long one exchange takes, in microseconds.
+/// Returns the time of one exchange in microseconds.
 fn exchange(stream: &mut TcpStream, ask: &[u8]) -> f64 {
     let mut answer = [0; 2048];
     let start = Instant::now();
@@ -135,7 +135,7 @@ fn least_leak(mut measure: impl FnMut() -> [Comparison; 2], leaks: impl Fn(&Comp
 }
 
 fn no_leak(setting: Setting, emails: [&str; 2], samples: usize) {
-    // The median of few samples says little.
+    // The median of few samples is not reliable.
     let leaks = |comparison: &Comparison| {
         comparison.t.abs() >= MOST || (samples >= 10_000 && comparison.medians >= MOST_OF_THE_MEDIAN)
     };
@@ -174,7 +174,7 @@ struct Body {
     email: Option<String>,
 }
 
-/// What is written when nobody thinks of it: look the user up, and send the mail before the answer.
+/// A naive implementation: looks up the user and sends the mail before the response.
 #[handler]
 async fn naive(reset: Data<&PasswordReset>, body: Json<Body>) -> &'static str {
     let Some(email) = &body.0.email else { return "{}" };
@@ -199,7 +199,7 @@ fn leak_of(app: impl AsyncFnOnce() -> Route, samples: usize) -> f64 {
     answer.t
 }
 
-/// The method finds what it is to find.
+/// The method detects known leaks.
 #[test]
 fn timing_test_detects_a_leak() {
     let route = |endpoint| Route::new().at(MOUNT.to_owned() + "/*path", endpoint);
