@@ -140,7 +140,7 @@ fn signed_token_allocates_once_for_the_user_id() {
 
 /// A burst of requests must not take the memory: of what does the work, each has none before its turn.
 #[tokio::test]
-async fn a_request_that_waits_takes_few_bytes() {
+async fn queued_request_takes_under_256_bytes() {
     // With the one before them one more than a power of two: half of the room in the queue is empty.
     const REQUESTS: usize = 1_024;
     let reset = PasswordReset::builder(MemoryUsers::new([ann()]), SigningKey::generate().unwrap())

@@ -51,7 +51,7 @@ async fn race(reset: &PasswordReset, user: &StoredUser, round: usize) -> Vec<Str
 /// 200 rounds of 64 confirms on SQLite, in a file and with several connections: one winner each round, and the stored
 /// password is the winner's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_of_64_confirms_wins_on_sqlite() {
+async fn racing_confirms_on_sqlite_have_one_winner() {
     const ROUNDS: usize = 200;
     let directory = Directory::new("single-use");
     let users = SqliteUsers::new(database(&directory).await);
@@ -70,7 +70,7 @@ async fn one_of_64_confirms_wins_on_sqlite() {
 /// The same on a store that yields between the look-up and the write, so that all racers have checked the token before
 /// the first of them writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_of_64_confirms_wins_on_a_store_that_yields() {
+async fn racing_confirms_on_yielding_store_have_one_winner() {
     let users = people();
     let reset = racing(Watched {
         users: users.clone(),
@@ -128,7 +128,7 @@ async fn changed_at(
 
 /// What changes between the check and the write makes the confirm lose, whatever it is.
 #[tokio::test]
-async fn a_change_between_check_and_write_wins() {
+async fn confirm_fails_when_the_user_changes_before_the_write() {
     let changes: [fn(&MemoryUsers); 5] = [
         |users| {
             let hash = Some(cheap_hash("set elsewhere").unwrap());
@@ -165,7 +165,7 @@ async fn a_change_between_check_and_write_wins() {
 
 /// State that `bind_also` added is as good as the hash: a change between check and write makes the confirm lose.
 #[tokio::test]
-async fn a_change_of_bound_state_between_check_and_write_wins() {
+async fn confirm_fails_when_bound_state_changes_before_the_write() {
     let users = MemoryUsers::new([people().get("1").unwrap().bind_also("epoch 1").bind_also("stamp")]);
     let changes: [fn(StoredUser, String) -> StoredUser; 4] = [
         |ann, hash| StoredUser::new(1, ann.email(), Some(hash)).bind_also("epoch 2").bind_also("stamp"),
@@ -196,7 +196,7 @@ async fn a_change_of_bound_state_between_check_and_write_wins() {
 
 /// The same in SQLite, for bound columns with every type of value.
 #[tokio::test]
-async fn a_change_of_a_bound_column_kills_the_token_and_wins_against_a_write() {
+async fn changed_bound_column_invalidates_token_and_pending_write() {
     let directory = Directory::new("bound");
     let pool = database(&directory).await;
     for sql in ["ALTER TABLE users ADD COLUMN epoch", "ALTER TABLE users ADD COLUMN \"last login\" TEXT"] {
@@ -237,7 +237,7 @@ async fn a_change_of_a_bound_column_kills_the_token_and_wins_against_a_write() {
 
 /// Three tokens, one used: the others are dead, for validation and confirmation alike, and so is the one used.
 #[tokio::test]
-async fn one_success_ends_every_token_of_the_user() {
+async fn successful_confirm_invalidates_every_token_of_the_user() {
     let users = people();
     let reset = racing(users.clone()).await;
     let ann = users.get("1").unwrap();

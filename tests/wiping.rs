@@ -63,12 +63,12 @@ fn left_behind(secret: &str, work: impl FnOnce()) -> usize {
 const SECRET_TEXT: &str = "purple tractor hums at dawn";
 
 #[test]
-fn what_is_not_wiped_is_found() {
+fn allocator_finds_text_that_is_not_wiped() {
     assert_eq!(left_behind(SECRET_TEXT, || drop(black_box(SECRET_TEXT.to_owned()))), 1);
 }
 
 #[test]
-fn secret_text_is_wiped() {
+fn secret_types_are_wiped_on_drop() {
     let wiped = left_behind(SECRET_TEXT, || {
         drop(black_box(NewPassword::new(SECRET_TEXT)));
         drop(black_box(PasswordHash::new(SECRET_TEXT)).clone());
@@ -79,7 +79,7 @@ fn secret_text_is_wiped() {
 }
 
 #[test]
-fn so_is_what_stood_in_room_to_spare() {
+fn spare_capacity_of_a_secret_is_wiped() {
     let shortened = || {
         let mut text = String::with_capacity(100);
         text.push_str("No more than this is left of it. ");
@@ -94,7 +94,7 @@ fn so_is_what_stood_in_room_to_spare() {
 
 /// A token on its way from the codec to a handler: no buffer that it outgrew, no link.
 #[tokio::test]
-async fn a_token_leaves_nothing_behind_where_it_was_made() {
+async fn issuing_leaves_no_token_in_freed_memory() {
     let key = || SigningKey::from_bytes(&(0..32).collect::<Vec<u8>>()).unwrap();
     let codec = TokenCodec::new(key());
     let users = [

@@ -88,12 +88,12 @@ fn judge(seed: u64, steps: usize) -> Tally {
 }
 
 #[test]
-fn five_hundred_histories() {
+fn invariants_hold_in_500_random_histories() {
     run(500, 60);
 }
 
 #[test]
 #[ignore = "a hundred thousand histories of 200 steps: half an hour in a release build"]
-fn a_hundred_thousand_histories() {
+fn invariants_hold_in_100_000_random_histories() {
     run(100_000, 200);
 }

@@ -28,7 +28,7 @@ fn user(id: &str, email: &str, hash: Option<&str>, also: &[&[u8]]) -> StoredUser
 }
 
 #[test]
-fn a_change_of_what_is_bound_kills_the_token() {
+fn token_is_refused_after_a_bound_field_changes() {
     let codec = Forger::new().codec();
     let rows = [
         user("7", "ann@example.com", Some(HASH), &[]),
@@ -74,7 +74,7 @@ fn a_change_of_what_is_bound_kills_the_token() {
 }
 
 #[test]
-fn what_is_not_bound_may_change() {
+fn token_survives_a_change_of_username_or_active_flag() {
     let codec = Forger::new().codec();
     let named = |name: &str| ann().with_username(name.to_owned());
     for (before, after) in [
@@ -90,7 +90,7 @@ fn what_is_not_bound_may_change() {
 
 /// The row is the same and the key is not.
 #[test]
-fn a_binding_is_of_one_key() {
+fn binding_made_with_another_key_is_refused() {
     let codecs: Vec<TokenCodec> = (0..20).map(|number| Forger::other(number).codec()).collect();
     let bindings: HashSet<String> = codecs.iter().map(|codec| bnd(codec, &ann())).collect();
     assert_eq!(bindings.len(), codecs.len());
@@ -104,7 +104,7 @@ fn a_binding_is_of_one_key() {
 
 /// It takes the binding sub-key to make one: whoever can sign, and nothing more, gets no user.
 #[test]
-fn a_signature_does_not_make_a_binding() {
+fn binding_made_with_another_sub_key_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -130,7 +130,7 @@ fn a_signature_does_not_make_a_binding() {
 
 /// Every bit of the binding counts.
 #[test]
-fn no_bit_of_a_binding_may_differ() {
+fn binding_with_one_flipped_bit_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let json = payload(codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap().expose());
@@ -220,7 +220,7 @@ impl Row {
 /// Bytes that move from one field to the next, or a field that is cut in two, make another binding. Without the length
 /// before each field not one of these pairs would: they are equal when simply written one after the other.
 #[test]
-fn fields_have_borders() {
+fn binding_differs_when_bytes_move_between_fields() {
     let codec = Forger::new().codec();
     let mut random = Random::seeded();
     let (mut pairs, mut kinds) = (0, HashSet::new());

@@ -59,7 +59,7 @@ fn assert_refused(forger: &Forger, claims: &Claims, because: Refusal) {
 
 /// Neither time is text, a float, an exponent, null, or more than fits; none is read leniently or taken for absent.
 #[test]
-fn times_are_whole_numbers() {
+fn time_that_is_not_an_integer_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     for (name, time) in [("iat", NOW), ("exp", NOW + HOUR)] {
@@ -107,7 +107,7 @@ fn times_are_whole_numbers() {
 
 /// A token lives for a second to a day, whatever its signature says.
 #[test]
-fn the_lifetime_is_in_range() {
+fn signed_lifetime_outside_one_second_to_one_day_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     let times = |iat: i64, exp: i64| good.clone().with("iat", iat).with("exp", exp);
@@ -147,7 +147,7 @@ fn the_lifetime_is_in_range() {
 
 /// The clocks of two instances may differ by a minute, and not by more.
 #[test]
-fn a_token_is_issued_at_most_a_minute_ahead() {
+fn token_issued_over_a_minute_ahead_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     let ahead = |by: i64| good.clone().with("iat", NOW + by).with("exp", NOW + by + HOUR);
@@ -160,7 +160,7 @@ fn a_token_is_issued_at_most_a_minute_ahead() {
 }
 
 #[test]
-fn every_claim_is_required_once_and_there_are_no_others() {
+fn missing_repeated_or_unknown_claim_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     assert!(judge(&forger, &good).is_ok());
@@ -205,7 +205,7 @@ fn every_claim_is_required_once_and_there_are_no_others() {
 }
 
 #[test]
-fn the_audience_is_password_reset() {
+fn other_audience_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     for aud in [
@@ -230,7 +230,7 @@ fn the_audience_is_password_reset() {
 }
 
 #[test]
-fn the_subject_is_an_id() {
+fn subject_that_is_not_a_valid_id_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     let text = |id: &str| serde_json::to_string(id).expect("text serializes");
@@ -277,7 +277,7 @@ fn the_subject_is_an_id() {
 
 /// 16 bytes, in the one spelling of base64url. Any other 16 bytes are a token's, and nobody's.
 #[test]
-fn the_binding_is_sixteen_bytes() {
+fn binding_claim_that_is_not_16_bytes_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     let bnd = good.value("bnd").trim_matches('"').to_owned();

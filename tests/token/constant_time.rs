@@ -57,7 +57,7 @@ fn timed<T>(work: impl FnOnce() -> Result<T, InvalidToken>, refusal: Refusal) ->
 
 #[test]
 #[ignore = "a measurement: see above"]
-fn of_a_signature() {
+fn signature_is_compared_in_constant_time() {
     let codec = Forger::new().codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
     let [header, claims, signature] = parts(token.expose());
@@ -69,7 +69,7 @@ fn of_a_signature() {
 
 #[test]
 #[ignore = "a measurement: see above"]
-fn of_a_binding() {
+fn binding_is_compared_in_constant_time() {
     let (forger, user) = (Forger::new(), ann());
     let codec = forger.codec();
     let token = codec.issue(&user, at(NOW), Duration::HOUR).unwrap();
@@ -90,7 +90,7 @@ fn of_a_binding() {
 /// What a comparison that stops at the first difference would show.
 #[test]
 #[ignore = "a measurement: see above"]
-fn of_a_careless_comparison() {
+fn measurement_detects_an_early_exit_comparison() {
     let right = "a".repeat(32);
     let wrong = [format!("b{}", &right[1..]), format!("{}b", &right[1..])];
     let t = measure(&wrong, |text| {

@@ -11,7 +11,7 @@ use crate::random::Random;
 
 /// Ids of three lengths, so that the claims end in every way base64 can.
 #[test]
-fn every_flip_of_a_bit_is_refused() {
+fn token_with_any_flipped_bit_is_refused() {
     let codec = Forger::new().codec();
     for id in ["7", "77", "777"] {
         let user = StoredUser::new(id, "ann@example.com", Some(HASH.to_owned()));
@@ -39,7 +39,7 @@ fn every_flip_of_a_bit_is_refused() {
 }
 
 #[test]
-fn every_cut_is_refused() {
+fn truncated_token_is_refused() {
     let codec = Forger::new().codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
     let token = token.expose();
@@ -51,7 +51,7 @@ fn every_cut_is_refused() {
 }
 
 #[test]
-fn no_random_mutation_is_accepted() {
+fn randomly_mutated_token_is_refused() {
     let (current, previous) = (Forger::new(), Forger::other(1));
     let codec = TokenCodec::new(KeyRing::new(current.key()).previous(previous.key()).unwrap());
     let good: Vec<String> = [&current, &previous]
@@ -140,7 +140,7 @@ fn mutate(random: &mut Random, good: &[String]) -> String {
 
 /// Everything is right but the key: the master itself, every sub-key that is for something else, and what is nobody's.
 #[test]
-fn only_the_signing_sub_key_signs() {
+fn token_signed_with_any_other_key_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -171,7 +171,7 @@ fn only_the_signing_sub_key_signs() {
 
 /// A master key that the application also signs its other JWTs with: none of those is a reset token.
 #[test]
-fn no_token_of_another_purpose_is_accepted() {
+fn jwt_for_another_purpose_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let good = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -212,7 +212,7 @@ fn payload_field(token: &str) -> String {
 
 /// A signature that is cut, doubled, or of another hash.
 #[test]
-fn a_signature_is_whole() {
+fn signature_of_wrong_length_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -227,7 +227,7 @@ fn a_signature_is_whole() {
 
 /// Longer than 1 KiB is refused unread, even with the right signature; exactly 1 KiB is read.
 #[test]
-fn the_limit_is_one_kibibyte() {
+fn token_over_one_kibibyte_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let claims = decode(parts(codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap().expose())[1]);

@@ -26,7 +26,7 @@ fn assert_refused(forger: &Forger, headers: impl IntoIterator<Item = String>) {
 }
 
 #[test]
-fn no_other_algorithm() {
+fn header_with_other_algorithm_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let with = |alg: &str| format!(r#"{{"typ":"reset+jwt","alg":{alg},"kid":"{kid}"}}"#);
@@ -49,7 +49,7 @@ fn no_other_algorithm() {
 
 /// Members that would name a key, fetch one, or change what is signed or how it is read; and harmless ones.
 #[test]
-fn no_other_member() {
+fn header_with_additional_member_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let key = encode(forger.master());
@@ -86,7 +86,7 @@ fn no_other_member() {
 }
 
 #[test]
-fn no_other_type() {
+fn header_with_other_type_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let types = ["JWT", "jwt", "at+jwt", "reset+JWT", "Reset+jwt", "application/reset+jwt", "reset jwt", "reset", ""];
@@ -98,7 +98,7 @@ fn no_other_type() {
 
 /// The key id selects among the keys of the ring, and nothing else: it opens no file, no table and no address.
 #[test]
-fn no_other_key_id() {
+fn header_with_unknown_key_id_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let with = |kid: &str| format!(r#"{{"typ":"reset+jwt","alg":"HS256","kid":{kid}}}"#);
@@ -135,7 +135,7 @@ fn no_other_key_id() {
 
 /// The same JSON, ordered or written otherwise; and no JSON.
 #[test]
-fn no_other_order_and_no_other_spacing() {
+fn header_with_other_order_or_spacing_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let good = forger.header();
@@ -170,7 +170,7 @@ fn no_other_order_and_no_other_spacing() {
 
 /// The header as other decoders would also read it.
 #[test]
-fn the_header_has_one_spelling() {
+fn header_with_other_encoding_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -197,7 +197,7 @@ fn the_header_has_one_spelling() {
 /// The key id selects, it does not vouch: in a ring that holds both, the header of one key with the signature of the
 /// other is refused.
 #[test]
-fn a_key_signs_only_under_its_own_id() {
+fn key_id_of_another_key_in_the_ring_is_refused() {
     let (one, two) = (Forger::new(), Forger::other(1));
     let codec = TokenCodec::new(KeyRing::new(one.key()).previous(two.key()).unwrap());
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();

@@ -8,7 +8,7 @@ use crate::claims::{Claims, judge};
 use crate::forger::{Forger, HASH, NOW, ann, at, outcome, refusal};
 
 #[test]
-fn the_claims_are_one_json_object() {
+fn claims_that_are_not_one_json_object_are_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let good = Claims::good(&forger);
@@ -97,7 +97,7 @@ fn the_claims_are_one_json_object() {
 /// What is signed with our key and says the same is accepted, in whatever order, white space and escapes of JSON: the
 /// signature covers the text, and only who has the key chooses it. Each such token still has one spelling.
 #[test]
-fn order_and_white_space_are_the_signers_choice() {
+fn signed_claims_in_any_order_and_spacing_are_accepted() {
     let forger = Forger::new();
     let codec = forger.codec();
     let good = Claims::good(&forger);
@@ -140,7 +140,7 @@ fn orders<T: Clone>(list: Vec<T>) -> Vec<Vec<T>> {
 /// The whole format, pinned: this token was made by another implementation (Python's `hmac` and `json`). One that is
 /// issued today must be good after an update, and on an instance that is not updated yet.
 #[test]
-fn version_one_tokens_stay_as_they_are() {
+fn issued_token_matches_pinned_version_1_token() {
     let codec = Forger::new().codec();
     let user = || ann().bind_also("epoch 3").bind_also([0, 255]);
     let token = codec.issue(&user(), at(NOW), Duration::HOUR).unwrap();
@@ -161,7 +161,7 @@ const GOLDEN_WITHOUT_PASSWORD: &str = "eyJ0eXAiOiJyZXNldCtqd3QiLCJhbGciOiJIUzI1N
 
 /// The longest id, in the longest spelling JSON has for it, still fits.
 #[test]
-fn every_id_that_can_be_issued_can_be_verified() {
+fn token_with_longest_escaped_id_is_accepted() {
     let codec = Forger::new().codec();
     for id in ["\"".repeat(128), "\\".repeat(128), "é".repeat(64), "💡".repeat(32)] {
         let user = || StoredUser::new(&id, "ann@example.com", Some(HASH.to_owned()));
@@ -174,7 +174,7 @@ fn every_id_that_can_be_issued_can_be_verified() {
 }
 
 #[test]
-fn what_cannot_be_verified_is_not_issued() {
+fn issue_for_invalid_id_fails() {
     let codec = Forger::new().codec();
     for id in ["", &"x".repeat(129), &"é".repeat(65), "\0", "7\n", "\u{7f}", "\u{85}", "a\u{9f}b"] {
         let user = StoredUser::new(id, "ann@example.com", Some(HASH.to_owned()));
@@ -187,7 +187,7 @@ proptest! {
 
     /// Any id either cannot be issued or comes back as it was.
     #[test]
-    fn an_id_comes_back_as_it_was(id in prop_oneof!["\\PC{0,40}", "[ -~]{120,130}", any::<String>()]) {
+    fn verified_id_equals_issued_id(id in prop_oneof!["\\PC{0,40}", "[ -~]{120,130}", any::<String>()]) {
         let codec = Forger::new().codec();
         let issuable = !id.is_empty() && id.len() <= 128 && !id.chars().any(char::is_control);
         let user = StoredUser::new(&id, "ann@example.com", Some(HASH.to_owned()));
@@ -206,7 +206,7 @@ proptest! {
 
     /// No text at all makes the check panic, and none is a token.
     #[test]
-    fn no_text_panics_or_is_accepted(text in prop_oneof![
+    fn arbitrary_text_is_refused_without_panic(text in prop_oneof![
         any::<String>(),
         "[A-Za-z0-9_.=-]{0,400}",
         "e[.A-Z]{0,9}[.][.]{0,3}",
@@ -217,7 +217,7 @@ proptest! {
 
     /// Nor do any bytes in place of claims, under a good signature.
     #[test]
-    fn no_signed_bytes_panic_or_are_accepted(bytes in prop_oneof![
+    fn signed_arbitrary_bytes_are_refused_without_panic(bytes in prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..300),
         "[{}\\[\\]\",:a-z0-9.\\\\-]{0,200}".prop_map(String::into_bytes),
     ]) {
@@ -228,7 +228,7 @@ proptest! {
 
     /// Any times: accepted exactly if the rules say so.
     #[test]
-    fn times_are_judged_by_the_rules(
+    fn signed_times_are_accepted_only_within_the_limits(
         iat in prop_oneof![NOW - 100_000..NOW + 100, any::<i64>()],
         lifetime in prop_oneof![-10..100_000_i64, any::<i64>()],
     ) {

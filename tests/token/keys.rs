@@ -18,7 +18,7 @@ fn spellings(bytes: &[u8]) -> [String; 5] {
 }
 
 #[test]
-fn a_key_has_32_bytes_that_differ() {
+fn key_that_is_short_or_one_repeated_byte_is_refused() {
     assert_eq!(MIN_KEY_BYTES, 32);
     for byte in 0..=255 {
         for length in 0..32 {
@@ -42,7 +42,7 @@ fn a_key_has_32_bytes_that_differ() {
 }
 
 #[test]
-fn what_is_not_base64_is_no_key() {
+fn key_that_is_not_base64_is_refused() {
     let good = BASE64_STANDARD.encode(hmac(b"", b""));
     assert!(SigningKey::from_base64(&good).is_ok());
     let (before, after) = good.split_at(20);
@@ -75,7 +75,7 @@ fn what_is_not_base64_is_no_key() {
 
 /// The environment of a running program cannot be changed in safe Rust: each case is a child of its own.
 #[test]
-fn a_key_from_the_environment_is_as_strict() {
+fn weak_key_from_the_environment_is_refused() {
     const VARIABLE: &str = "POEM_PASSWORD_RESET_TEST_KEY";
     const CHILD: &str = "POEM_PASSWORD_RESET_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
@@ -87,7 +87,7 @@ fn a_key_from_the_environment_is_as_strict() {
     }
     let child = |value: Option<&str>| {
         let mut command = Command::new(std::env::current_exe().expect("a test is a program"));
-        command.args(["--exact", "keys::a_key_from_the_environment_is_as_strict", "--nocapture"]);
+        command.args(["--exact", "keys::weak_key_from_the_environment_is_refused", "--nocapture"]);
         command.env(CHILD, "1").env_remove(VARIABLE);
         if let Some(value) = value {
             command.env(VARIABLE, value);
@@ -121,7 +121,7 @@ fn a_key_from_the_environment_is_as_strict() {
 }
 
 #[test]
-fn generated_keys_differ() {
+fn generated_keys_are_different() {
     let ids: std::collections::HashSet<String> =
         (0..1_000).map(|_| SigningKey::generate().unwrap().id().to_owned()).collect();
     // 1,000 ids of 36 bits: one pair alike in 140,000 runs of this test.
@@ -133,7 +133,7 @@ proptest! {
 
     /// However it is spelled, a key is its bytes; and its id is the start of a MAC that does not reveal them.
     #[test]
-    fn a_key_is_its_bytes(bytes in proptest::collection::vec(any::<u8>(), 32..200)) {
+    fn key_is_the_same_in_every_base64_form(bytes in proptest::collection::vec(any::<u8>(), 32..200)) {
         prop_assume!(bytes.iter().any(|byte| *byte != bytes[0]));
         let key = SigningKey::from_bytes(&bytes).unwrap();
         prop_assert_eq!(key.id(), &encode(hmac(&bytes, b"poem-password-reset/v1/key-id"))[..6]);
@@ -148,7 +148,7 @@ proptest! {
 
     /// Fewer than 32 bytes are refused in every spelling, and the error has their number and nothing else of them.
     #[test]
-    fn no_short_key(bytes in proptest::collection::vec(any::<u8>(), 0..32)) {
+    fn key_under_32_bytes_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..32)) {
         let expected = KeyError::TooShort { bytes: bytes.len() };
         prop_assert_eq!(SigningKey::from_bytes(&bytes).unwrap_err(), expected.clone());
         for text in spellings(&bytes) {
@@ -158,7 +158,7 @@ proptest! {
 
     /// No text panics, and no error quotes it.
     #[test]
-    fn no_error_quotes_a_key(text in prop_oneof![any::<String>(), "[A-Za-z0-9+/=_-]{0,80}", "\\PC{40,60}"]) {
+    fn key_error_does_not_contain_the_key(text in prop_oneof![any::<String>(), "[A-Za-z0-9+/=_-]{0,80}", "\\PC{40,60}"]) {
         let Err(error) = SigningKey::from_base64(&text) else { return Ok(()) };
         let said = format!("{error} {error:?}");
         let same = SigningKey::from_base64(if matches!(error, KeyError::NotBase64) { "!" } else { "AAAA" });

@@ -28,7 +28,7 @@ fn assert_good(codec: &TokenCodec, token: &str) {
 /// As the docs of `KeyRing` say: first roll the new key out as `previous`, then swap, then remove the old one; one
 /// instance after the other.
 #[test]
-fn a_staggered_rotation_breaks_no_link() {
+fn rotation_one_instance_at_a_time_keeps_tokens_valid() {
     let (old, new) = (Forger::new(), Forger::other(1));
     let steps: [[&[&Forger]; 2]; 7] = [
         [&[&old], &[&old]],
@@ -65,7 +65,7 @@ fn a_staggered_rotation_breaks_no_link() {
 }
 
 #[test]
-fn the_first_key_signs() {
+fn first_key_of_the_ring_signs() {
     let (one, two, three) = (Forger::new(), Forger::other(1), Forger::other(2));
     for forgers in [[&one, &two, &three], [&two, &three, &one], [&three, &one, &two]] {
         let codec = ring(&forgers);
@@ -78,7 +78,7 @@ fn the_first_key_signs() {
 }
 
 #[test]
-fn a_removed_key_refuses_what_it_signed() {
+fn token_of_a_removed_key_is_refused() {
     let (old, new) = (Forger::new(), Forger::other(1));
     let token = issue(&old.codec());
     assert_good(&ring(&[&new, &old]), &token);
@@ -89,7 +89,7 @@ fn a_removed_key_refuses_what_it_signed() {
 
 /// A token is bound with the key it is signed with, not with whichever is first.
 #[test]
-fn a_binding_is_checked_with_the_key_that_signed() {
+fn binding_is_checked_with_the_key_that_signed() {
     let (old, new) = (Forger::new(), Forger::other(1));
     let both = ring(&[&new, &old]);
     let token = issue(&old.codec());
@@ -100,7 +100,7 @@ fn a_binding_is_checked_with_the_key_that_signed() {
 }
 
 #[test]
-fn a_key_is_in_a_ring_once() {
+fn duplicate_key_in_a_ring_is_refused() {
     let (one, two) = (Forger::new(), Forger::other(1));
     for again in [&one, &two] {
         let ring = KeyRing::new(one.key()).previous(two.key()).unwrap();

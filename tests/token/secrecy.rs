@@ -31,7 +31,7 @@ fn found(secret: &[u8], length: usize, text: &[u8]) -> Option<String> {
 }
 
 #[test]
-fn no_four_characters_of_the_row_stand_in_the_token() {
+fn token_contains_no_four_characters_of_user_data() {
     let codec = codec();
     let token = codec.issue(&grace(), at(NOW), Duration::HOUR).unwrap();
     let json = payload(token.expose());
@@ -61,7 +61,7 @@ fn no_four_characters_of_the_row_stand_in_the_token() {
 }
 
 #[test]
-fn no_debug_and_no_display_shows_a_secret() {
+fn debug_and_display_show_no_secret() {
     const PASSWORD: &str = "tr0ub4dor & three";
     let codec = codec();
     let key = || SigningKey::from_bytes(MASTER).unwrap();
@@ -106,7 +106,7 @@ fn no_debug_and_no_display_shows_a_secret() {
 
 /// The client learns that the token is not valid, and never why.
 #[test]
-fn every_refusal_says_the_same_to_the_client() {
+fn every_refusal_has_the_same_message() {
     let codec = codec();
     let token = codec.issue(&grace(), at(NOW), Duration::HOUR).unwrap();
     let good = token.expose();

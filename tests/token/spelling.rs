@@ -46,7 +46,7 @@ fn aliases(part: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_part_has_another_spelling() {
+fn other_base64_form_of_any_part_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let signing = forger.sub_key("signing");
@@ -78,7 +78,7 @@ fn no_part_has_another_spelling() {
 }
 
 #[test]
-fn there_are_exactly_two_dots() {
+fn token_without_exactly_two_dots_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let signing = forger.sub_key("signing");
@@ -117,7 +117,7 @@ proptest! {
 
     /// Whatever is accepted is what its own bytes encode to. Half of these are accepted, so it is not said of nothing.
     #[test]
-    fn what_is_accepted_encodes_to_itself(
+    fn accepted_token_equals_its_canonical_encoding(
         id in "[ -~]{1,40}",
         space in "[ \\n]{0,3}",
         alias in proptest::option::of((0..3_usize, any::<proptest::sample::Index>())),

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn jsonwebtoken_reads_what_is_issued() {
+    fn jsonwebtoken_reads_issued_token() {
         let now = OffsetDateTime::now_utc();
         let token = codec().issue(&ann(), now, Duration::HOUR).unwrap();
         let data = read(token.expose(), &sub_key("signing")).unwrap();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn jsonwebtoken_refuses_it_with_another_key_and_after_its_time() {
+    fn jsonwebtoken_refuses_issued_token_with_wrong_key_or_after_expiry() {
         let now = OffsetDateTime::now_utc();
         let token = codec().issue(&ann(), now, Duration::HOUR).unwrap();
         for key in [MASTER, &sub_key("binding"), &sub_key("throttle"), &sub_key("key-id"), b""] {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jsonwebtoken_writes_is_accepted_byte_for_byte() {
+    fn token_encoded_by_jsonwebtoken_is_identical_and_accepted() {
         let now = OffsetDateTime::now_utc();
         let theirs = encode(&header(), &claims(now), &EncodingKey::from_secret(&sub_key("signing"))).unwrap();
         assert_eq!(theirs, codec().issue(&ann(), now, Duration::HOUR).unwrap().expose());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jsonwebtoken_writes_otherwise_is_refused() {
+    fn token_encoded_by_jsonwebtoken_with_other_header_key_or_claims_is_refused() {
         let now = OffsetDateTime::now_utc();
         let refusal = |header: &Header, claims: &Claims, key: &[u8]| {
             let token = encode(header, claims, &EncodingKey::from_secret(key)).unwrap();
@@ -150,7 +150,7 @@ mod tests {
 
     /// What is accepted here is accepted there: this library refuses more, and never less.
     #[test]
-    fn nothing_is_accepted_that_jsonwebtoken_refuses() {
+    fn every_accepted_token_is_accepted_by_jsonwebtoken() {
         let now = OffsetDateTime::now_utc();
         let old = SigningKey::from_bytes(&[MASTER, b" before it"].concat()).unwrap();
         let codec = TokenCodec::new(KeyRing::new(SigningKey::from_bytes(MASTER).unwrap()).previous(old).unwrap());

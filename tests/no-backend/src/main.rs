@@ -107,12 +107,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_needs_no_backend() {
+    fn token_layer_works_without_jsonwebtoken_backend() {
         token().unwrap();
     }
 
     #[test]
-    fn a_reset_needs_no_backend() {
+    fn reset_works_without_jsonwebtoken_backend() {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(reset()).unwrap();
     }
 }
