@@ -1,4 +1,4 @@
-//! A token is good until the second it expires, and not a moment longer.
+//! A token is accepted until the second of its expiry, which is excluded.
 
 use poem_password_reset::token::{DEFAULT_LIFETIME, MAX_LIFETIME};
 use poem_password_reset::{IssueError, Refusal};
@@ -23,7 +23,7 @@ fn token_expires_at_the_exact_second() {
     }
 }
 
-/// A token counts whole seconds, and what is cut off shortens its life: it never outlives what was asked for.
+/// Times are rounded so that a token never outlives the requested lifetime.
 #[test]
 fn fraction_of_a_second_shortens_the_lifetime() {
     let codec = Forger::new().codec();
@@ -63,7 +63,7 @@ fn issue_with_lifetime_outside_one_second_to_one_day_fails() {
     }
 }
 
-/// The clocks of two instances differ by up to a minute: what one issues the other accepts.
+/// The clocks of two instances may differ by up to a minute.
 #[test]
 fn token_is_accepted_by_a_clock_up_to_a_minute_behind() {
     let codec = Forger::new().codec();
@@ -76,7 +76,6 @@ fn token_is_accepted_by_a_clock_up_to_a_minute_behind() {
     assert_eq!(verify(at(NOW - 61)), Err(Refusal::NotYetIssued));
 }
 
-/// A moment is the same wherever the clock stands.
 #[test]
 fn time_zone_of_the_clock_does_not_change_the_token() {
     let codec = Forger::new().codec();
@@ -89,7 +88,7 @@ fn time_zone_of_the_clock_does_not_change_the_token() {
     }
 }
 
-/// Clocks jump: to 1970, before it, to the last second there is. Nothing panics and nothing lives longer for it.
+/// Clocks may jump to 1970, before it, or to the last second that `time` can represent.
 #[test]
 fn extreme_clock_values_neither_panic_nor_extend_a_token() {
     let codec = Forger::new().codec();
@@ -104,7 +103,7 @@ fn extreme_clock_values_neither_panic_nor_extend_a_token() {
             match seconds {
                 ..-60 => assert_eq!(verdict.unwrap_err(), Refusal::NotYetIssued),
                 -60..86_400 => {
-                    // Beyond the last second there is, an expiry reads as one long past.
+                    // `expires_at` must not panic for an expiry that `time` cannot represent.
                     let _ = verdict.unwrap().expires_at();
                 }
                 _ => assert_eq!(verdict.unwrap_err(), Refusal::Expired),

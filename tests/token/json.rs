@@ -1,4 +1,4 @@
-//! The claims are one JSON object, what it says comes back as it was, and no text, signed or not, makes a check panic.
+//! Parsing of the claims: exactly one JSON object, unchanged values, and no panic for any input, signed or not.
 
 use poem_password_reset::{IssueError, Refusal, SignedClaims, StoredUser};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn claims_that_are_not_one_json_object_are_refused() {
         [before.as_bytes(), bytes, after.as_bytes()].concat()
     };
     let payloads: Vec<Vec<u8>> = [
-        // Nothing, and other kinds of JSON. The array has all values in the order of the claims.
+        // Empty text and other JSON types. The array has all values in the order of the claims.
         "",
         " ",
         "null",
@@ -35,7 +35,7 @@ fn claims_that_are_not_one_json_object_are_refused() {
         &format!(" [{}]", values.join(",")),
         &format!("[{json}]"),
         &format!("{{\"claims\":{json}}}"),
-        // Not quite JSON.
+        // Almost JSON.
         "{",
         "}",
         &json[1..],
@@ -52,7 +52,7 @@ fn claims_that_are_not_one_json_object_are_refused() {
         &format!("\u{a0}{json}"),
         &format!("\u{b}{json}"),
         &format!("\u{c}{json}"),
-        // More after the object.
+        // Text before or after the object.
         &format!("{json}x"),
         &format!("{json},"),
         &format!("{json}}}"),
@@ -62,7 +62,7 @@ fn claims_that_are_not_one_json_object_are_refused() {
         &format!("{json}null"),
         &format!("\0{json}"),
         &format!("\u{1e}{json}"),
-        // Deep, wide, and in the place of a value.
+        // Deep nesting, also in place of a value.
         &"[".repeat(600),
         &"{\"a\":".repeat(110),
         &format!("{}{}", "[".repeat(280), "]".repeat(280)),
@@ -74,7 +74,7 @@ fn claims_that_are_not_one_json_object_are_refused() {
     .map(|text| text.as_bytes().to_vec())
     .chain([
         utf16,
-        // Not UTF-8: alone, overlong, a surrogate, cut.
+        // Invalid UTF-8: stray byte, overlong form, surrogate, truncated sequence.
         in_sub(b"\xff"),
         in_sub(b"7\xff"),
         in_sub(b"\xc0\x80"),
@@ -94,8 +94,8 @@ fn claims_that_are_not_one_json_object_are_refused() {
     assert!(outcome(&codec, &forger.sign_claims(&json)).is_ok());
 }
 
-/// What is signed with our key and says the same is accepted, in whatever order, white space and escapes of JSON: the
-/// signature covers the text, and only who has the key chooses it. Each such token still has one spelling.
+/// The signature covers the text of the claims, so only a holder of the key can choose its order, white space and
+/// escapes. Each such token still has only one accepted encoding.
 #[test]
 fn signed_claims_in_any_order_and_spacing_are_accepted() {
     let forger = Forger::new();
@@ -123,7 +123,7 @@ fn signed_claims_in_any_order_and_spacing_are_accepted() {
     }
 }
 
-/// All orders of a list.
+/// Returns all permutations of a list.
 fn orders<T: Clone>(list: Vec<T>) -> Vec<Vec<T>> {
     if list.is_empty() {
         return vec![list];
@@ -137,8 +137,8 @@ fn orders<T: Clone>(list: Vec<T>) -> Vec<Vec<T>> {
         .collect()
 }
 
-/// The whole format, pinned: this token was made by another implementation (Python's `hmac` and `json`). One that is
-/// issued today must be good after an update, and on an instance that is not updated yet.
+/// Pins the format with tokens made by another implementation (Python's `hmac` and `json`). Tokens must stay valid
+/// across an update, on updated and older instances.
 #[test]
 fn issued_token_matches_pinned_version_1_token() {
     let codec = Forger::new().codec();
@@ -159,7 +159,7 @@ const GOLDEN_WITHOUT_PASSWORD: &str = "eyJ0eXAiOiJyZXNldCtqd3QiLCJhbGciOiJIUzI1N
     eyJzdWIiOiLDqVwiXFwiLCJpYXQiOjE4MDAwMDAwMDAsImV4cCI6MTgwMDA4NjQwMCwiYXVkIjoicGFzc3dvcmQtcmVzZXQiLCJibmQiOiJoYjVnSlZFSzJVOGpiYnVlSDg3djdRIn0.\
     ot3-q278r64NkJjUK69wT9YEyXidrb1eQowEY1bhhzg";
 
-/// The longest id, in the longest spelling JSON has for it, still fits.
+/// The longest ids in their longest JSON form stay within the size limit.
 #[test]
 fn token_with_longest_escaped_id_is_accepted() {
     let codec = Forger::new().codec();
@@ -185,7 +185,7 @@ fn issue_for_invalid_id_fails() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
-    /// Any id either cannot be issued or comes back as it was.
+    /// Issue fails for an invalid id; every other id is returned unchanged.
     #[test]
     fn verified_id_equals_issued_id(id in prop_oneof!["\\PC{0,40}", "[ -~]{120,130}", any::<String>()]) {
         let codec = Forger::new().codec();
@@ -204,7 +204,6 @@ proptest! {
         }
     }
 
-    /// No text at all makes the check panic, and none is a token.
     #[test]
     fn arbitrary_text_is_refused_without_panic(text in prop_oneof![
         any::<String>(),
@@ -215,7 +214,6 @@ proptest! {
         prop_assert!(outcome(&codec, &text).is_err());
     }
 
-    /// Nor do any bytes in place of claims, under a good signature.
     #[test]
     fn signed_arbitrary_bytes_are_refused_without_panic(bytes in prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..300),
@@ -226,7 +224,6 @@ proptest! {
         prop_assert_eq!(outcome(&codec, &forger.sign_claims(bytes)).unwrap_err().refusal(), Refusal::Claims);
     }
 
-    /// Any times: accepted exactly if the rules say so.
     #[test]
     fn signed_times_are_accepted_only_within_the_limits(
         iat in prop_oneof![NOW - 100_000..NOW + 100, any::<i64>()],

@@ -1,12 +1,12 @@
-//! Keys can be changed while the program runs on several instances: no good link breaks while its key is in every ring,
-//! and none works once it is gone.
+//! Key rotation across several instances: a token is accepted while its key is in the ring, and refused once it is
+//! removed.
 
 use poem_password_reset::{KeyError, KeyRing, Refusal, TokenCodec};
 use time::Duration;
 
 use crate::forger::{Forger, NOW, ann, at, decode, outcome, parts, refusal};
 
-/// The codec of an instance whose ring has these keys, the one that signs first.
+/// Returns a codec with these keys. The first one signs.
 fn ring(forgers: &[&Forger]) -> TokenCodec {
     let [current, previous @ ..] = forgers else { unreachable!("a ring has a key") };
     let ring = previous
@@ -25,8 +25,8 @@ fn assert_good(codec: &TokenCodec, token: &str) {
     assert!(codec.bind(claims, ann()).is_ok());
 }
 
-/// As the docs of `KeyRing` say: first roll the new key out as `previous`, then swap, then remove the old one; one
-/// instance after the other.
+/// The procedure in the documentation of `KeyRing`: add the new key as `previous`, swap the keys, remove the old one;
+/// one instance at a time.
 #[test]
 fn rotation_one_instance_at_a_time_keeps_tokens_valid() {
     let (old, new) = (Forger::new(), Forger::other(1));
@@ -56,7 +56,7 @@ fn rotation_one_instance_at_a_time_keeps_tokens_valid() {
                 }
             }
         }
-        // While both instances still have the old key, nothing that is out there is refused by either.
+        // While both instances have the old key, no outstanding token is refused.
         if rings.iter().all(|ring| ring.iter().any(|key| key.kid() == old.kid())) {
             assert_eq!(refused, 0);
         }
@@ -72,7 +72,7 @@ fn first_key_of_the_ring_signs() {
         let token = issue(&codec);
         assert_eq!(decode(parts(&token)[0]), forgers[0].header().into_bytes());
         assert_good(&codec, &token);
-        // Its tokens are those of an instance that has this key alone.
+        // The token is the same as from a ring with this key alone.
         assert_eq!(token, issue(&forgers[0].codec()));
     }
 }
@@ -83,11 +83,11 @@ fn token_of_a_removed_key_is_refused() {
     let token = issue(&old.codec());
     assert_good(&ring(&[&new, &old]), &token);
     assert_eq!(refusal(&ring(&[&new]), &token), Refusal::Header);
-    // And is good again if it comes back: nothing is remembered.
+    // The token is accepted again if the key returns, because a codec has no state.
     assert_good(&ring(&[&old]), &token);
 }
 
-/// A token is bound with the key it is signed with, not with whichever is first.
+/// The binding uses the key that signed the token, not the first key of the ring.
 #[test]
 fn binding_is_checked_with_the_key_that_signed() {
     let (old, new) = (Forger::new(), Forger::other(1));
