@@ -71,10 +71,12 @@ use crate::user::StoredUser;
 ///     }
 ///
 ///     async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, sqlx::Error> {
-///         // An id that is not a number belongs to no user, which is not an error.
-///         let Ok(id) = id.parse::<i64>() else { return Ok(None) };
-///         let row: Option<Row> =
-///             sqlx::query_as("SELECT * FROM users WHERE id = ?").bind(id).fetch_optional(&self.0).await?;
+///         // Compares the text, so that "01" is not user 1, and an id that is not a number is not an error.
+///         let row: Option<Row> = sqlx::query_as("SELECT * FROM users WHERE id = ? AND CAST(id AS TEXT) = ?")
+///             .bind(id)
+///             .bind(id)
+///             .fetch_optional(&self.0)
+///             .await?;
 ///         Ok(row.map(StoredUser::from))
 ///     }
 ///
@@ -105,6 +107,10 @@ use crate::user::StoredUser;
 /// # let ann = users.find_by_email("ann@EXAMPLE.com").await?.remove(0);
 /// # assert_eq!(users.replace_password(&ann, &"new".into()).await?, Swap::Done);
 /// # assert_eq!(users.replace_password(&ann, &"newer".into()).await?, Swap::Stale);
+/// # assert!(users.find_by_id("1").await?.is_some());
+/// # for id in ["01", "+1", "1 ", "x", "9223372036854775808"] {
+/// #     assert!(users.find_by_id(id).await?.is_none(), "{id}");
+/// # }
 /// # Ok::<(), sqlx::Error>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -32,6 +32,12 @@ pub trait Throttle: Send + Sync + 'static {
     ///
     /// The count must be exact under concurrency: of all calls in one window, exactly [`Quota::limit`] are within the
     /// quota.
+    ///
+    /// Do not count a use over the quota. Otherwise [`give_back`](Self::give_back) has no effect on a counter that has run
+    /// past its limit.
+    ///
+    /// Keys of addresses are MACs under the current signing key. A new key starts these counters again, and instances
+    /// with different current keys count separately.
     fn count(&self, key: &ThrottleKey, quota: Quota) -> impl Future<Output = Result<Verdict, Self::Error>> + Send;
 
     /// Takes back one use of `key` that [`count`](Self::count) found within the quota, because the request failed on the

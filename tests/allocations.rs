@@ -1,7 +1,7 @@
-//! Refusing a forged token allocates nothing: garbage cannot be made expensive. Nor does taking a good one. And a request
-//! that waits for its turn takes little.
+//! Refusing a forged token allocates nothing, accepting a token allocates once, and a queued request takes little
+//! memory.
 //!
-//! In a binary of its own, because its allocator counts.
+//! A separate test binary, because its global allocator counts.
 
 #![allow(unsafe_code)] // an allocator is unsafe by its trait; this one forwards
 
@@ -15,9 +15,9 @@ use poem_password_reset::{Client, KeyRing, PasswordReset, Refusal, SigningKey, S
 use time::{Duration, OffsetDateTime};
 
 thread_local! {
-    /// Of this thread alone: what the test harness does meanwhile is not counted.
+    /// Allocations of this thread, without those of the test harness.
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    /// Bytes that were allocated and not freed.
+    /// Allocated bytes that are not yet freed.
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -34,11 +34,11 @@ impl Counting {
     }
 }
 
-// SAFETY: every call is handed on to the system's allocator as it came.
+// SAFETY: every call is forwarded unchanged to the system allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count(layout.size());
-        // SAFETY: the caller's promises are those that `System` wants.
+        // SAFETY: the caller upholds the contract of `System`.
         unsafe { System.alloc(layout) }
     }
 
@@ -65,7 +65,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often `work` allocates, and what it gives.
+/// Returns the number of allocations of `work` and its result.
 fn allocations<T>(work: impl FnOnce() -> T) -> (usize, T) {
     let before = ALLOCATIONS.get();
     let result = black_box(work());
@@ -85,12 +85,12 @@ fn forged_token_allocates_nothing() {
     let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
     let good = codec.issue(&ann(), now, Duration::HOUR).unwrap();
     let good = good.expose();
-    let strange = TokenCodec::new(key(3)).issue(&ann(), now, Duration::HOUR).unwrap();
+    let unknown_key = TokenCodec::new(key(3)).issue(&ann(), now, Duration::HOUR).unwrap();
     let (message, tag) = good.rsplit_once('.').unwrap();
     let (header, claims) = message.split_once('.').unwrap();
-    let flipped = |place: usize| {
-        let other = if good.as_bytes()[place] == b'A' { "B" } else { "A" };
-        format!("{}{other}{}", &good[..place], &good[place + 1..])
+    let flipped = |position: usize| {
+        let other = if good.as_bytes()[position] == b'A' { "B" } else { "A" };
+        format!("{}{other}{}", &good[..position], &good[position + 1..])
     };
     let forged = [
         (String::new(), Refusal::Malformed),
@@ -98,7 +98,7 @@ fn forged_token_allocates_nothing() {
         ("x".repeat(42 << 20), Refusal::TooLong),
         (".".repeat(1_024), Refusal::Header),
         (flipped(0), Refusal::Header),
-        (strange.expose().to_owned(), Refusal::Header),
+        (unknown_key.expose().to_owned(), Refusal::Header),
         (format!("eyJhbGciOiJub25lIn0.{claims}."), Refusal::Header),
         (flipped(header.len() + 1), Refusal::Signature),
         (flipped(good.len() - 2), Refusal::Signature),
@@ -138,10 +138,10 @@ fn signed_token_allocates_once_for_the_user_id() {
     }
 }
 
-/// A burst of requests must not take the memory: of what does the work, each has none before its turn.
+/// A burst of requests must not exhaust memory. The worker's buffers are not allocated per queued request.
 #[tokio::test]
-async fn a_request_that_waits_takes_few_bytes() {
-    // With the one before them one more than a power of two: half of the room in the queue is empty.
+async fn queued_request_takes_under_256_bytes() {
+    // Together with the first request one more than a power of two, so about half of the queue's capacity is unused.
     const REQUESTS: usize = 1_024;
     let reset = PasswordReset::builder(MemoryUsers::new([ann()]), SigningKey::generate().unwrap())
         .link("https://app.example.com/reset#token={token}")
@@ -152,13 +152,13 @@ async fn a_request_that_waits_takes_few_bytes() {
         .await
         .unwrap();
     let ask = async || reset.request("ann@example.com", Client::none()).await.unwrap();
-    // The task that does the work, and room in the queue.
+    // The first request allocates the worker task and the initial queue.
     ask().await;
     let before = HELD.get();
     for _ in 0..REQUESTS {
         ask().await;
     }
     let held = HELD.get() - before;
-    assert_eq!(reset.ledger().waiting, 1_025, "nothing here yields to the task that does the work");
+    assert_eq!(reset.ledger().waiting, 1_025, "the test does not yield to the worker");
     assert!(held / REQUESTS < 256, "{held} bytes for {REQUESTS} requests");
 }

@@ -1,4 +1,4 @@
-//! A forged token is refused without a store call, by validation and confirmation alike.
+//! Validation and confirmation refuse a forged token without a store call.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -17,7 +17,7 @@ use random::Random;
 /// How many forged tokens are tried.
 const FORGED: u64 = 100_000;
 
-/// One of several ways to make another token of two good ones.
+/// Makes a forged token from two valid tokens in one of six random ways.
 fn forge(good: &str, other: &str, random: &mut Random) -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ ";
     let at = random.below(good.len());
@@ -40,7 +40,7 @@ fn forge(good: &str, other: &str, random: &mut Random) -> String {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_forged_tokens_cost_no_store_call_and_no_hash() {
+async fn forged_tokens_cause_no_store_call_and_no_hashing() {
     let (users, calls, hashed) = (people(), Arc::new(Calls::default()), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&hashed);
     let store = Watched { users: users.clone(), calls: Arc::clone(&calls), before: async |_| Ok::<(), BoxError>(()) };
@@ -73,6 +73,6 @@ async fn a_hundred_thousand_forged_tokens_cost_no_store_call_and_no_hash() {
     }
     assert_eq!(calls.all(), 0);
     assert_eq!(hashed.load(Ordering::SeqCst), at_start);
-    reset.validate(&good).await.expect("the good one still is");
+    reset.validate(&good).await.expect("the valid token is accepted");
     assert_eq!(calls.all(), 1, "calls are counted");
 }

@@ -1,4 +1,5 @@
-//! Of any number of confirms that race with one token, one succeeds; and whoever changes the row first wins.
+//! If several confirmations race with one token, exactly one succeeds. A change of the row before the write invalidates
+//! it.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -20,13 +21,14 @@ use tokio::task::JoinSet;
 
 const RACERS: usize = 64;
 
-/// A password reset whose policy costs nothing, as a race is about what comes after it.
+/// A password reset with a cheap policy, so that confirmations reach the write quickly.
 async fn racing(users: impl UserStore) -> PasswordReset {
     let policy = PasswordPolicy::default().strength(Strength::Any).allow_similar(true);
     builder(users).policy(policy).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
-/// Races `RACERS` confirms with one token, each with a password of its own. Returns the passwords that won.
+/// Races `RACERS` confirms with one token, each with a different password. Returns the passwords of the successful
+/// ones.
 async fn race(reset: &PasswordReset, user: &StoredUser, round: usize) -> Vec<String> {
     let event = reset.issue(user, None).unwrap();
     let token: Arc<str> = event.token().expose().into();
@@ -41,7 +43,7 @@ async fn race(reset: &PasswordReset, user: &StoredUser, round: usize) -> Vec<Str
                     assert!(matches!(error.refusal(), Refusal::LostRace | Refusal::Stale), "{error:?}");
                     None
                 }
-                Err(error) => panic!("a confirm failed otherwise than by losing: {error}"),
+                Err(error) => panic!("a confirm failed with an unexpected error: {error}"),
             }
         });
     }
@@ -51,7 +53,7 @@ async fn race(reset: &PasswordReset, user: &StoredUser, round: usize) -> Vec<Str
 /// 200 rounds of 64 confirms on SQLite, in a file and with several connections: one winner each round, and the stored
 /// password is the winner's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_of_64_confirms_wins_on_sqlite() {
+async fn racing_confirms_on_sqlite_have_one_winner() {
     const ROUNDS: usize = 200;
     let directory = Directory::new("single-use");
     let users = SqliteUsers::new(database(&directory).await);
@@ -61,16 +63,16 @@ async fn one_of_64_confirms_wins_on_sqlite() {
         let winners = race(&reset, &ann, round).await;
         assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
         let ann = users.find_by_id("ann").await.unwrap().unwrap();
-        assert!(verifies(&ann, &winners[0]), "round {round}: what is stored is the winner's password");
+        assert!(verifies(&ann, &winners[0]), "round {round}: the winner's password is stored");
         let bob = users.find_by_id("bob").await.unwrap().unwrap();
-        assert!(verifies(&bob, "bob's old password"), "round {round}: nobody else's password is touched");
+        assert!(verifies(&bob, "bob's old password"), "round {round}: other users' passwords are unchanged");
     }
 }
 
 /// The same on a store that yields between the look-up and the write, so that all racers have checked the token before
 /// the first of them writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_of_64_confirms_wins_on_a_store_that_yields() {
+async fn racing_confirms_on_yielding_store_have_one_winner() {
     let users = people();
     let reset = racing(Watched {
         users: users.clone(),
@@ -90,10 +92,10 @@ async fn one_of_64_confirms_wins_on_a_store_that_yields() {
     }
 }
 
-/// The moments between the check of the token and the write.
+/// Points between the check of the token and the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
-    /// While the new password is hashed: all that the library itself reads after it is newer than the check.
+    /// During hashing of the new password, before the library reads the row again.
     Hashing,
     /// At the beginning of the write.
     Write,
@@ -126,9 +128,8 @@ async fn changed_at(
     builder(store).hasher(hasher).policy(policy).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
-/// What changes between the check and the write makes the confirm lose, whatever it is.
 #[tokio::test]
-async fn a_change_between_check_and_write_wins() {
+async fn confirm_fails_when_the_user_changes_before_the_write() {
     let changes: [fn(&MemoryUsers); 5] = [
         |users| {
             let hash = Some(cheap_hash("set elsewhere").unwrap());
@@ -163,9 +164,9 @@ async fn a_change_between_check_and_write_wins() {
     }
 }
 
-/// State that `bind_also` added is as good as the hash: a change between check and write makes the confirm lose.
+/// State added with `bind_also` is checked at the write, as the hash is.
 #[tokio::test]
-async fn a_change_of_bound_state_between_check_and_write_wins() {
+async fn confirm_fails_when_bound_state_changes_before_the_write() {
     let users = MemoryUsers::new([people().get("1").unwrap().bind_also("epoch 1").bind_also("stamp")]);
     let changes: [fn(StoredUser, String) -> StoredUser; 4] = [
         |ann, hash| StoredUser::new(1, ann.email(), Some(hash)).bind_also("epoch 2").bind_also("stamp"),
@@ -196,7 +197,7 @@ async fn a_change_of_bound_state_between_check_and_write_wins() {
 
 /// The same in SQLite, for bound columns with every type of value.
 #[tokio::test]
-async fn a_change_of_a_bound_column_kills_the_token_and_wins_against_a_write() {
+async fn changed_bound_column_invalidates_token_and_pending_write() {
     let directory = Directory::new("bound");
     let pool = database(&directory).await;
     for sql in ["ALTER TABLE users ADD COLUMN epoch", "ALTER TABLE users ADD COLUMN \"last login\" TEXT"] {
@@ -231,13 +232,13 @@ async fn a_change_of_a_bound_column_kills_the_token_and_wins_against_a_write() {
     assert_eq!(
         users.replace_password(&elsewhere, &"newer".into()).await.unwrap(),
         Swap::Stale,
-        "it was not looked up here"
+        "the user was not read through this store"
     );
 }
 
-/// Three tokens, one used: the others are dead, for validation and confirmation alike, and so is the one used.
+/// One of three tokens is used. Validation and confirmation then refuse all three.
 #[tokio::test]
-async fn one_success_ends_every_token_of_the_user() {
+async fn successful_confirm_invalidates_every_token_of_the_user() {
     let users = people();
     let reset = racing(users.clone()).await;
     let ann = users.get("1").unwrap();
@@ -254,10 +255,10 @@ async fn one_success_ends_every_token_of_the_user() {
         assert!(matches!(again, Err(ResetError::InvalidToken(_))));
     }
     assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD));
-    reset.validate(bobs.token().expose()).await.expect("another user's token is another matter");
+    reset.validate(bobs.token().expose()).await.expect("the token of another user stays valid");
 }
 
-/// A folder of the test's own, removed at the end.
+/// A temporary directory, removed on drop.
 struct Directory(std::path::PathBuf);
 
 impl Directory {

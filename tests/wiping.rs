@@ -1,6 +1,6 @@
-//! What is secret leaves nothing behind: no block of memory is given back with a secret in it.
+//! Secrets are wiped: no freed block of memory contains one.
 //!
-//! In a binary of its own, because its allocator looks at what it gets back.
+//! A separate test binary, because its global allocator searches every freed block.
 
 #![allow(unsafe_code)] // an allocator is unsafe by its trait; this one forwards
 
@@ -14,16 +14,16 @@ use poem_password_reset::{NewPassword, PasswordHash, PasswordReset, ResetToken, 
 use time::{Duration, OffsetDateTime};
 
 thread_local! {
-    /// What to look for, on this thread.
+    /// The bytes to search for on this thread.
     static SECRET: Cell<&'static [u8]> = const { Cell::new(&[]) };
-    /// Blocks that came back with it.
+    /// The number of freed blocks that contained the secret.
     static FOUND: Cell<usize> = const { Cell::new(0) };
 }
 
-struct Suspicious;
+struct SearchingAllocator;
 
-impl Suspicious {
-    fn look(block: &[u8]) {
+impl SearchingAllocator {
+    fn search(block: &[u8]) {
         let secret = SECRET.get();
         if !secret.is_empty() && block.windows(secret.len()).any(|bytes| bytes == secret) {
             FOUND.set(FOUND.get() + 1);
@@ -31,28 +31,28 @@ impl Suspicious {
     }
 }
 
-// SAFETY: every call is handed on to the system's allocator; blocks are zeroed, so that all of a block can be read. A block
-// that is to grow or shrink is allocated anew by the default of the trait, so the old one is looked at.
-unsafe impl GlobalAlloc for Suspicious {
+// SAFETY: every call is forwarded to the system allocator. Blocks are zeroed, so every byte may be read. The default
+// `realloc` of the trait allocates a new block and frees the old one, so the old one is searched.
+unsafe impl GlobalAlloc for SearchingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are those that `System` wants.
+        // SAFETY: the caller upholds the contract of `System`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block is one of ours, of this size, and was zeroed before anybody wrote to it.
-        Self::look(unsafe { slice::from_raw_parts(block, layout.size()) });
+        // SAFETY: `alloc` returned the block with this size, and zeroed it.
+        Self::search(unsafe { slice::from_raw_parts(block, layout.size()) });
         // SAFETY: as above.
         unsafe { System.dealloc(block, layout) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Suspicious = Suspicious;
+static ALLOCATOR: SearchingAllocator = SearchingAllocator;
 
-/// How many blocks came back with `secret` in them while that was done.
-fn left_behind(secret: &str, work: impl FnOnce()) -> usize {
-    // Kept for ever: it must not be found in a block of the test's own.
+/// Returns the number of blocks freed during `work` that contain `secret`.
+fn freed_with_secret(secret: &str, work: impl FnOnce()) -> usize {
+    // Leaked, so that the test itself never frees a block with the secret.
     SECRET.set(secret.to_owned().leak().as_bytes());
     FOUND.set(0);
     work();
@@ -63,13 +63,13 @@ fn left_behind(secret: &str, work: impl FnOnce()) -> usize {
 const SECRET_TEXT: &str = "purple tractor hums at dawn";
 
 #[test]
-fn what_is_not_wiped_is_found() {
-    assert_eq!(left_behind(SECRET_TEXT, || drop(black_box(SECRET_TEXT.to_owned()))), 1);
+fn allocator_finds_text_that_is_not_wiped() {
+    assert_eq!(freed_with_secret(SECRET_TEXT, || drop(black_box(SECRET_TEXT.to_owned()))), 1);
 }
 
 #[test]
-fn secret_text_is_wiped() {
-    let wiped = left_behind(SECRET_TEXT, || {
+fn secret_types_are_wiped_on_drop() {
+    let wiped = freed_with_secret(SECRET_TEXT, || {
         drop(black_box(NewPassword::new(SECRET_TEXT)));
         drop(black_box(PasswordHash::new(SECRET_TEXT)).clone());
         drop(black_box(ResetToken::new(SECRET_TEXT)).clone());
@@ -79,7 +79,7 @@ fn secret_text_is_wiped() {
 }
 
 #[test]
-fn so_is_what_stood_in_room_to_spare() {
+fn spare_capacity_of_a_secret_is_wiped() {
     let shortened = || {
         let mut text = String::with_capacity(100);
         text.push_str("No more than this is left of it. ");
@@ -88,13 +88,17 @@ fn so_is_what_stood_in_room_to_spare() {
         text.truncate(rest);
         text
     };
-    assert_eq!(left_behind(SECRET_TEXT, || drop(black_box(shortened()))), 1, "it stands there");
-    assert_eq!(left_behind(SECRET_TEXT, || drop(black_box(NewPassword::new(shortened())))), 0);
+    assert_eq!(
+        freed_with_secret(SECRET_TEXT, || drop(black_box(shortened()))),
+        1,
+        "the secret is in the spare capacity"
+    );
+    assert_eq!(freed_with_secret(SECRET_TEXT, || drop(black_box(NewPassword::new(shortened())))), 0);
 }
 
-/// A token on its way from the codec to a handler: no buffer that it outgrew, no link.
+/// Covers buffers that were replaced by larger ones, and the link.
 #[tokio::test]
-async fn a_token_leaves_nothing_behind_where_it_was_made() {
+async fn issuing_leaves_no_token_in_freed_memory() {
     let key = || SigningKey::from_bytes(&(0..32).collect::<Vec<u8>>()).unwrap();
     let codec = TokenCodec::new(key());
     let users = [
@@ -111,14 +115,14 @@ async fn a_token_leaves_nothing_behind_where_it_was_made() {
     for user in users {
         let now = OffsetDateTime::now_utc();
         let token = codec.issue(&user, now, Duration::HOUR).unwrap();
-        // Without its tag a token is worth nothing.
+        // The signature is searched for, because a token is useless without it.
         let tag = token.expose().rsplit('.').next().unwrap();
-        assert_eq!(left_behind(tag, || drop(black_box(codec.issue(&user, now, Duration::HOUR).unwrap()))), 0);
+        assert_eq!(freed_with_secret(tag, || drop(black_box(codec.issue(&user, now, Duration::HOUR).unwrap()))), 0);
 
         let event = reset.issue(&user, Some(Duration::HOUR)).unwrap();
         let tag = event.token().expose().rsplit('.').next().unwrap();
-        // Until the next second the next token is the same.
-        let again = left_behind(tag, || {
+        // A token issued in the same second has the same signature.
+        let again = freed_with_secret(tag, || {
             let again = reset.issue(&user, Some(Duration::HOUR)).unwrap();
             let _ = black_box(again.link());
         });

@@ -1,28 +1,28 @@
-//! What happens, step by step. Steps name users and tokens by number, so that a history still makes sense when steps are
-//! left out.
+//! Random histories of steps. Steps refer to users and tokens by number, so a history stays valid when steps are
+//! removed.
 
 use crate::random::Random;
 
-/// A history. The seed also decides what is left to chance within a step.
+/// A history. The seed also determines the random choices within a step.
 #[derive(Clone, Debug)]
 pub struct History {
     pub seed: u64,
     pub steps: Vec<Step>,
 }
 
-/// What the store does with a call.
+/// A fault of the store during a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Errs,
     Panics,
     Hangs,
-    /// Does it, and the answer is lost.
+    /// Performs the call, then returns an error.
     LosesTheAnswer,
-    /// Does it, and never answers.
+    /// Performs the call, then never returns.
     HangsAfterwards,
 }
 
-/// What a handler, or the hasher, does.
+/// A failure of a handler or the hasher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bad {
     Fails,
@@ -30,16 +30,16 @@ pub enum Bad {
     Hangs,
 }
 
-/// What a token is given as.
+/// The form in which a token is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     AsIssued,
-    /// With another letter at this place.
+    /// One character is changed at this position.
     Forged(usize),
     Cut(usize),
 }
 
-/// How a confirm is meant.
+/// The parameters of a confirm.
 #[derive(Clone, Copy, Debug)]
 pub struct Confirm {
     pub instance: usize,
@@ -49,7 +49,7 @@ pub struct Confirm {
     pub veto: Option<Bad>,
     pub hasher: Option<Bad>,
     pub post: Option<Bad>,
-    /// What the store does, and at which of its calls.
+    /// The fault of the store, and the number of calls before it.
     pub store: Option<(usize, Fault)>,
 }
 
@@ -78,13 +78,13 @@ pub enum Step {
         store: Option<(usize, Fault)>,
     },
     Confirm(Confirm),
-    /// The caller stops waiting after so many polls.
+    /// The caller drops the future after this number of polls.
     ConfirmAndLeave(Confirm, usize),
     Race {
         token: usize,
         confirms: usize,
     },
-    /// The process dies after so many yields of a confirm.
+    /// The process crashes after this number of polls of a confirm.
     ConfirmAndCrash(Confirm, usize),
     ChangeEmail {
         user: usize,

@@ -1,8 +1,8 @@
-//! A simulator: random histories of users, clients, faults, crashes, clocks and keys, judged by a small model of what must
-//! hold. The same seed gives the same history.
+//! A simulator: runs random histories of users, clients, faults, crashes, clock changes and key rotations, and compares
+//! the results with a small model. The same seed gives the same history.
 //!
-//! `cargo test --release --test simulator -- --ignored --nocapture` runs 100,000 histories. A failure prints its seed and
-//! the shortest history found that fails; `SEED=<seed>` runs that one again.
+//! `cargo test --release --test simulator -- --ignored --nocapture` runs 100,000 histories. A failure prints its seed
+//! and the shortest history found that fails; `SEED=<seed>` runs that one again.
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
@@ -25,12 +25,12 @@ use history::{History, Step};
 use random::Random;
 use world::{Tally, World};
 
-/// What is wrong with a history, if anything: a violation, or a panic that reached the caller.
+/// Runs a history. Returns an error for a violated invariant or a panic that reached the caller.
 fn violation(history: &History) -> Result<Tally, String> {
     catch_unwind(AssertUnwindSafe(|| World::run(history))).unwrap_or_else(|_| Err("it panicked".to_owned()))
 }
 
-/// The shortest history that still fails: without each step that does not matter.
+/// Shrinks a failing history by removing steps while it still fails.
 fn shortest(history: &History) -> Vec<Step> {
     let mut steps = history.steps.clone();
     let mut length = steps.len() / 2;
@@ -49,7 +49,7 @@ fn shortest(history: &History) -> Vec<Step> {
     steps
 }
 
-/// Panics that belong to a history say nothing.
+/// Suppresses the messages of panics that a history injects.
 fn silence_planned_panics() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,8 +1,8 @@
-//! What must hold, in few words and without a MAC: when a token is good, and what an operation may answer.
+//! A model of the token rules without cryptography.
 
 use poem_password_reset::{PasswordHash, StoredUser};
 
-/// A token as it was issued: to whom, when, with which key.
+/// An issued token with its user, time and key.
 #[derive(Clone, Debug)]
 pub struct Issued {
     pub text: String,
@@ -13,28 +13,28 @@ pub struct Issued {
     pub key: usize,
 }
 
-/// For how long tokens live here.
+/// Lifetime of the simulated tokens, in seconds.
 pub const LIFETIME: i64 = 3600;
 
-/// How far ahead of the clock a token may have been issued.
+/// Maximum difference by which the issue time may be ahead of the clock, in seconds.
 const SKEW: i64 = 60;
 
 pub fn hash_of(user: &StoredUser) -> Option<String> {
     user.password_hash().map(|hash| PasswordHash::expose(hash).to_owned())
 }
 
-/// Whether a user may reset a password.
+/// Returns whether a user may reset a password.
 pub fn is_eligible(user: &StoredUser) -> bool {
     user.is_active() && user.password_hash().is_some()
 }
 
 impl Issued {
-    /// Whether it is ours and in time, whoever it is for.
+    /// Returns whether the key is in the ring and the time is valid. Ignores the user.
     pub fn is_signed_and_in_time(&self, now: i64, ring: &[usize]) -> bool {
         ring.contains(&self.key) && self.issued_at <= now + SKEW && now < self.issued_at + LIFETIME
     }
 
-    /// Whether its user still is whom it was issued to.
+    /// Returns whether the user's row is unchanged since the issue.
     pub fn is_of(&self, user: Option<&StoredUser>) -> bool {
         user.is_some_and(|user| {
             user.id() == self.id && user.email() == self.email && hash_of(user) == self.hash && is_eligible(user)

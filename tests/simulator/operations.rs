@@ -1,4 +1,4 @@
-//! The operations of a history, each judged by what the model says of it.
+//! The operations of a history. Each result is compared with the model.
 
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,7 +18,7 @@ fn client() -> Client {
     Client::new(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), None)
 }
 
-/// A confirm that is to be judged: what was given, and what the model says of it.
+/// The input of a confirm, and the model's prediction.
 struct Asked {
     confirm: Confirm,
     password: String,
@@ -43,14 +43,14 @@ impl World {
         let known = instance.reset.request(&email(user), client()).await;
         let unknown = instance.reset.request("nobody@example.com", client()).await;
         let kind = |answer: &Result<Requested, ResetError>| answer.as_ref().map(drop).map_err(ResetError::as_str);
-        ensure!(kind(&known) == kind(&unknown), "a user is told {known:?}, and nobody {unknown:?}");
+        ensure!(kind(&known) == kind(&unknown), "a known user gets {known:?}, an unknown one {unknown:?}");
         if let Err(error) = known {
             self.is_down(&error)?;
         }
         Ok(())
     }
 
-    /// The only error that anybody may be told: the store counts as down.
+    /// Checks that an error is `StoreDown` and that the store can count as down.
     fn is_down(&mut self, error: &ResetError) -> Checked {
         self.tally.store_down += 1;
         let down = matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. });
@@ -82,7 +82,7 @@ impl World {
         if self.issued.is_empty() {
             return (None, "garbage".to_owned());
         }
-        // Young tokens are more interesting than old ones.
+        // Prefer recent tokens, because more of them are still valid.
         let back = number % self.issued.len().min(8);
         let token = self.issued[self.issued.len() - 1 - back].clone();
         let mut text = token.text.clone();
@@ -109,7 +109,7 @@ impl World {
         shape: Shape,
         store: Option<(usize, Fault)>,
     ) -> Checked {
-        // A panic of the store is the caller's here: HTTP answers 500.
+        // A panic of the store reaches the caller here; the HTTP layer converts it to status 500.
         let store = store.filter(|(_, fault)| *fault != Fault::Panics);
         let (token, text) = self.token(token, shape);
         self.behave(Behavior::default(), store);
@@ -139,7 +139,7 @@ impl World {
         (Asked { confirm, password, token, good, before }, text)
     }
 
-    /// Confirms; leaves after so many polls, if a number is given.
+    /// Confirms, and drops the future after `leaves` polls if it is set.
     pub async fn confirm(&mut self, instances: &mut [Instance; 2], confirm: Confirm, leaves: Option<usize>) -> Checked {
         let (asked, text) = self.ask(&instances[confirm.instance], confirm);
         let reset = instances[confirm.instance].reset.clone();
@@ -221,12 +221,15 @@ impl World {
         Ok(())
     }
 
-    /// Nobody waited for the answer: it is as if somebody had.
+    /// Checks the row after a dropped confirm, which must have the same effect as an awaited one.
     fn judge_by_the_row(&mut self, asked: &Asked) -> Checked {
         let untouched = asked.confirm.store.is_none_or(|(call, _)| call > 1);
         let changed = self.is_changed(asked);
         let down = self.down_until.is_some_and(|until| Instant::now() <= until + Duration::from_secs(100));
-        ensure!(!Self::must_succeed(asked) || changed || down, "a caller left, and the confirm was not done");
+        ensure!(
+            !Self::must_succeed(asked) || changed || down,
+            "the caller dropped the confirm, and it was not completed"
+        );
         if !changed {
             return Ok(());
         }
@@ -280,7 +283,7 @@ impl World {
         Ok(())
     }
 
-    /// The process dies somewhere in a confirm: the password is the old one or the new one.
+    /// Crashes the process during a confirm. The password must be the old one or the new one.
     pub async fn confirm_and_crash(&mut self, instance: &Instance, confirm: Confirm, yields: usize) -> Checked {
         let (asked, text) = self.ask(instance, confirm);
         let answer = instance.reset.confirm(&text, NewPassword::new(asked.password.as_str()), client());
@@ -295,7 +298,7 @@ impl World {
     }
 }
 
-/// Polls so many times and then drops it. Reports whether it was not done by then.
+/// Polls `work` up to `polls` times and drops it. Returns whether it was unfinished.
 async fn is_left(work: impl Future, polls: usize) -> bool {
     let mut work = pin!(work);
     for _ in 0..polls {

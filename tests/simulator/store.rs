@@ -1,4 +1,4 @@
-//! The store of the simulation: yields at every call, and does what the step says with one of them.
+//! The store of the simulation. It yields at every call and injects the planned fault in one call.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -16,10 +16,10 @@ pub struct FaultyStore {
 }
 
 struct Plan {
-    /// How many calls go well before the fault.
+    /// The fault, and the number of calls that succeed before it.
     fault: Option<(usize, Fault)>,
-    /// Whether only look-ups by address count, or everything else: what a confirm is to meet, no request in the background
-    /// takes away.
+    /// Whether only look-ups by address count, or all other calls. A background request must not consume a fault that
+    /// is planned for a confirm.
     by_address: bool,
     /// Whether the calls after the fault fail too.
     lasting: bool,
@@ -39,19 +39,19 @@ impl FaultyStore {
         }
     }
 
-    /// From now on: what happens to the call after so many.
+    /// Plans a fault after a number of calls other than look-ups by address.
     pub fn plan(&self, fault: Option<(usize, Fault)>) {
         let mut plan = self.plan.lock().unwrap();
         (plan.fault, plan.by_address, plan.lasting) = (fault, false, false);
     }
 
-    /// From now on: what happens to the look-up by address after so many.
+    /// Plans a fault after a number of look-ups by address.
     pub fn plan_for_addresses(&self, fault: Option<(usize, Fault)>) {
         let mut plan = self.plan.lock().unwrap();
         (plan.fault, plan.by_address, plan.lasting) = (fault, true, false);
     }
 
-    /// From now on: every look-up by address after so many fails.
+    /// Makes every look-up by address fail after a number of calls.
     pub fn go_down(&self, calls: usize) {
         let mut plan = self.plan.lock().unwrap();
         (plan.fault, plan.by_address, plan.lasting) = (Some((calls, Fault::Errs)), true, true);
@@ -109,7 +109,7 @@ impl UserStore for FaultyStore {
         Ok(self.call(false, async || self.users.replace_password(user, new_hash).await).await??)
     }
 
-    /// Fails during an outage alone, and takes no planned fault away from the calls of users.
+    /// Fails only during an outage, and does not consume a planned fault.
     async fn check(&self) -> Result<(), BoxError> {
         let plan = self.plan.lock().unwrap();
         if plan.lasting && matches!(plan.fault, Some((0, _))) { Err("the connection is gone".into()) } else { Ok(()) }

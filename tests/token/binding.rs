@@ -1,4 +1,4 @@
-//! A token is bound to what the user's row said when it was issued.
+//! A token is bound to the fields of the user's row at the time of issue.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use time::Duration;
 use crate::forger::{Forger, HASH, NOW, ann, at, decode, encode, outcome, parts, payload, rounds};
 use crate::random::Random;
 
-/// Whether a token that was issued to `before` is still good for `after`.
+/// Returns whether a token issued to `before` is still accepted for `after`.
 fn survives(codec: &TokenCodec, before: &StoredUser, after: StoredUser) -> bool {
     let token = codec.issue(before, at(NOW), Duration::HOUR).expect("the user can have a token");
     let claims = outcome(codec, token.expose()).expect("the token is good");
@@ -28,15 +28,15 @@ fn user(id: &str, email: &str, hash: Option<&str>, also: &[&[u8]]) -> StoredUser
 }
 
 #[test]
-fn a_change_of_what_is_bound_kills_the_token() {
+fn token_is_refused_after_a_bound_field_changes() {
     let codec = Forger::new().codec();
     let rows = [
         user("7", "ann@example.com", Some(HASH), &[]),
-        // The id, as it is.
+        // The id is compared byte for byte.
         user("8", "ann@example.com", Some(HASH), &[]),
         user("07", "ann@example.com", Some(HASH), &[]),
         user("7 ", "ann@example.com", Some(HASH), &[]),
-        // The address, as it is: case and form count, it is the one on record.
+        // The stored address is compared byte for byte, without normalization.
         user("7", "Ann@example.com", Some(HASH), &[]),
         user("7", "ann@example.org", Some(HASH), &[]),
         user("7", "ann@example.com ", Some(HASH), &[]),
@@ -44,13 +44,13 @@ fn a_change_of_what_is_bound_kills_the_token() {
         user("7", "", Some(HASH), &[]),
         user("7", "ann@éxample.com", Some(HASH), &[]),
         user("7", "ann@e\u{301}xample.com", Some(HASH), &[]),
-        // The password: another, none, an empty one, and the last character of it.
+        // The password hash: none, empty, and changed by one character.
         user("7", "ann@example.com", None, &[]),
         user("7", "ann@example.com", Some(""), &[]),
         user("7", "ann@example.com", Some(&HASH[1..]), &[]),
         user("7", "ann@example.com", Some(&HASH[..HASH.len() - 1]), &[]),
         user("7", "ann@example.com", Some(&HASH.to_lowercase()), &[]),
-        // What the application binds: each, their order, their number, none and an empty one.
+        // State added with `bind_also`: values, order, number, none and empty.
         user("7", "ann@example.com", Some(HASH), &[b""]),
         user("7", "ann@example.com", Some(HASH), &[b"", b""]),
         user("7", "ann@example.com", Some(HASH), &[b"1", b"2"]),
@@ -65,7 +65,7 @@ fn a_change_of_what_is_bound_kills_the_token() {
         user("7", "ann@example.com", None, &[b"", b""]),
         user("7", "ann@example.com", Some(""), &[b""]),
     ];
-    // Every row against every other: a token is good for the one it was issued to, and for no other.
+    // A token is accepted only for the row it was issued to.
     for (one, before) in rows.iter().enumerate() {
         for (other, after) in rows.iter().enumerate() {
             assert_eq!(survives(&codec, before, after.clone()), one == other, "rows {one} and {other}");
@@ -74,7 +74,7 @@ fn a_change_of_what_is_bound_kills_the_token() {
 }
 
 #[test]
-fn what_is_not_bound_may_change() {
+fn token_survives_a_change_of_username_or_active_flag() {
     let codec = Forger::new().codec();
     let named = |name: &str| ann().with_username(name.to_owned());
     for (before, after) in [
@@ -88,13 +88,13 @@ fn what_is_not_bound_may_change() {
     }
 }
 
-/// The row is the same and the key is not.
+/// The row is the same; only the key differs.
 #[test]
-fn a_binding_is_of_one_key() {
+fn binding_made_with_another_key_is_refused() {
     let codecs: Vec<TokenCodec> = (0..20).map(|number| Forger::other(number).codec()).collect();
     let bindings: HashSet<String> = codecs.iter().map(|codec| bnd(codec, &ann())).collect();
     assert_eq!(bindings.len(), codecs.len());
-    // Claims that one codec verified prove nothing to another.
+    // Claims verified by one codec are not accepted by another.
     for other in &codecs[1..] {
         let token = codecs[0].issue(&ann(), at(NOW), Duration::HOUR).unwrap();
         let claims = outcome(&codecs[0], token.expose()).unwrap();
@@ -102,9 +102,9 @@ fn a_binding_is_of_one_key() {
     }
 }
 
-/// It takes the binding sub-key to make one: whoever can sign, and nothing more, gets no user.
+/// The binding has its own sub-key, so a signature alone does not give access to a user.
 #[test]
-fn a_signature_does_not_make_a_binding() {
+fn binding_made_with_another_sub_key_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -114,23 +114,22 @@ fn a_signature_does_not_make_a_binding() {
     let message: Vec<u8> =
         fields.iter().flat_map(|field| [&(field.len() as u64).to_be_bytes()[..], field].concat()).collect();
     let by = |key: &[u8]| encode(&crate::forger::hmac(key, &message)[..16]);
-    assert_eq!(by(&forger.sub_key("binding")), good, "the forger knows how it is made");
+    assert_eq!(by(&forger.sub_key("binding")), good, "the forger computes the same binding as the library");
     for key in
         [forger.master(), &forger.sub_key("signing"), &forger.sub_key("throttle"), &forger.sub_key("key-id"), b""]
     {
         let claims = outcome(&codec, &forger.sign_claims(json.replace(&good, &by(key)))).unwrap();
         assert_eq!(codec.bind(claims, ann()).unwrap_err().refusal(), Refusal::Stale);
     }
-    // Nor does a binding of one user go with the id of another.
+    // The binding of one user is refused with the id of another.
     let bob = || StoredUser::new(8, "bob@example.com", Some(HASH.to_owned()));
     let claims = outcome(&codec, &forger.sign_claims(json.replace("\"7\"", "\"8\""))).unwrap();
     assert_eq!(claims.user_id(), "8");
     assert_eq!(codec.bind(claims, bob()).unwrap_err().refusal(), Refusal::Stale);
 }
 
-/// Every bit of the binding counts.
 #[test]
-fn no_bit_of_a_binding_may_differ() {
+fn binding_with_one_flipped_bit_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let json = payload(codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap().expose());
@@ -151,10 +150,10 @@ fn bnd(codec: &TokenCodec, user: &StoredUser) -> String {
     String::from_utf8(claims[claims.len() - 24..claims.len() - 2].to_vec()).expect("claims are UTF-8")
 }
 
-/// A row as its fields, so that bytes can be moved from one to the next.
+/// The fields of a row, so that a test can move bytes between them.
 #[derive(Clone, Debug, PartialEq)]
 struct Row {
-    /// Id, email address, password hash, then whatever else is bound.
+    /// Id, email address, password hash, then the additional bound state.
     fields: Vec<String>,
     password: bool,
 }
@@ -164,7 +163,7 @@ impl Row {
         let count = 3 + random.below(4);
         let mut fields: Vec<String> = (0..count)
             .map(|field| {
-                // The ids and addresses of real rows have no zero bytes; in the rest they imitate lengths.
+                // Control bytes in the other fields imitate encoded lengths. Ids and addresses have none.
                 let letters: &[&str] =
                     if field < 2 { &["a", "b", "7", "@"] } else { &["a", "b", "\0", "\u{1}", "\u{8}"] };
                 (0..random.below(12)).map(|_| random.pick(letters)).collect()
@@ -174,38 +173,39 @@ impl Row {
         Self { fields, password: true }
     }
 
-    /// The same bytes in the same order, with another border between fields, or one border more or less.
+    /// Returns a row with the same bytes in the same order, but with other field boundaries or another number of
+    /// fields.
     fn moved(&self, random: &mut Random) -> Option<Self> {
         let mut row = self.clone();
         let fields = &mut row.fields;
         match random.below(4) {
             0 => {
-                // An empty bound state more, or a bound state in two.
-                let place = 3 + random.below(fields.len() - 2);
-                let rest = match fields.get_mut(place) {
+                // Add an empty bound state, or split one in two.
+                let index = 3 + random.below(fields.len() - 2);
+                let rest = match fields.get_mut(index) {
                     Some(field) => field.split_off(random.below(field.len() + 1)),
                     None => String::new(),
                 };
-                fields.insert((place + 1).min(fields.len()), rest);
+                fields.insert((index + 1).min(fields.len()), rest);
             }
             1 if fields.len() > 3 => {
-                // A bound state joins the field before it, which may be the hash.
-                let place = 3 + random.below(fields.len() - 3);
-                let field = fields.remove(place);
-                fields[place - 1].push_str(&field);
+                // Append a bound state to the field before it, which may be the hash.
+                let index = 3 + random.below(fields.len() - 3);
+                let field = fields.remove(index);
+                fields[index - 1].push_str(&field);
             }
-            // No password for an empty hash, or the other way round.
+            // Replace an empty hash with none, or none with an empty hash.
             2 if fields[2].is_empty() => row.password = !row.password,
             _ => {
                 let left = random.below(fields.len() - 1);
                 let joined = fields[left].clone() + &fields[left + 1];
-                let border = random.below(joined.len() + 1);
-                fields[left] = joined[..border].to_owned();
-                fields[left + 1] = joined[border..].to_owned();
+                let boundary = random.below(joined.len() + 1);
+                fields[left] = joined[..boundary].to_owned();
+                fields[left + 1] = joined[boundary..].to_owned();
             }
         }
         row.password |= !row.fields[2].is_empty();
-        // Ids that cannot be issued are no test of the binding.
+        // A row with an id that cannot be issued does not test the binding.
         let id = &row.fields[0];
         (row != *self && !id.is_empty() && !id.chars().any(char::is_control)).then_some(row)
     }
@@ -217,15 +217,14 @@ impl Row {
     }
 }
 
-/// Bytes that move from one field to the next, or a field that is cut in two, make another binding. Without the length
-/// before each field not one of these pairs would: they are equal when simply written one after the other.
+/// Each field is preceded by its length. Plain concatenation would give both rows of each pair the same binding.
 #[test]
-fn fields_have_borders() {
+fn binding_differs_when_bytes_move_between_fields() {
     let codec = Forger::new().codec();
     let mut random = Random::seeded();
     let (mut pairs, mut kinds) = (0, HashSet::new());
     while pairs < rounds(100_000) {
-        // From a random row, up to ten moves, each a pair with the one before it.
+        // Start with a random row. Each of up to ten moves is compared with the row before it.
         let mut row = Row::random(&mut random);
         let mut binding = bnd(&codec, &row.user());
         for _ in 0..10 {

@@ -1,5 +1,5 @@
-//! The claims are exactly those of a reset token. All of these are correctly signed: this is what stands between a
-//! mistake elsewhere, or another program with the same key, and an account.
+//! The claims must be exactly those of a reset token. All tokens here are correctly signed, as a bug elsewhere or
+//! another program with the same key could sign them.
 
 use poem_password_reset::{Refusal, SignedClaims};
 use time::Duration;
@@ -8,18 +8,22 @@ use crate::forger::{Forger, NOW, ann, at, decode, encode, outcome, payload};
 
 const HOUR: i64 = 3_600;
 
-/// A claims object under construction: names and raw JSON values, so that anything can be written.
+/// A builder of claims from names and raw JSON values, which may be invalid.
 #[derive(Clone)]
 pub(crate) struct Claims(pub(crate) Vec<(String, String)>);
 
 impl Claims {
-    /// Those of Ann's good token, in the order of issue.
+    /// Returns the claims of a valid token of Ann, in the order of issue.
     pub(crate) fn good(forger: &Forger) -> Self {
         let token = forger.codec().issue(&ann(), at(NOW), Duration::HOUR).expect("Ann can have a token");
         let issued: serde_json::Value = serde_json::from_str(&payload(token.expose())).expect("claims are JSON");
         let claims = ["sub", "iat", "exp", "aud", "bnd"].map(|name| (name.to_owned(), issued[name].to_string()));
         let claims = Self(claims.to_vec());
-        assert_eq!(claims.json(), payload(token.expose()), "what is refused below is refused for its one change");
+        assert_eq!(
+            claims.json(),
+            payload(token.expose()),
+            "the claims are unchanged, so a refusal is caused by the change under test"
+        );
         claims
     }
 
@@ -57,9 +61,9 @@ fn assert_refused(forger: &Forger, claims: &Claims, because: Refusal) {
     assert_eq!(judge(forger, claims).expect_err(&claims.json()), because, "{}", claims.json());
 }
 
-/// Neither time is text, a float, an exponent, null, or more than fits; none is read leniently or taken for absent.
+/// Text, floats, exponents, null and out-of-range numbers are refused for both times.
 #[test]
-fn times_are_whole_numbers() {
+fn time_that_is_not_an_integer_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     for (name, time) in [("iat", NOW), ("exp", NOW + HOUR)] {
@@ -105,9 +109,9 @@ fn times_are_whole_numbers() {
     }
 }
 
-/// A token lives for a second to a day, whatever its signature says.
+/// The limit applies even to correctly signed tokens.
 #[test]
-fn the_lifetime_is_in_range() {
+fn signed_lifetime_outside_one_second_to_one_day_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     let times = |iat: i64, exp: i64| good.clone().with("iat", iat).with("exp", exp);
@@ -138,16 +142,16 @@ fn the_lifetime_is_in_range() {
     ] {
         assert_refused(&forger, &times(iat, exp), Refusal::Claims);
     }
-    // In range, and long gone or far ahead.
+    // Lifetimes within the limits, far in the past or the future.
     assert_refused(&forger, &times(i64::MIN, i64::MIN + HOUR), Refusal::Expired);
     assert_refused(&forger, &times(-HOUR, -1), Refusal::Expired);
     assert_refused(&forger, &times(0, HOUR), Refusal::Expired);
     assert_refused(&forger, &times(i64::MAX - HOUR, i64::MAX), Refusal::NotYetIssued);
 }
 
-/// The clocks of two instances may differ by a minute, and not by more.
+/// The clocks of two instances may differ by up to a minute.
 #[test]
-fn a_token_is_issued_at_most_a_minute_ahead() {
+fn token_issued_over_a_minute_ahead_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     let ahead = |by: i64| good.clone().with("iat", NOW + by).with("exp", NOW + by + HOUR);
@@ -160,7 +164,7 @@ fn a_token_is_issued_at_most_a_minute_ahead() {
 }
 
 #[test]
-fn every_claim_is_required_once_and_there_are_no_others() {
+fn missing_repeated_or_unknown_claim_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     assert!(judge(&forger, &good).is_ok());
@@ -168,16 +172,16 @@ fn every_claim_is_required_once_and_there_are_no_others() {
         let value = good.value(name);
         assert_refused(&forger, &good.clone().without(name), Refusal::Claims);
         assert_refused(&forger, &good.clone().with(name, "null"), Refusal::Claims);
-        // Twice: with the same value, and with another before or after it.
+        // Repeated claim: with the same value, and with another value before or after it.
         assert_refused(&forger, &good.clone().plus(name, &value), Refusal::Claims);
         for other in ["null", "0", "\"8\"", "1800007200", "{}"] {
             assert_refused(&forger, &good.clone().plus(name, other), Refusal::Claims);
             assert_refused(&forger, &good.clone().with(name, other).plus(name, &value), Refusal::Claims);
         }
-        // An escape in a name does not hide that it is there twice.
+        // An escaped name is recognized as a repeated claim.
         let hidden = format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]);
         assert_refused(&forger, &good.clone().plus(&hidden, &value), Refusal::Claims);
-        // Names are exact.
+        // Claim names are compared exactly.
         for other in [name.to_uppercase(), format!("{name} "), format!(" {name}"), format!("{name}\\u0000")] {
             assert_refused(&forger, &good.clone().without(name).plus(&other, &value), Refusal::Claims);
         }
@@ -205,7 +209,7 @@ fn every_claim_is_required_once_and_there_are_no_others() {
 }
 
 #[test]
-fn the_audience_is_password_reset() {
+fn other_audience_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     for aud in [
@@ -230,7 +234,7 @@ fn the_audience_is_password_reset() {
 }
 
 #[test]
-fn the_subject_is_an_id() {
+fn subject_that_is_not_a_valid_id_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     let text = |id: &str| serde_json::to_string(id).expect("text serializes");
@@ -275,9 +279,9 @@ fn the_subject_is_an_id() {
     }
 }
 
-/// 16 bytes, in the one spelling of base64url. Any other 16 bytes are a token's, and nobody's.
+/// The claim is 16 bytes in canonical base64url. Any other 16 bytes parse, but match no user.
 #[test]
-fn the_binding_is_sixteen_bytes() {
+fn binding_claim_that_is_not_16_bytes_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
     let bnd = good.value("bnd").trim_matches('"').to_owned();

@@ -1,6 +1,7 @@
-//! How long a refusal takes does not say how much of a signature or of a binding was right (OWASP ASVS 11.2.4).
+//! The duration of a refusal does not depend on how many bytes of a signature or binding are correct (OWASP ASVS
+//! 11.2.4).
 //!
-//! A measurement needs a release build and a machine at rest:
+//! The measurements need a release build and an idle machine:
 //! `cargo test --release --test token -- --ignored --nocapture --test-threads 1 constant_time`.
 
 use std::hint::black_box;
@@ -15,10 +16,10 @@ use crate::welch::compare;
 
 const SAMPLES: usize = 1_000_000;
 
-/// A leak is what is over 5 after a million samples (the method of dudect).
+/// A |t| over 5 after a million samples counts as a leak (the method of dudect).
 const LEAK: f64 = 5.0;
 
-/// These bytes in base64url, with one of them wrong: the first, and the last.
+/// Returns `text`, decoded and encoded again, with the first byte wrong and with the last byte wrong.
 fn wrong_at_either_end(text: &str) -> [String; 2] {
     let bytes = decode(text);
     [0, bytes.len() - 1].map(|wrong| {
@@ -28,8 +29,8 @@ fn wrong_at_either_end(text: &str) -> [String; 2] {
     })
 }
 
-/// Times `work` with the one input and with the other in random order, and gives Welch's t. Both go through one buffer, so
-/// that nothing differs but what is in it.
+/// Times `work` on the two inputs in random order and returns Welch's t. Both inputs use the same buffer, so only its
+/// content differs.
 fn measure(inputs: &[String; 2], mut work: impl FnMut(&str) -> u64) -> f64 {
     let mut random = Random::seeded();
     let mut buffer = String::with_capacity(1024);
@@ -39,7 +40,7 @@ fn measure(inputs: &[String; 2], mut work: impl FnMut(&str) -> u64) -> f64 {
         buffer.clear();
         buffer.push_str(&inputs[class]);
         let nanoseconds = work(black_box(&buffer));
-        // The first are for the caches.
+        // The first 1,000 rounds warm the caches.
         if round >= 1000 {
             samples[class].push(nanoseconds as f64);
         }
@@ -56,8 +57,8 @@ fn timed<T>(work: impl FnOnce() -> Result<T, InvalidToken>, refusal: Refusal) ->
 }
 
 #[test]
-#[ignore = "a measurement: see above"]
-fn of_a_signature() {
+#[ignore = "a measurement: see the module documentation"]
+fn signature_is_compared_in_constant_time() {
     let codec = Forger::new().codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
     let [header, claims, signature] = parts(token.expose());
@@ -68,8 +69,8 @@ fn of_a_signature() {
 }
 
 #[test]
-#[ignore = "a measurement: see above"]
-fn of_a_binding() {
+#[ignore = "a measurement: see the module documentation"]
+fn binding_is_compared_in_constant_time() {
     let (forger, user) = (Forger::new(), ann());
     let codec = forger.codec();
     let token = codec.issue(&user, at(NOW), Duration::HOUR).unwrap();
@@ -87,10 +88,10 @@ fn of_a_binding() {
     assert!(t.abs() < LEAK, "t {t:.2}");
 }
 
-/// What a comparison that stops at the first difference would show.
+/// Shows that the measurement detects a comparison that stops at the first difference.
 #[test]
-#[ignore = "a measurement: see above"]
-fn of_a_careless_comparison() {
+#[ignore = "a measurement: see the module documentation"]
+fn measurement_detects_an_early_exit_comparison() {
     let right = "a".repeat(32);
     let wrong = [format!("b{}", &right[1..]), format!("{}b", &right[1..])];
     let t = measure(&wrong, |text| {
@@ -98,6 +99,6 @@ fn of_a_careless_comparison() {
         black_box(text.bytes().zip(right.bytes()).all(|(one, other)| black_box(one) == other));
         begun.elapsed().as_nanos() as u64
     });
-    println!("careless: t {t:.2}");
+    println!("early exit: t {t:.2}");
     assert!(t.abs() > LEAK * 10.0, "t {t:.2}");
 }

@@ -1,4 +1,4 @@
-//! A token is good until the second it expires, and not a moment longer.
+//! A token is accepted until the second of its expiry, which is excluded.
 
 use poem_password_reset::token::{DEFAULT_LIFETIME, MAX_LIFETIME};
 use poem_password_reset::{IssueError, Refusal};
@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime, UtcOffset};
 use crate::forger::{Forger, NOW, ann, at, payload};
 
 #[test]
-fn expiry_is_to_the_second() {
+fn token_expires_at_the_exact_second() {
     let codec = Forger::new().codec();
     for lifetime in [Duration::SECOND, Duration::MINUTE, DEFAULT_LIFETIME, MAX_LIFETIME] {
         let token = codec.issue(&ann(), at(NOW), lifetime).unwrap();
@@ -23,9 +23,9 @@ fn expiry_is_to_the_second() {
     }
 }
 
-/// A token counts whole seconds, and what is cut off shortens its life: it never outlives what was asked for.
+/// Times are rounded so that a token never outlives the requested lifetime.
 #[test]
-fn fractions_of_a_second_shorten_a_life() {
+fn fraction_of_a_second_shortens_the_lifetime() {
     let codec = Forger::new().codec();
     for (now, lifetime, exp) in [
         (at(NOW) + Duration::nanoseconds(999_999_999), Duration::HOUR, at(NOW + 3_600)),
@@ -41,7 +41,7 @@ fn fractions_of_a_second_shorten_a_life() {
 }
 
 #[test]
-fn a_life_is_a_second_to_a_day() {
+fn issue_with_lifetime_outside_one_second_to_one_day_fails() {
     let codec = Forger::new().codec();
     for good in [Duration::SECOND, Duration::milliseconds(1_500), Duration::HOUR, Duration::DAY] {
         assert!(codec.issue(&ann(), at(NOW), good).is_ok(), "{good}");
@@ -63,9 +63,9 @@ fn a_life_is_a_second_to_a_day() {
     }
 }
 
-/// The clocks of two instances differ by up to a minute: what one issues the other accepts.
+/// The clocks of two instances may differ by up to a minute.
 #[test]
-fn an_instance_that_is_a_minute_behind_accepts() {
+fn token_is_accepted_by_a_clock_up_to_a_minute_behind() {
     let codec = Forger::new().codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
     let verify = |now| codec.verify(token.expose(), now).map(drop).map_err(|error| error.refusal());
@@ -76,9 +76,8 @@ fn an_instance_that_is_a_minute_behind_accepts() {
     assert_eq!(verify(at(NOW - 61)), Err(Refusal::NotYetIssued));
 }
 
-/// A moment is the same wherever the clock stands.
 #[test]
-fn the_time_zone_of_the_clock_does_not_matter() {
+fn time_zone_of_the_clock_does_not_change_the_token() {
     let codec = Forger::new().codec();
     let utc = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
     for hours in [-23, -1, 5, 14, 23] {
@@ -89,9 +88,9 @@ fn the_time_zone_of_the_clock_does_not_matter() {
     }
 }
 
-/// Clocks jump: to 1970, before it, to the last second there is. Nothing panics and nothing lives longer for it.
+/// Clocks may jump to 1970, before it, or to the last second that `time` can represent.
 #[test]
-fn no_clock_breaks_it() {
+fn extreme_clock_values_neither_panic_nor_extend_a_token() {
     let codec = Forger::new().codec();
     let last = time::PrimitiveDateTime::MAX.assume_utc();
     let first = time::PrimitiveDateTime::MIN.assume_utc();
@@ -104,7 +103,7 @@ fn no_clock_breaks_it() {
             match seconds {
                 ..-60 => assert_eq!(verdict.unwrap_err(), Refusal::NotYetIssued),
                 -60..86_400 => {
-                    // Beyond the last second there is, an expiry reads as one long past.
+                    // `expires_at` must not panic for an expiry that `time` cannot represent.
                     let _ = verdict.unwrap().expires_at();
                 }
                 _ => assert_eq!(verdict.unwrap_err(), Refusal::Expired),

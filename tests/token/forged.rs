@@ -1,5 +1,5 @@
-//! Nobody without the key makes a token: no flip, cut or splice of good ones is another good one, and no other key
-//! signs.
+//! A token cannot be forged without the key. Bit flips, cuts and splices of valid tokens are refused, and so are
+//! signatures by other keys.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,9 +9,9 @@ use time::Duration;
 use crate::forger::{Forger, HASH, NOW, ann, at, decode, encode, hmac, outcome, parts, refusal, rounds, sign_parts};
 use crate::random::Random;
 
-/// Ids of three lengths, so that the claims end in every way base64 can.
+/// Ids of three lengths cover each length of the final base64 group.
 #[test]
-fn every_flip_of_a_bit_is_refused() {
+fn token_with_any_flipped_bit_is_refused() {
     let codec = Forger::new().codec();
     for id in ["7", "77", "777"] {
         let user = StoredUser::new(id, "ann@example.com", Some(HASH.to_owned()));
@@ -32,14 +32,14 @@ fn every_flip_of_a_bit_is_refused() {
                 }
             }
         }
-        // A token is ASCII: its eighth bits, and only they, make it something that is no `&str`.
+        // A token is ASCII, so only a flip of an eighth bit makes it invalid UTF-8.
         assert_eq!(not_text, token.len());
         assert_eq!(refused, token.len() * 7);
     }
 }
 
 #[test]
-fn every_cut_is_refused() {
+fn truncated_token_is_refused() {
     let codec = Forger::new().codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
     let token = token.expose();
@@ -51,7 +51,7 @@ fn every_cut_is_refused() {
 }
 
 #[test]
-fn no_random_mutation_is_accepted() {
+fn randomly_mutated_token_is_refused() {
     let (current, previous) = (Forger::new(), Forger::other(1));
     let codec = TokenCodec::new(KeyRing::new(current.key()).previous(previous.key()).unwrap());
     let good: Vec<String> = [&current, &previous]
@@ -83,7 +83,7 @@ fn no_random_mutation_is_accepted() {
             }
         }
     }
-    // Nearly all are mutants, and many go as far as the MAC; without a key nobody comes any further.
+    // Many mutations reach the MAC check. Without a key, none passes it.
     assert!(good_again < rounds / 10, "{good_again} of {rounds} were not changed");
     assert!(refusals[&Refusal::Signature] > rounds / 4, "{refusals:?}");
     for unreachable in [Refusal::Claims, Refusal::Expired, Refusal::NotYetIssued] {
@@ -91,7 +91,7 @@ fn no_random_mutation_is_accepted() {
     }
 }
 
-/// One to three random changes of a random good token.
+/// Applies one to three random changes to a random valid token.
 fn mutate(random: &mut Random, good: &[String]) -> String {
     let mut token = good[random.below(good.len())].clone().into_bytes();
     for _ in 0..=random.below(3) {
@@ -103,25 +103,25 @@ fn mutate(random: &mut Random, good: &[String]) -> String {
             0 if length > 0 => token[random.below(length)] ^= 1 << random.below(8),
             1 => drop(token.drain(from..to)),
             2 => token.truncate(to),
-            // The beginning of one and the end of another, at one place or at two.
+            // The start of one token and the end of another, cut at the same or at different positions.
             3 => token = [&token[..from], &other[from.min(other.len())..]].concat(),
             4 => token = [&token[..from], &other[to.min(other.len())..]].concat(),
             5 => {
                 let copy = token[from..to].to_vec();
-                let place = random.below(length + 1);
-                token.splice(place..place, copy);
+                let position = random.below(length + 1);
+                token.splice(position..position, copy);
             }
             6 if length > 0 => {
-                let place = random.below(length);
-                token[place] ^= if token[place].is_ascii_alphabetic() { 0x20 } else { 0 };
+                let position = random.below(length);
+                token[position] ^= if token[position].is_ascii_alphabetic() { 0x20 } else { 0 };
             }
             7 => {
-                let strange =
+                let inserted =
                     random.pick(&[".", "..", "=", "==", " ", "\n", "\t", "\r\n", "\0", "+", "/", "%2E", "é", "."]);
-                token.splice(from..from, strange.bytes());
+                token.splice(from..from, inserted.bytes());
             }
             8 => {
-                // Parts of two tokens, a part twice, or parts in another order.
+                // Combine parts of two tokens, repeat a part, or reorder parts.
                 let text = String::from_utf8_lossy(&token).into_owned();
                 let other = String::from_utf8_lossy(other).into_owned();
                 let parts: Vec<&str> = text.split('.').chain(other.split('.')).collect();
@@ -138,9 +138,9 @@ fn mutate(random: &mut Random, good: &[String]) -> String {
     String::from_utf8_lossy(&token).into_owned()
 }
 
-/// Everything is right but the key: the master itself, every sub-key that is for something else, and what is nobody's.
+/// Only the key is wrong: the master key, sub-keys for other purposes, and unrelated keys.
 #[test]
-fn only_the_signing_sub_key_signs() {
+fn token_signed_with_any_other_key_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -169,9 +169,9 @@ fn only_the_signing_sub_key_signs() {
     }
 }
 
-/// A master key that the application also signs its other JWTs with: none of those is a reset token.
+/// The application may sign other JWTs with the same master key. They are not reset tokens.
 #[test]
-fn no_token_of_another_purpose_is_accepted() {
+fn jwt_for_another_purpose_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let good = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -210,9 +210,8 @@ fn payload_field(token: &str) -> String {
     claims["bnd"].as_str().expect("the binding is text").to_owned()
 }
 
-/// A signature that is cut, doubled, or of another hash.
 #[test]
-fn a_signature_is_whole() {
+fn signature_of_wrong_length_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -225,9 +224,9 @@ fn a_signature_is_whole() {
     }
 }
 
-/// Longer than 1 KiB is refused unread, even with the right signature; exactly 1 KiB is read.
+/// A longer token is refused before it is parsed, even with a valid signature. A token of exactly 1 KiB is accepted.
 #[test]
-fn the_limit_is_one_kibibyte() {
+fn token_over_one_kibibyte_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let claims = decode(parts(codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap().expose())[1]);
@@ -243,13 +242,12 @@ fn the_limit_is_one_kibibyte() {
     assert_eq!(refusal(&codec, &"é".repeat(513)), Refusal::TooLong);
 }
 
-/// Not even by chance does one token stand for two moments, users or keys.
 #[test]
 fn tokens_of_different_users_seconds_and_keys_differ() {
     let codecs = [Forger::new().codec(), Forger::other(1).codec()];
     let per_key = rounds(50_000);
     let (users, seconds) = (per_key / 100, 100);
-    // A tag is 256 bits; 128 of them that differ prove that the tokens do, in an eighth of the memory.
+    // Different 16-character suffixes prove that the tokens differ, and take less memory than whole tokens.
     let mut tags = HashSet::with_capacity(2 * per_key);
     for codec in &codecs {
         for id in 0..users {
@@ -263,7 +261,7 @@ fn tokens_of_different_users_seconds_and_keys_differ() {
         }
     }
     assert_eq!(tags.len(), 2 * per_key);
-    // The same user in the same second: the same token.
+    // Tokens are deterministic: the same user and second give the same token.
     let twice = [(); 2].map(|()| codecs[0].issue(&ann(), at(NOW), Duration::HOUR).unwrap());
     assert_eq!(twice[0].expose(), twice[1].expose());
 }

@@ -1,4 +1,4 @@
-//! The forger: knows the master key and the format, and shares no code with the library.
+//! An independent implementation of the token format. It holds the master key and shares no code with the library.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -7,7 +7,7 @@ use poem_password_reset::{InvalidToken, Refusal, SignedClaims, SigningKey, Store
 use sha2::Sha256;
 use time::OffsetDateTime;
 
-/// The second at which most tests happen.
+/// The current time in most tests, in seconds since 1970.
 pub(crate) const NOW: i64 = 1_800_000_000;
 
 pub(crate) const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$QkxVRS1TQUxU$kz8vWm3xYq0JtL5oRfHn";
@@ -34,7 +34,7 @@ pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
 }
 
 pub(crate) fn decode(text: &str) -> Vec<u8> {
-    BASE64_URL_SAFE_NO_PAD.decode(text).expect("what the library issues is base64url")
+    BASE64_URL_SAFE_NO_PAD.decode(text).expect("issued tokens are base64url")
 }
 
 /// The three parts of a token.
@@ -47,7 +47,7 @@ pub(crate) fn payload(token: &str) -> String {
     String::from_utf8(decode(parts(token)[1])).expect("claims are UTF-8")
 }
 
-/// Why the token is refused at [`NOW`]. One that is accepted fails the test.
+/// Returns the reason why the token is refused at [`NOW`]. Panics if the token is accepted.
 #[track_caller]
 pub(crate) fn refusal(codec: &TokenCodec, token: &str) -> Refusal {
     outcome(codec, token).expect_err(token).refusal()
@@ -57,14 +57,14 @@ pub(crate) fn outcome(codec: &TokenCodec, token: &str) -> Result<SignedClaims, I
     codec.verify(token, at(NOW))
 }
 
-/// `HMAC-SHA256(key, header.claims)` as a token of these two parts, as they are.
+/// Returns a token of these two encoded parts with `HMAC-SHA256(key, header.claims)` as signature.
 pub(crate) fn sign_parts(key: &[u8], header: &str, claims: &str) -> String {
     let message = format!("{header}.{claims}");
     let tag = encode(hmac(key, message.as_bytes()));
     format!("{message}.{tag}")
 }
 
-/// Who has the master key, and so can sign whatever he likes.
+/// A holder of the master key, who can sign any content.
 pub(crate) struct Forger {
     master: Vec<u8>,
 }
@@ -74,7 +74,7 @@ impl Forger {
         Self { master: (0..32).collect() }
     }
 
-    /// Another forger for each number.
+    /// Returns a forger with a different key for each number.
     pub(crate) fn other(number: u32) -> Self {
         Self { master: hmac(b"another master key", &number.to_be_bytes()).to_vec() }
     }
@@ -91,7 +91,7 @@ impl Forger {
         TokenCodec::new(self.key())
     }
 
-    /// `label` is what stands after `poem-password-reset/v1/`.
+    /// Derives the sub-key for `poem-password-reset/v1/{label}`.
     pub(crate) fn sub_key(&self, label: &str) -> [u8; 32] {
         hmac(&self.master, format!("poem-password-reset/v1/{label}").as_bytes())
     }
@@ -100,17 +100,17 @@ impl Forger {
         encode(self.sub_key("key-id"))[..6].to_owned()
     }
 
-    /// The JSON of the one header that is accepted.
+    /// The JSON of the only accepted header.
     pub(crate) fn header(&self) -> String {
         format!(r#"{{"typ":"reset+jwt","alg":"HS256","kid":"{}"}}"#, self.kid())
     }
 
-    /// Any header and any claims, with the right key.
+    /// Signs any header and claims with the right key.
     pub(crate) fn sign(&self, header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
         sign_parts(&self.sub_key("signing"), &encode(header), &encode(claims))
     }
 
-    /// Any claims, with the right key under the right header.
+    /// Signs any claims under the accepted header.
     pub(crate) fn sign_claims(&self, claims: impl AsRef<[u8]>) -> String {
         self.sign(self.header(), claims)
     }

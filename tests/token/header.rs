@@ -1,18 +1,17 @@
-//! Nothing is negotiated: there is one header per key, byte for byte, and everything else is refused although it is
-//! correctly signed.
+//! The token header is fixed per key, byte for byte. Any other header is refused, even with a valid signature.
 
 use poem_password_reset::{KeyRing, Refusal, TokenCodec};
 use time::Duration;
 
 use crate::forger::{Forger, NOW, ann, at, decode, encode, outcome, parts, payload, refusal, sign_parts};
 
-/// Each of these headers is refused, although it is signed with the right key over the claims of a good token. So it is
-/// as attackers send it: without a signature, or with that of the good token.
+/// Asserts that each header is refused over the claims of a valid token: with a correct signature, with the signature
+/// of the valid token, and without one.
 fn assert_refused(forger: &Forger, headers: impl IntoIterator<Item = String>) {
     let codec = forger.codec();
     let good = codec.issue(&ann(), at(NOW), Duration::HOUR).expect("Ann can have a token");
     let claims = payload(good.expose());
-    assert_eq!(forger.sign(forger.header(), &claims), good.expose(), "the header makes the difference");
+    assert_eq!(forger.sign(forger.header(), &claims), good.expose(), "with the accepted header the token is valid");
     let [_, _, good_tag] = parts(good.expose());
     for header in headers {
         assert_ne!(header, forger.header());
@@ -26,7 +25,7 @@ fn assert_refused(forger: &Forger, headers: impl IntoIterator<Item = String>) {
 }
 
 #[test]
-fn no_other_algorithm() {
+fn header_with_other_algorithm_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let with = |alg: &str| format!(r#"{{"typ":"reset+jwt","alg":{alg},"kid":"{kid}"}}"#);
@@ -47,9 +46,9 @@ fn no_other_algorithm() {
     assert_refused(&forger, [format!(r#"{{"typ":"reset+jwt","kid":"{kid}"}}"#)]);
 }
 
-/// Members that would name a key, fetch one, or change what is signed or how it is read; and harmless ones.
+/// The members include those that name or fetch a key or change the signed content, and harmless ones.
 #[test]
-fn no_other_member() {
+fn header_with_additional_member_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let key = encode(forger.master());
@@ -86,7 +85,7 @@ fn no_other_member() {
 }
 
 #[test]
-fn no_other_type() {
+fn header_with_other_type_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let types = ["JWT", "jwt", "at+jwt", "reset+JWT", "Reset+jwt", "application/reset+jwt", "reset jwt", "reset", ""];
@@ -96,9 +95,9 @@ fn no_other_type() {
     assert_refused(&forger, [format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#)]);
 }
 
-/// The key id selects among the keys of the ring, and nothing else: it opens no file, no table and no address.
+/// The key id only selects a key of the ring. It is never used as a path, a query or a URL.
 #[test]
-fn no_other_key_id() {
+fn header_with_unknown_key_id_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let with = |kid: &str| format!(r#"{{"typ":"reset+jwt","alg":"HS256","kid":{kid}}}"#);
@@ -133,9 +132,9 @@ fn no_other_key_id() {
     assert_refused(&forger, [r#"{"typ":"reset+jwt","alg":"HS256"}"#.to_owned()]);
 }
 
-/// The same JSON, ordered or written otherwise; and no JSON.
+/// Equivalent JSON in another form, and text that is not JSON.
 #[test]
-fn no_other_order_and_no_other_spacing() {
+fn header_with_other_order_or_spacing_is_refused() {
     let forger = Forger::new();
     let kid = forger.kid();
     let good = forger.header();
@@ -168,9 +167,9 @@ fn no_other_order_and_no_other_spacing() {
     assert_refused(&forger, ["", "{}", "[]", "null", "0", "\"\"", "not JSON", "\0"].map(str::to_owned));
 }
 
-/// The header as other decoders would also read it.
+/// Other encodings of the header that lenient decoders accept.
 #[test]
-fn the_header_has_one_spelling() {
+fn header_with_other_encoding_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();
@@ -194,10 +193,9 @@ fn the_header_has_one_spelling() {
     }
 }
 
-/// The key id selects, it does not vouch: in a ring that holds both, the header of one key with the signature of the
-/// other is refused.
+/// In a ring with both keys, the header of one key with the signature of the other is refused.
 #[test]
-fn a_key_signs_only_under_its_own_id() {
+fn key_id_of_another_key_in_the_ring_is_refused() {
     let (one, two) = (Forger::new(), Forger::other(1));
     let codec = TokenCodec::new(KeyRing::new(one.key()).previous(two.key()).unwrap());
     let token = codec.issue(&ann(), at(NOW), Duration::HOUR).unwrap();

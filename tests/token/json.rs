@@ -1,4 +1,4 @@
-//! The claims are one JSON object, what it says comes back as it was, and no text, signed or not, makes a check panic.
+//! Parsing of the claims: exactly one JSON object, unchanged values, and no panic for any input, signed or not.
 
 use poem_password_reset::{IssueError, Refusal, SignedClaims, StoredUser};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use crate::claims::{Claims, judge};
 use crate::forger::{Forger, HASH, NOW, ann, at, outcome, refusal};
 
 #[test]
-fn the_claims_are_one_json_object() {
+fn claims_that_are_not_one_json_object_are_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let good = Claims::good(&forger);
@@ -21,7 +21,7 @@ fn the_claims_are_one_json_object() {
         [before.as_bytes(), bytes, after.as_bytes()].concat()
     };
     let payloads: Vec<Vec<u8>> = [
-        // Nothing, and other kinds of JSON. The array has all values in the order of the claims.
+        // Empty text and other JSON types. The array has all values in the order of the claims.
         "",
         " ",
         "null",
@@ -35,7 +35,7 @@ fn the_claims_are_one_json_object() {
         &format!(" [{}]", values.join(",")),
         &format!("[{json}]"),
         &format!("{{\"claims\":{json}}}"),
-        // Not quite JSON.
+        // Almost JSON.
         "{",
         "}",
         &json[1..],
@@ -52,7 +52,7 @@ fn the_claims_are_one_json_object() {
         &format!("\u{a0}{json}"),
         &format!("\u{b}{json}"),
         &format!("\u{c}{json}"),
-        // More after the object.
+        // Text before or after the object.
         &format!("{json}x"),
         &format!("{json},"),
         &format!("{json}}}"),
@@ -62,7 +62,7 @@ fn the_claims_are_one_json_object() {
         &format!("{json}null"),
         &format!("\0{json}"),
         &format!("\u{1e}{json}"),
-        // Deep, wide, and in the place of a value.
+        // Deep nesting, also in place of a value.
         &"[".repeat(600),
         &"{\"a\":".repeat(110),
         &format!("{}{}", "[".repeat(280), "]".repeat(280)),
@@ -74,7 +74,7 @@ fn the_claims_are_one_json_object() {
     .map(|text| text.as_bytes().to_vec())
     .chain([
         utf16,
-        // Not UTF-8: alone, overlong, a surrogate, cut.
+        // Invalid UTF-8: stray byte, overlong form, surrogate, truncated sequence.
         in_sub(b"\xff"),
         in_sub(b"7\xff"),
         in_sub(b"\xc0\x80"),
@@ -94,10 +94,10 @@ fn the_claims_are_one_json_object() {
     assert!(outcome(&codec, &forger.sign_claims(&json)).is_ok());
 }
 
-/// What is signed with our key and says the same is accepted, in whatever order, white space and escapes of JSON: the
-/// signature covers the text, and only who has the key chooses it. Each such token still has one spelling.
+/// The signature covers the text of the claims, so only a holder of the key can choose its order, white space and
+/// escapes. Each such token still has only one accepted encoding.
 #[test]
-fn order_and_white_space_are_the_signers_choice() {
+fn signed_claims_in_any_order_and_spacing_are_accepted() {
     let forger = Forger::new();
     let codec = forger.codec();
     let good = Claims::good(&forger);
@@ -123,7 +123,7 @@ fn order_and_white_space_are_the_signers_choice() {
     }
 }
 
-/// All orders of a list.
+/// Returns all permutations of a list.
 fn orders<T: Clone>(list: Vec<T>) -> Vec<Vec<T>> {
     if list.is_empty() {
         return vec![list];
@@ -137,10 +137,10 @@ fn orders<T: Clone>(list: Vec<T>) -> Vec<Vec<T>> {
         .collect()
 }
 
-/// The whole format, pinned: this token was made by another implementation (Python's `hmac` and `json`). One that is
-/// issued today must be good after an update, and on an instance that is not updated yet.
+/// Pins the format with tokens made by another implementation (Python's `hmac` and `json`). Tokens must stay valid
+/// across an update, on updated and older instances.
 #[test]
-fn version_one_tokens_stay_as_they_are() {
+fn issued_token_matches_pinned_version_1_token() {
     let codec = Forger::new().codec();
     let user = || ann().bind_also("epoch 3").bind_also([0, 255]);
     let token = codec.issue(&user(), at(NOW), Duration::HOUR).unwrap();
@@ -159,9 +159,9 @@ const GOLDEN_WITHOUT_PASSWORD: &str = "eyJ0eXAiOiJyZXNldCtqd3QiLCJhbGciOiJIUzI1N
     eyJzdWIiOiLDqVwiXFwiLCJpYXQiOjE4MDAwMDAwMDAsImV4cCI6MTgwMDA4NjQwMCwiYXVkIjoicGFzc3dvcmQtcmVzZXQiLCJibmQiOiJoYjVnSlZFSzJVOGpiYnVlSDg3djdRIn0.\
     ot3-q278r64NkJjUK69wT9YEyXidrb1eQowEY1bhhzg";
 
-/// The longest id, in the longest spelling JSON has for it, still fits.
+/// The longest ids in their longest JSON form stay within the size limit.
 #[test]
-fn every_id_that_can_be_issued_can_be_verified() {
+fn token_with_longest_escaped_id_is_accepted() {
     let codec = Forger::new().codec();
     for id in ["\"".repeat(128), "\\".repeat(128), "é".repeat(64), "💡".repeat(32)] {
         let user = || StoredUser::new(&id, "ann@example.com", Some(HASH.to_owned()));
@@ -174,7 +174,7 @@ fn every_id_that_can_be_issued_can_be_verified() {
 }
 
 #[test]
-fn what_cannot_be_verified_is_not_issued() {
+fn issue_for_invalid_id_fails() {
     let codec = Forger::new().codec();
     for id in ["", &"x".repeat(129), &"é".repeat(65), "\0", "7\n", "\u{7f}", "\u{85}", "a\u{9f}b"] {
         let user = StoredUser::new(id, "ann@example.com", Some(HASH.to_owned()));
@@ -185,9 +185,9 @@ fn what_cannot_be_verified_is_not_issued() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
-    /// Any id either cannot be issued or comes back as it was.
+    /// Issue fails for an invalid id; every other id is returned unchanged.
     #[test]
-    fn an_id_comes_back_as_it_was(id in prop_oneof!["\\PC{0,40}", "[ -~]{120,130}", any::<String>()]) {
+    fn verified_id_equals_issued_id(id in prop_oneof!["\\PC{0,40}", "[ -~]{120,130}", any::<String>()]) {
         let codec = Forger::new().codec();
         let issuable = !id.is_empty() && id.len() <= 128 && !id.chars().any(char::is_control);
         let user = StoredUser::new(&id, "ann@example.com", Some(HASH.to_owned()));
@@ -204,9 +204,8 @@ proptest! {
         }
     }
 
-    /// No text at all makes the check panic, and none is a token.
     #[test]
-    fn no_text_panics_or_is_accepted(text in prop_oneof![
+    fn arbitrary_text_is_refused_without_panic(text in prop_oneof![
         any::<String>(),
         "[A-Za-z0-9_.=-]{0,400}",
         "e[.A-Z]{0,9}[.][.]{0,3}",
@@ -215,9 +214,8 @@ proptest! {
         prop_assert!(outcome(&codec, &text).is_err());
     }
 
-    /// Nor do any bytes in place of claims, under a good signature.
     #[test]
-    fn no_signed_bytes_panic_or_are_accepted(bytes in prop_oneof![
+    fn signed_arbitrary_bytes_are_refused_without_panic(bytes in prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..300),
         "[{}\\[\\]\",:a-z0-9.\\\\-]{0,200}".prop_map(String::into_bytes),
     ]) {
@@ -226,9 +224,8 @@ proptest! {
         prop_assert_eq!(outcome(&codec, &forger.sign_claims(bytes)).unwrap_err().refusal(), Refusal::Claims);
     }
 
-    /// Any times: accepted exactly if the rules say so.
     #[test]
-    fn times_are_judged_by_the_rules(
+    fn signed_times_are_accepted_only_within_the_limits(
         iat in prop_oneof![NOW - 100_000..NOW + 100, any::<i64>()],
         lifetime in prop_oneof![-10..100_000_i64, any::<i64>()],
     ) {

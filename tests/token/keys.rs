@@ -1,4 +1,4 @@
-//! A weak key cannot be made, by no constructor, and no error repeats one.
+//! Every constructor refuses a weak key, and no error contains key bytes.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::forger::{encode, hmac};
 
-/// The same bytes in all spellings that are accepted.
+/// Encodes the bytes in all accepted base64 forms.
 fn spellings(bytes: &[u8]) -> [String; 5] {
     let standard = BASE64_STANDARD.encode(bytes);
     let around = format!(" \t{standard}\r\n");
@@ -18,7 +18,7 @@ fn spellings(bytes: &[u8]) -> [String; 5] {
 }
 
 #[test]
-fn a_key_has_32_bytes_that_differ() {
+fn key_that_is_short_or_one_repeated_byte_is_refused() {
     assert_eq!(MIN_KEY_BYTES, 32);
     for byte in 0..=255 {
         for length in 0..32 {
@@ -31,22 +31,22 @@ fn a_key_has_32_bytes_that_differ() {
             for text in spellings(&bytes) {
                 assert_eq!(SigningKey::from_base64(&text).unwrap_err(), KeyError::Repeated);
             }
-            // One bit in one byte, wherever it is, and it is not one byte repeated.
-            for place in [0, 1, length / 2, length - 1] {
-                bytes[place] ^= 1;
+            // A single different bit at any position is enough.
+            for position in [0, 1, length / 2, length - 1] {
+                bytes[position] ^= 1;
                 assert!(SigningKey::from_bytes(&bytes).is_ok());
-                bytes[place] ^= 1;
+                bytes[position] ^= 1;
             }
         }
     }
 }
 
 #[test]
-fn what_is_not_base64_is_no_key() {
+fn key_that_is_not_base64_is_refused() {
     let good = BASE64_STANDARD.encode(hmac(b"", b""));
     assert!(SigningKey::from_base64(&good).is_ok());
     let (before, after) = good.split_at(20);
-    // The command that makes keys breaks long ones into lines.
+    // The `base64` command breaks long keys into lines.
     for text in [format!("{before}\n{after}\n"), format!("\t{before}\r\n{after} ")] {
         assert!(SigningKey::from_base64(&text).is_ok(), "{text:?}");
     }
@@ -73,9 +73,9 @@ fn what_is_not_base64_is_no_key() {
     }
 }
 
-/// The environment of a running program cannot be changed in safe Rust: each case is a child of its own.
+/// Safe Rust cannot change the environment of a running program, so each case runs in a child process.
 #[test]
-fn a_key_from_the_environment_is_as_strict() {
+fn weak_key_from_the_environment_is_refused() {
     const VARIABLE: &str = "POEM_PASSWORD_RESET_TEST_KEY";
     const CHILD: &str = "POEM_PASSWORD_RESET_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
@@ -87,7 +87,7 @@ fn a_key_from_the_environment_is_as_strict() {
     }
     let child = |value: Option<&str>| {
         let mut command = Command::new(std::env::current_exe().expect("a test is a program"));
-        command.args(["--exact", "keys::a_key_from_the_environment_is_as_strict", "--nocapture"]);
+        command.args(["--exact", "keys::weak_key_from_the_environment_is_refused", "--nocapture"]);
         command.env(CHILD, "1").env_remove(VARIABLE);
         if let Some(value) = value {
             command.env(VARIABLE, value);
@@ -112,43 +112,43 @@ fn a_key_from_the_environment_is_as_strict() {
         (Some(&*repeated), "one byte repeated"),
         (Some("hunter2 hunter2 hunter2 hunter2 hunter2"), "not base64"),
     ] {
-        let said = child(value);
-        assert!(said.contains(VARIABLE) && said.contains(because), "{value:?}: {said}");
+        let message = child(value);
+        assert!(message.contains(VARIABLE) && message.contains(because), "{value:?}: {message}");
         if let Some(value) = value.filter(|value| value.trim().len() > 8) {
-            assert!(!said.contains(&value[..8]), "{said}");
+            assert!(!message.contains(&value[..8]), "{message}");
         }
     }
 }
 
 #[test]
-fn generated_keys_differ() {
+fn generated_keys_are_different() {
     let ids: std::collections::HashSet<String> =
         (0..1_000).map(|_| SigningKey::generate().unwrap().id().to_owned()).collect();
-    // 1,000 ids of 36 bits: one pair alike in 140,000 runs of this test.
+    // With 1,000 ids of 36 bits, one equal pair is expected once in 140,000 runs.
     assert!(ids.len() >= 999, "{}", ids.len());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
 
-    /// However it is spelled, a key is its bytes; and its id is the start of a MAC that does not reveal them.
+    /// Every base64 form gives the same key. The key id is the start of a MAC, which does not reveal the key.
     #[test]
-    fn a_key_is_its_bytes(bytes in proptest::collection::vec(any::<u8>(), 32..200)) {
+    fn key_is_the_same_in_every_base64_form(bytes in proptest::collection::vec(any::<u8>(), 32..200)) {
         prop_assume!(bytes.iter().any(|byte| *byte != bytes[0]));
         let key = SigningKey::from_bytes(&bytes).unwrap();
         prop_assert_eq!(key.id(), &encode(hmac(&bytes, b"poem-password-reset/v1/key-id"))[..6]);
         for text in spellings(&bytes) {
             let again = SigningKey::from_base64(&text);
             prop_assert!(again.is_ok(), "{}", text);
-            // The same key to a ring, too.
+            // A key ring recognizes it as a duplicate.
             let again = KeyRing::new(SigningKey::from_bytes(&bytes).unwrap()).previous(again.unwrap());
             prop_assert_eq!(again.unwrap_err(), KeyError::Duplicate { id: key.id().to_owned() });
         }
     }
 
-    /// Fewer than 32 bytes are refused in every spelling, and the error has their number and nothing else of them.
+    /// The error contains the number of bytes only.
     #[test]
-    fn no_short_key(bytes in proptest::collection::vec(any::<u8>(), 0..32)) {
+    fn key_under_32_bytes_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..32)) {
         let expected = KeyError::TooShort { bytes: bytes.len() };
         prop_assert_eq!(SigningKey::from_bytes(&bytes).unwrap_err(), expected.clone());
         for text in spellings(&bytes) {
@@ -156,15 +156,14 @@ proptest! {
         }
     }
 
-    /// No text panics, and no error quotes it.
     #[test]
-    fn no_error_quotes_a_key(text in prop_oneof![any::<String>(), "[A-Za-z0-9+/=_-]{0,80}", "\\PC{40,60}"]) {
+    fn key_error_does_not_contain_the_key(text in prop_oneof![any::<String>(), "[A-Za-z0-9+/=_-]{0,80}", "\\PC{40,60}"]) {
         let Err(error) = SigningKey::from_base64(&text) else { return Ok(()) };
-        let said = format!("{error} {error:?}");
+        let message = format!("{error} {error:?}");
         let same = SigningKey::from_base64(if matches!(error, KeyError::NotBase64) { "!" } else { "AAAA" });
         match (&error, same.unwrap_err()) {
-            // These have nothing of the text in them: they are the same for any.
-            (KeyError::NotBase64, other) => prop_assert_eq!(said, format!("{other} {other:?}")),
+            // The error text is the same for every input.
+            (KeyError::NotBase64, other) => prop_assert_eq!(message, format!("{other} {other:?}")),
             (KeyError::TooShort { .. } | KeyError::Repeated, _) => {}
             (other, _) => prop_assert!(false, "{}", other),
         }

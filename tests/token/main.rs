@@ -1,7 +1,8 @@
-//! What a reset token promises, proved from outside: through the public API alone, against whoever holds the master key
-//! and can sign anything.
+//! Tests of the reset token through the public API, including attacks by a holder of the master key who can sign any
+//! content.
 //!
-//! A random test that fails prints its seed; `SEED=7 cargo test --test token` takes that one. A release build does ten times as many rounds.
+//! A random test that fails prints its seed; `SEED=7 cargo test --test token` runs that seed again. A release build
+//! runs ten times as many rounds.
 
 mod binding;
 mod claims;

@@ -1,12 +1,12 @@
-//! Keys can be changed while the program runs on several instances: no good link breaks while its key is in every ring,
-//! and none works once it is gone.
+//! Key rotation across several instances: a token is accepted while its key is in the ring, and refused once it is
+//! removed.
 
 use poem_password_reset::{KeyError, KeyRing, Refusal, TokenCodec};
 use time::Duration;
 
 use crate::forger::{Forger, NOW, ann, at, decode, outcome, parts, refusal};
 
-/// The codec of an instance whose ring has these keys, the one that signs first.
+/// Returns a codec with these keys. The first one signs.
 fn ring(forgers: &[&Forger]) -> TokenCodec {
     let [current, previous @ ..] = forgers else { unreachable!("a ring has a key") };
     let ring = previous
@@ -25,10 +25,10 @@ fn assert_good(codec: &TokenCodec, token: &str) {
     assert!(codec.bind(claims, ann()).is_ok());
 }
 
-/// As the docs of `KeyRing` say: first roll the new key out as `previous`, then swap, then remove the old one; one
-/// instance after the other.
+/// The procedure in the documentation of `KeyRing`: add the new key as `previous`, swap the keys, remove the old one;
+/// one instance at a time.
 #[test]
-fn a_staggered_rotation_breaks_no_link() {
+fn rotation_one_instance_at_a_time_keeps_tokens_valid() {
     let (old, new) = (Forger::new(), Forger::other(1));
     let steps: [[&[&Forger]; 2]; 7] = [
         [&[&old], &[&old]],
@@ -56,7 +56,7 @@ fn a_staggered_rotation_breaks_no_link() {
                 }
             }
         }
-        // While both instances still have the old key, nothing that is out there is refused by either.
+        // While both instances have the old key, no outstanding token is refused.
         if rings.iter().all(|ring| ring.iter().any(|key| key.kid() == old.kid())) {
             assert_eq!(refused, 0);
         }
@@ -65,31 +65,31 @@ fn a_staggered_rotation_breaks_no_link() {
 }
 
 #[test]
-fn the_first_key_signs() {
+fn first_key_of_the_ring_signs() {
     let (one, two, three) = (Forger::new(), Forger::other(1), Forger::other(2));
     for forgers in [[&one, &two, &three], [&two, &three, &one], [&three, &one, &two]] {
         let codec = ring(&forgers);
         let token = issue(&codec);
         assert_eq!(decode(parts(&token)[0]), forgers[0].header().into_bytes());
         assert_good(&codec, &token);
-        // Its tokens are those of an instance that has this key alone.
+        // The token is the same as from a ring with this key alone.
         assert_eq!(token, issue(&forgers[0].codec()));
     }
 }
 
 #[test]
-fn a_removed_key_refuses_what_it_signed() {
+fn token_of_a_removed_key_is_refused() {
     let (old, new) = (Forger::new(), Forger::other(1));
     let token = issue(&old.codec());
     assert_good(&ring(&[&new, &old]), &token);
     assert_eq!(refusal(&ring(&[&new]), &token), Refusal::Header);
-    // And is good again if it comes back: nothing is remembered.
+    // The token is accepted again if the key returns, because a codec has no state.
     assert_good(&ring(&[&old]), &token);
 }
 
-/// A token is bound with the key it is signed with, not with whichever is first.
+/// The binding uses the key that signed the token, not the first key of the ring.
 #[test]
-fn a_binding_is_checked_with_the_key_that_signed() {
+fn binding_is_checked_with_the_key_that_signed() {
     let (old, new) = (Forger::new(), Forger::other(1));
     let both = ring(&[&new, &old]);
     let token = issue(&old.codec());
@@ -100,7 +100,7 @@ fn a_binding_is_checked_with_the_key_that_signed() {
 }
 
 #[test]
-fn a_key_is_in_a_ring_once() {
+fn duplicate_key_in_a_ring_is_refused() {
     let (one, two) = (Forger::new(), Forger::other(1));
     for again in [&one, &two] {
         let ring = KeyRing::new(one.key()).previous(two.key()).unwrap();

@@ -1,4 +1,4 @@
-//! A token tells whoever reads it the user's id and two times, and a `Debug` not even all of that.
+//! A token reveals only the user's id and two times. `Debug` output reveals even less.
 
 use std::fmt::{Debug, Display};
 
@@ -24,20 +24,20 @@ fn codec() -> TokenCodec {
     TokenCodec::new(SigningKey::from_bytes(MASTER).expect("the key is long enough"))
 }
 
-/// The first piece of `secret`, `length` bytes long, that stands in `text`.
+/// Returns the first substring of `secret` of `length` bytes that occurs in `text`.
 fn found(secret: &[u8], length: usize, text: &[u8]) -> Option<String> {
     let piece = secret.windows(length).find(|piece| text.windows(length).any(|window| window == *piece));
     piece.map(|piece| String::from_utf8_lossy(piece).into_owned())
 }
 
 #[test]
-fn no_four_characters_of_the_row_stand_in_the_token() {
+fn token_contains_no_four_characters_of_user_data() {
     let codec = codec();
     let token = codec.issue(&grace(), at(NOW), Duration::HOUR).unwrap();
     let json = payload(token.expose());
     let raw_binding = decode(json.rsplit('"').nth(1).unwrap());
     assert_eq!(raw_binding.len(), 16);
-    let places: [(&str, &[u8]); 4] = [
+    let searched: [(&str, &[u8]); 4] = [
         ("header", &decode(parts(token.expose())[0])),
         ("claims", json.as_bytes()),
         ("binding", &raw_binding),
@@ -45,23 +45,24 @@ fn no_four_characters_of_the_row_stand_in_the_token() {
     ];
     for secret in [EMAIL.as_bytes(), USERNAME.as_bytes(), HASH.as_bytes(), STATE, MASTER] {
         let name = String::from_utf8_lossy(secret);
-        // In base64 in each of the three ways it can lie, and in hexadecimal: eight characters are four to six bytes.
+        // Also search for hexadecimal and for base64 in each of its three alignments. Eight characters are four to six
+        // bytes.
         let mut encoded = vec![secret.iter().map(|byte| format!("{byte:02x}")).collect()];
         encoded.extend((0..3).map(|skip| encode(&secret[skip..])));
-        for (place, text) in places {
-            assert_eq!(found(secret, 4, text), None, "in the {place}, of {name}");
+        for (part, text) in searched {
+            assert_eq!(found(secret, 4, text), None, "{name} in the {part}");
             for encoded in &encoded {
-                assert_eq!(found(encoded.as_bytes(), 8, text), None, "in the {place}, of {name}");
+                assert_eq!(found(encoded.as_bytes(), 8, text), None, "{name} in the {part}");
             }
         }
     }
-    // The search does find what is there.
+    // The search finds content that is there.
     assert_eq!(found(ID.as_bytes(), 4, json.as_bytes()), Some("id-4".to_owned()));
     assert!(found(encode(&json[3..]).as_bytes(), 8, token.expose().as_bytes()).is_some());
 }
 
 #[test]
-fn no_debug_and_no_display_shows_a_secret() {
+fn debug_and_display_show_no_secret() {
     const PASSWORD: &str = "tr0ub4dor & three";
     let codec = codec();
     let key = || SigningKey::from_bytes(MASTER).unwrap();
@@ -100,13 +101,13 @@ fn no_debug_and_no_display_shows_a_secret() {
     for secret in secrets.iter().chain(&texts).chain([&token_claims, &token_tag]) {
         assert_eq!(found(secret, 6, shown.as_bytes()), None, "in\n{shown}");
     }
-    // What may be seen is: the id of the key and of the user.
+    // The ids of the key and of the user may be shown.
     assert!(shown.contains(key().id()) && shown.contains(ID), "{shown}");
 }
 
-/// The client learns that the token is not valid, and never why.
+/// The message does not reveal the reason, which would help an attacker.
 #[test]
-fn every_refusal_says_the_same_to_the_client() {
+fn every_refusal_has_the_same_message() {
     let codec = codec();
     let token = codec.issue(&grace(), at(NOW), Duration::HOUR).unwrap();
     let good = token.expose();

@@ -1,5 +1,5 @@
-//! One token, one text: no other base64 of the same bytes is accepted in any of the three parts, not even by whoever
-//! holds the key (RFC 4648, section 3.5; RFC 7515, section 2).
+//! Each token has one accepted text. Other base64 forms of the same bytes are refused in all three parts, even with a
+//! valid signature (RFC 4648, section 3.5; RFC 7515, section 2).
 
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -12,7 +12,7 @@ use crate::forger::{Forger, HASH, NOW, at, decode, encode, outcome, parts, refus
 
 const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Other texts that a lenient decoder reads as the same bytes.
+/// Returns other texts that a lenient decoder decodes to the same bytes.
 fn aliases(part: &str) -> Vec<String> {
     const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)
@@ -40,18 +40,18 @@ fn aliases(part: &str) -> Vec<String> {
             format!("{}{space}{}", &part[..4], &part[4..]),
         ]);
     }
-    // Padding where there is none to be had, and what ends a text in C.
+    // Wrong padding, NUL, and other suffixes.
     aliases.extend(["=", "==", "===", "\0", "%3D", "\u{200b}"].map(|more| format!("{part}{more}")));
     aliases
 }
 
 #[test]
-fn no_part_has_another_spelling() {
+fn other_base64_form_of_any_part_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let signing = forger.sub_key("signing");
     let (mut tried, mut other_alphabet, mut stray_bits) = (0, 0, 0);
-    // Ids whose bytes need the two characters in which the alphabets differ, in three lengths.
+    // Ids that encode to the two characters in which the alphabets differ, in three lengths.
     for id in ["???>>>~~~", "???>>>~~~~", "???>>>~~~~~"] {
         for second in 0..4 {
             let user = StoredUser::new(id, "ann@example.com", Some(HASH.to_owned()));
@@ -78,7 +78,7 @@ fn no_part_has_another_spelling() {
 }
 
 #[test]
-fn there_are_exactly_two_dots() {
+fn token_without_exactly_two_dots_is_refused() {
     let forger = Forger::new();
     let codec = forger.codec();
     let signing = forger.sub_key("signing");
@@ -98,7 +98,7 @@ fn there_are_exactly_two_dots() {
         (format!("{header}.{claims}..{tag}"), Refusal::Signature),
         (format!("{}.", token.expose()), Refusal::Signature),
         (format!("{}.{tag}", token.expose()), Refusal::Signature),
-        // With a signature over just this.
+        // With a valid signature over the changed text.
         (sign_parts(&signing, header, ""), Refusal::Claims),
         (sign_parts(&signing, header, "."), Refusal::Claims),
         (sign_parts(&signing, header, &format!("{claims}.")), Refusal::Claims),
@@ -115,9 +115,9 @@ fn there_are_exactly_two_dots() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
-    /// Whatever is accepted is what its own bytes encode to. Half of these are accepted, so it is not said of nothing.
+    /// About half of the tokens are accepted, so both outcomes are tested.
     #[test]
-    fn what_is_accepted_encodes_to_itself(
+    fn accepted_token_equals_its_canonical_encoding(
         id in "[ -~]{1,40}",
         space in "[ \\n]{0,3}",
         alias in proptest::option::of((0..3_usize, any::<proptest::sample::Index>())),

@@ -1,6 +1,6 @@
-//! An input as choices and content.
+//! Reads choices and content from the bytes of a fuzz input.
 
-/// Bytes, taken from the front. An input never ends: behind its last byte there are zeros.
+/// A reader of bytes. After the last byte it returns zeros.
 pub(crate) struct Input<'i> {
     rest: &'i [u8],
 }
@@ -16,22 +16,23 @@ impl<'i> Input<'i> {
         *first
     }
 
-    /// A number below `end`, which is at most ten: of one byte, so that a digit in a seed is what it looks like.
+    /// Reads a number below `end` from one byte. An ASCII digit gives its value, so seeds are readable. `end` is at
+    /// most ten.
     pub(crate) fn digit(&mut self, end: usize) -> usize {
         usize::from(self.byte().wrapping_sub(b'0')) % end
     }
 
-    /// A number below `end`, of two bytes.
+    /// Reads a number below `end` from two bytes.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::from(u16::from_be_bytes([self.byte(), self.byte()])) % end.max(1)
     }
 
-    /// A number of eight bytes.
+    /// Reads a number of eight bytes.
     pub(crate) fn number(&mut self) -> i64 {
         i64::from_be_bytes([0; 8].map(|_: u8| self.byte()))
     }
 
-    /// What stands before the next `end`, which is dropped; all the rest if there is none.
+    /// Reads up to the next `end`, which is skipped, or all remaining bytes if there is none.
     pub(crate) fn until(&mut self, end: u8) -> &'i [u8] {
         let at = self.rest.iter().position(|byte| *byte == end).unwrap_or(self.rest.len());
         let (content, rest) = self.rest.split_at(at);

@@ -1,5 +1,6 @@
-//! What must hold for every input: one module a fuzz target, each with one function that takes any bytes and panics if
-//! something does not hold. `fuzz_targets` gives them what a fuzzer makes up, the test below what chance does.
+//! Properties that hold for every input, one module per fuzz target. Each module has a function `holds` that takes any
+//! bytes and panics if a property is violated. `fuzz_targets` calls it with inputs of a fuzzer, `seeded` with random
+//! ones.
 
 #![forbid(unsafe_code)]
 

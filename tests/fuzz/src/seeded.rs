@@ -1,4 +1,4 @@
-//! The properties on stable and in seconds: on the seeds, and on random variations of them. A failure prints the input.
+//! Checks the properties on the seeds and on random variations of them, as a plain test. A failure prints the input.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::random::Random;
 
-/// How many variations a target is tried with; `FUZZ_ROUNDS` says otherwise.
+/// Number of variations per target. The environment variable `FUZZ_ROUNDS` overrides it.
 const ROUNDS: usize = 10_000;
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -18,7 +18,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// Runs the seeds as they are and then with changes: bytes flipped, put in, taken out, repeated; pieces of other seeds.
+/// Runs the seeds unchanged, then with random changes: bytes flipped, inserted, removed or repeated, or parts of other
+/// seeds.
 fn run(target: &str, holds: fn(&[u8])) {
     let seeds = seeds(target);
     let mut random = Random::seeded();
@@ -57,26 +58,26 @@ fn variation(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 }
 
 #[test]
-fn addresses() {
+fn addresses_properties_hold_for_seeds_and_variations() {
     run("addresses", crate::addresses::holds);
 }
 
 #[test]
-fn bodies() {
+fn bodies_properties_hold_for_seeds_and_variations() {
     run("bodies", crate::bodies::holds);
 }
 
 #[test]
-fn forwarded() {
+fn forwarded_properties_hold_for_seeds_and_variations() {
     run("forwarded", crate::forwarded::holds);
 }
 
 #[test]
-fn passwords() {
+fn passwords_properties_hold_for_seeds_and_variations() {
     run("passwords", crate::passwords::holds);
 }
 
 #[test]
-fn token() {
+fn token_properties_hold_for_seeds_and_variations() {
     run("token", crate::token::holds);
 }

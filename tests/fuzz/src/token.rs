@@ -1,5 +1,5 @@
-//! Reset tokens: text of strangers, a good token with changes, whatever claims the holder of the key signs, and tokens that
-//! are issued. Judged by a signer and a reader of claims that share no code with the library.
+//! Properties of reset tokens: unsigned text, valid tokens with changes, signed arbitrary claims, and issued tokens.
+//! The reference signer and claims parser share no code with the library.
 
 use std::fmt;
 
@@ -13,73 +13,73 @@ use time::{Duration, OffsetDateTime};
 use crate::forger::{Forger, HASH, NOW, at, decode, encode, hmac, outcome, parts, sign_parts};
 use crate::input::Input;
 
-/// Longer tokens are refused, whoever signed them.
+/// The maximum length of a token. Longer tokens are refused even with a valid signature.
 const MAX_TOKEN_BYTES: usize = 1024;
 
 /// The longest lifetime of a token, in seconds.
 const DAY: i64 = 24 * 60 * 60;
 
-/// No input makes a token that is accepted without being one that the signer makes, spelled as the signer spells it.
+/// Panics if the library and the reference implementation disagree on the token that `input` describes.
 pub fn holds(input: &[u8]) {
     let forger = Forger::new();
     let codec = forger.codec();
     let mut input = Input::new(input);
     match input.digit(5) {
-        0 => a_text_of_a_stranger(&codec, &String::from_utf8_lossy(input.rest())),
-        1 => a_good_token_with_changes(&codec, &mut input),
-        2 => whatever_was_signed(&forger, &codec, &encode(forger.header()), &encode(input.rest())),
+        0 => check_unsigned_text(&codec, &String::from_utf8_lossy(input.rest())),
+        1 => check_changed_token(&codec, &mut input),
+        2 => check_signed_parts(&forger, &codec, &encode(forger.header()), &encode(input.rest())),
         3 => {
             let texts = String::from_utf8_lossy(input.rest()).replace("{header}", &encode(forger.header()));
             let (header, claims) = texts.split_once('.').unwrap_or((&texts, ""));
-            whatever_was_signed(&forger, &codec, header, claims);
+            check_signed_parts(&forger, &codec, header, claims);
         }
-        _ => a_token_that_is_issued(&forger, &codec, &mut input),
+        _ => check_issued_token(&forger, &codec, &mut input),
     }
 }
 
-/// Whom good tokens are issued to here: ids of three lengths, as base64 ends in three ways.
+/// Issues a valid token. The ids have three lengths, one for each length of the final base64 group.
 fn issued(codec: &TokenCodec, which: usize) -> String {
     let user = StoredUser::new(["7", "77", "777"][which], "ann@example.com", Some(HASH.to_owned()));
     codec.issue(&user, at(NOW), Duration::HOUR).expect("the user can have a token").expose().to_owned()
 }
 
-fn a_text_of_a_stranger(codec: &TokenCodec, text: &str) {
+fn check_unsigned_text(codec: &TokenCodec, text: &str) {
     if outcome(codec, text).is_ok() {
         assert!((0..3).any(|which| issued(codec, which) == text), "a forged token is accepted: {text:?}");
     }
 }
 
-fn a_good_token_with_changes(codec: &TokenCodec, input: &mut Input<'_>) {
+fn check_changed_token(codec: &TokenCodec, input: &mut Input<'_>) {
     let good = issued(codec, input.digit(3));
     let mut bytes = good.clone().into_bytes();
-    // Repetition doubles it: far beyond the longest token there is nothing to see.
+    // Repetition can double the length, so stop far beyond the maximum.
     while !input.is_empty() && (1..4096).contains(&bytes.len()) {
-        let (change, place, byte) = (input.digit(8), input.below(bytes.len()), input.byte());
+        let (change, position, byte) = (input.digit(8), input.below(bytes.len()), input.byte());
         match change {
-            0 => bytes[place] = byte,
-            1 => bytes.insert(place, byte),
+            0 => bytes[position] = byte,
+            1 => bytes.insert(position, byte),
             2 => bytes.push(byte),
-            3 => bytes[place] ^= 1 << (byte % 8),
-            4 => drop(bytes.remove(place)),
-            5 => bytes.truncate(place),
-            6 => bytes.extend_from_within(place..),
-            // Something of another good token in the same place.
+            3 => bytes[position] ^= 1 << (byte % 8),
+            4 => drop(bytes.remove(position)),
+            5 => bytes.truncate(position),
+            6 => bytes.extend_from_within(position..),
+            // Copy bytes of another valid token to the same position.
             _ => {
                 let other = issued(codec, usize::from(byte) % 3).into_bytes();
-                let end = (place + usize::from(byte)).min(bytes.len()).min(other.len());
-                if place < end {
-                    bytes[place..end].copy_from_slice(&other[place..end]);
+                let end = (position + usize::from(byte)).min(bytes.len()).min(other.len());
+                if position < end {
+                    bytes[position..end].copy_from_slice(&other[position..end]);
                 }
             }
         }
     }
-    a_text_of_a_stranger(codec, &String::from_utf8_lossy(&bytes));
+    check_unsigned_text(codec, &String::from_utf8_lossy(&bytes));
     assert!(outcome(codec, &good).is_ok());
 }
 
-/// Signed with the right key, and so accepted if and only if it is a token: the one header, claims in the one spelling of
-/// base64url, and in them what a token says.
-fn whatever_was_signed(forger: &Forger, codec: &TokenCodec, header: &str, claims: &str) {
+/// Checks a token signed with the right key. It is accepted exactly if the header is the fixed one and the claims are
+/// valid and in canonical base64url.
+fn check_signed_parts(forger: &Forger, codec: &TokenCodec, header: &str, claims: &str) {
     let token = sign_parts(&forger.sub_key("signing"), header, claims);
     let decoded = BASE64_URL_SAFE_NO_PAD.decode(claims).ok().filter(|bytes| encode(bytes) == claims);
     let read = decoded.as_deref().and_then(Claims::read).filter(|_| header == encode(forger.header()));
@@ -95,9 +95,9 @@ fn whatever_was_signed(forger: &Forger, codec: &TokenCodec, header: &str, claims
     }
 }
 
-/// A token says what it was issued for, is good for so long, for this user and nobody else; and is, byte for byte, what
-/// another signer makes of the same.
-fn a_token_that_is_issued(forger: &Forger, codec: &TokenCodec, input: &mut Input<'_>) {
+/// Checks that an issued token equals the reference token byte for byte, and is accepted only for its lifetime and its
+/// user.
+fn check_issued_token(forger: &Forger, codec: &TokenCodec, input: &mut Input<'_>) {
     let issued_at = input.number().rem_euclid(253_402_300_799 - 2 * DAY);
     let seconds = if input.digit(2) == 0 { input.below(usize::MAX) as i64 * 2 } else { input.number() };
     let text = |input: &mut Input<'_>| String::from_utf8_lossy(input.until(0)).into_owned();
@@ -113,7 +113,7 @@ fn a_token_that_is_issued(forger: &Forger, codec: &TokenCodec, input: &mut Input
     assert!(is_id(&id) && (1..=DAY).contains(&seconds));
     let (token, expires_at) = (token.expose(), issued_at + seconds);
     assert_eq!(token, sealed(forger, [&id, &email, &hash], issued_at, expires_at));
-    assert!(token.len() <= MAX_TOKEN_BYTES, "nobody takes what was issued");
+    assert!(token.len() <= MAX_TOKEN_BYTES, "the issued token is too long to be accepted");
 
     let refusal = |now: OffsetDateTime| codec.verify(token, now).err().map(|error| error.refusal());
     assert_eq!(refusal(at(issued_at)), None);
@@ -122,7 +122,7 @@ fn a_token_that_is_issued(forger: &Forger, codec: &TokenCodec, input: &mut Input
     assert_eq!(refusal(at(issued_at - 60)), None);
     assert_eq!(refusal(at(issued_at - 61)), Some(Refusal::NotYetIssued));
 
-    let claims = || codec.verify(token, at(issued_at)).expect("it is good");
+    let claims = || codec.verify(token, at(issued_at)).expect("the token is valid");
     assert_eq!((claims().user_id(), claims().expires_at()), (id.as_str(), at(expires_at)));
     assert!(codec.bind(claims(), user).is_ok());
 
@@ -133,7 +133,7 @@ fn a_token_that_is_issued(forger: &Forger, codec: &TokenCodec, input: &mut Input
         user(&id, &email, Some(&format!("{hash}7"))),
         user(&id, &email, None),
         user(&id, &email, Some(&hash)).bind_also(""),
-        // The same bytes, divided otherwise.
+        // The same bytes with other field boundaries.
         user(&format!("{id}{email}"), "", Some(&format!("{hash}{}", if email.is_empty() { "7" } else { "" }))),
         user(&id, &format!("{email}{hash}"), Some(if hash.is_empty() { "7" } else { "" })),
     ];
@@ -142,7 +142,7 @@ fn a_token_that_is_issued(forger: &Forger, codec: &TokenCodec, input: &mut Input
     }
 }
 
-/// The token that another signer makes for this user: id, address, password hash.
+/// Returns the reference token for a user given as id, address and password hash.
 fn sealed(forger: &Forger, user: [&str; 3], iat: i64, exp: i64) -> String {
     let fields: Vec<u8> =
         user.iter().flat_map(|field| [&(field.len() as u64).to_be_bytes(), field.as_bytes()].concat()).collect();
@@ -155,7 +155,7 @@ fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 128 && !id.chars().any(char::is_control)
 }
 
-/// What a token says, as a plain reader reads it.
+/// The claims as the reference parser reads them.
 #[derive(Debug)]
 struct Claims {
     sub: String,
@@ -166,7 +166,7 @@ struct Claims {
 }
 
 impl Claims {
-    /// `None` if a claim is missing, of the wrong type or repeated, or there is another one.
+    /// Returns `None` if a claim is missing, repeated, unknown or of the wrong type.
     fn read(json: &[u8]) -> Option<Self> {
         let Members(mut members) = serde_json::from_slice(json).ok()?;
         members.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -191,7 +191,7 @@ impl Claims {
     }
 }
 
-/// The members of a JSON object, repeated ones too.
+/// The members of a JSON object, including repeated ones.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {

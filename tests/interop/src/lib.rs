@@ -1,11 +1,11 @@
-//! A reset token is an ordinary JWT: what this library issues `jsonwebtoken` reads, and what `jsonwebtoken` writes this
-//! library accepts, byte for byte.
+//! A reset token is an ordinary JWT: `jsonwebtoken` reads issued tokens, and the library accepts tokens encoded by
+//! `jsonwebtoken`, which are identical byte for byte.
 //!
-//! A member of its own, because the library must never meet a backend of `jsonwebtoken`: with one in its own
-//! dev-dependencies, an `encode` or `decode` that slipped in would pass every test here and panic at users.
+//! A separate workspace member, because the library must not have a backend of `jsonwebtoken`, not even as a
+//! dev-dependency. With one, an accidental call of `encode` or `decode` would pass all tests and panic in applications.
 
 #[cfg(test)]
-// The reason for the ban, another backend in the same program, is what this member provides on purpose.
+// The methods are banned because they need a backend. This member has one on purpose.
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use base64::Engine as _;
@@ -18,7 +18,7 @@ mod tests {
 
     const MASTER: &[u8] = b"a master key that two libraries share";
 
-    /// The claims of a reset token, as another program would write them down.
+    /// The claims of a reset token, as another program would define them.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Claims {
         sub: String,
@@ -36,7 +36,7 @@ mod tests {
         TokenCodec::new(SigningKey::from_bytes(MASTER).unwrap())
     }
 
-    /// HMAC-SHA256 of the other library's backend.
+    /// Computes HMAC-SHA256 with the backend of `jsonwebtoken`.
     fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
         let text = crypto::sign(message, &EncodingKey::from_secret(key), Algorithm::HS256).unwrap();
         BASE64_URL_SAFE_NO_PAD.decode(text).unwrap()
@@ -54,7 +54,7 @@ mod tests {
         Header { typ: Some("reset+jwt".to_owned()), kid: Some(kid()), ..Header::new(Algorithm::HS256) }
     }
 
-    /// As the documentation of a reset token says, with one length in eight bytes before each field.
+    /// Computes the binding as documented, with the length of each field in eight bytes before it.
     fn binding(fields: &[&str]) -> String {
         let message: Vec<u8> =
             fields.iter().flat_map(|field| [&(field.len() as u64).to_be_bytes(), field.as_bytes()].concat()).collect();
@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    /// As strict as it can be told to be.
+    /// The strictest validation that `jsonwebtoken` offers.
     fn strict() -> Validation {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&["password-reset"]);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn jsonwebtoken_reads_what_is_issued() {
+    fn jsonwebtoken_reads_issued_token() {
         let now = OffsetDateTime::now_utc();
         let token = codec().issue(&ann(), now, Duration::HOUR).unwrap();
         let data = read(token.expose(), &sub_key("signing")).unwrap();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn jsonwebtoken_refuses_it_with_another_key_and_after_its_time() {
+    fn jsonwebtoken_refuses_issued_token_with_wrong_key_or_after_expiry() {
         let now = OffsetDateTime::now_utc();
         let token = codec().issue(&ann(), now, Duration::HOUR).unwrap();
         for key in [MASTER, &sub_key("binding"), &sub_key("throttle"), &sub_key("key-id"), b""] {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jsonwebtoken_writes_is_accepted_byte_for_byte() {
+    fn token_encoded_by_jsonwebtoken_is_identical_and_accepted() {
         let now = OffsetDateTime::now_utc();
         let theirs = encode(&header(), &claims(now), &EncodingKey::from_secret(&sub_key("signing"))).unwrap();
         assert_eq!(theirs, codec().issue(&ann(), now, Duration::HOUR).unwrap().expose());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jsonwebtoken_writes_otherwise_is_refused() {
+    fn token_encoded_by_jsonwebtoken_with_other_header_key_or_claims_is_refused() {
         let now = OffsetDateTime::now_utc();
         let refusal = |header: &Header, claims: &Claims, key: &[u8]| {
             let token = encode(header, claims, &EncodingKey::from_secret(key)).unwrap();
@@ -148,19 +148,19 @@ mod tests {
         assert_eq!(refusal(&header(), &old, &signing), Refusal::Expired);
     }
 
-    /// What is accepted here is accepted there: this library refuses more, and never less.
+    /// The library is at least as strict as `jsonwebtoken`.
     #[test]
-    fn nothing_is_accepted_that_jsonwebtoken_refuses() {
+    fn every_accepted_token_is_accepted_by_jsonwebtoken() {
         let now = OffsetDateTime::now_utc();
         let old = SigningKey::from_bytes(&[MASTER, b" before it"].concat()).unwrap();
         let codec = TokenCodec::new(KeyRing::new(SigningKey::from_bytes(MASTER).unwrap()).previous(old).unwrap());
         let token = codec.issue(&ann(), now, Duration::HOUR).unwrap().expose().to_owned();
         let signing = sub_key("signing");
         let mut accepted = 0;
-        for place in 0..=token.len() {
+        for position in 0..=token.len() {
             for other in ["", ".", "=", "A", "B", "_", "-", " "] {
-                for end in [place, (place + 1).min(token.len())] {
-                    let changed = format!("{}{other}{}", &token[..place], &token[end..]);
+                for end in [position, (position + 1).min(token.len())] {
+                    let changed = format!("{}{other}{}", &token[..position], &token[end..]);
                     let ours = codec.verify(&changed, now).is_ok();
                     accepted += usize::from(ours);
                     assert_eq!(ours, changed == token);

@@ -1,8 +1,8 @@
-//! The library in a program where `jsonwebtoken` has no backend, as in most programs that use it: with
-//! `cargo run -p no-backend`, alone, so that no other member's features are unified in.
+//! Uses the library in a program where `jsonwebtoken` has no backend, as in most applications. Run it alone, with
+//! `cargo run -p no-backend`, because features of other workspace members would add a backend.
 //!
-//! There `jsonwebtoken::encode` and `decode` panic. That the library never calls them is seen here and nowhere else: in
-//! a build of the whole workspace the interop tests bring a backend along.
+//! Without a backend `jsonwebtoken::encode` and `decode` panic, so this program shows that the library never calls
+//! them. A build of the whole workspace cannot show it, because the interop tests enable a backend.
 
 use std::error::Error;
 use std::panic;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
 fn main() -> ExitCode {
-    match show() {
+    match run() {
         Ok(()) => {
             println!("no backend: jsonwebtoken::encode panics here, and the library issued, verified, bound and reset");
             ExitCode::SUCCESS
@@ -31,29 +31,29 @@ fn main() -> ExitCode {
     }
 }
 
-fn show() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     if has_backend() {
-        return Err("jsonwebtoken has a backend in this build, so it shows nothing: run this alone, with \
-                    `cargo run -p no-backend`, and look who depends on jsonwebtoken with features"
+        return Err("jsonwebtoken has a backend in this build, so this test is not meaningful: run it alone, \
+                    with `cargo run -p no-backend`, and check which dependency enables a backend"
             .into());
     }
     token()?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(reset())
 }
 
-/// Whether `jsonwebtoken` can sign here. Without a backend it panics.
-#[allow(clippy::disallowed_methods)] // the panic that the ban is there for is what is looked for
+/// Returns whether `jsonwebtoken` can sign in this build. Without a backend it panics.
+#[allow(clippy::disallowed_methods)] // the panic that the ban prevents is expected here
 fn has_backend() -> bool {
     use jsonwebtoken::{EncodingKey, Header, encode};
 
     let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {})); // this panic is no news
+    panic::set_hook(Box::new(|_| {})); // the panic is expected, so it is not printed
     let signed = panic::catch_unwind(|| encode(&Header::default(), &(), &EncodingKey::from_secret(b"any")));
     panic::set_hook(hook);
     signed.is_ok()
 }
 
-/// The token layer.
+/// Issues, verifies and binds a token.
 fn token() -> Result<(), Box<dyn Error>> {
     let codec = TokenCodec::new(SigningKey::generate()?);
     let ann = |hash: &str| StoredUser::new(7, "ann@example.com", Some(hash.to_owned()));
@@ -61,21 +61,21 @@ fn token() -> Result<(), Box<dyn Error>> {
     let token = codec.issue(&ann("old"), now, time::Duration::HOUR)?;
     let bound = codec.bind(codec.verify(token.expose(), now)?, ann("old"))?;
     if bound.user().id() != "7" {
-        return Err("the token is of another user".into());
+        return Err("the token is bound to another user".into());
     }
     match codec.bind(codec.verify(token.expose(), now)?, ann("new")) {
         Err(_) => Ok(()),
-        Ok(_) => Err("the token outlived the password".into()),
+        Ok(_) => Err("the token was accepted after a password change".into()),
     }
 }
 
 #[on_reset_token_created]
-async fn hand_over(event: &ResetTokenCreated, mails: &UnboundedSender<ResetToken>) {
-    // The receiver is gone only when the run is over.
+async fn send_token(event: &ResetTokenCreated, mails: &UnboundedSender<ResetToken>) {
+    // The receiver is dropped only at the end of the run.
     let _ = mails.send(event.token().clone());
 }
 
-/// Everything: a request, its handler, a new password, and the end of the token.
+/// Runs a whole reset: request, handler, confirmation, and refusal of the used token.
 async fn reset() -> Result<(), Box<dyn Error>> {
     let users = MemoryUsers::new([StoredUser::new(7, "ann@example.com", Some("old".to_owned()))]);
     let (mails, mut inbox) = unbounded_channel::<ResetToken>();
@@ -102,17 +102,17 @@ async fn reset() -> Result<(), Box<dyn Error>> {
 
 #[cfg(test)]
 mod tests {
-    //! In a build of the whole workspace there may be a backend: only the library is tested here.
+    //! A build of the whole workspace may have a backend, so these tests cover the library only.
 
     use super::*;
 
     #[test]
-    fn a_token_needs_no_backend() {
+    fn token_layer_works_without_jsonwebtoken_backend() {
         token().unwrap();
     }
 
     #[test]
-    fn a_reset_needs_no_backend() {
+    fn reset_works_without_jsonwebtoken_backend() {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(reset()).unwrap();
     }
 }
