@@ -125,7 +125,7 @@ impl TrustedProxies {
 }
 
 /// Returns the address in the header `name`. Returns `None` unless there is exactly one such header with exactly one address: a
-/// client may have added a second one, and the two cannot be told apart.
+/// client may have added a second one, and the two cannot be distinguished.
 fn only_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
     let mut lines = headers.get_all(name).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };

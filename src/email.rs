@@ -24,7 +24,7 @@ impl EmailAddress {
         is_address(text, rules).then(|| Self(text.into()))
     }
 
-    /// Returns whether mail can be sent to `text` as it stands. Letters of any script are allowed, because an
+    /// Returns whether mail can be sent to `text` unchanged. Letters of any script are allowed, because an
     /// address on record was accepted by the application. Syntax of mail headers is refused.
     pub(crate) fn is_mailable(text: &str, rules: AddressRules) -> bool {
         is_address(text, AddressRules { international: true, ..rules })

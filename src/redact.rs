@@ -19,18 +19,18 @@ const REDACTED: &str = "[..]";
 /// The text that is logged if a secret may be left in an encoding that cannot be cut out.
 const WITHHELD: &str = "withheld: the text of the error quotes a secret in another encoding";
 
-/// The shortest squeezed secret that is looked for in encodings. A shorter one occurs in texts by chance.
+/// The minimum length of a squeezed secret that is searched for in encodings. A shorter one occurs in texts by chance.
 const MIN_NEEDLE: usize = 5;
 
-/// Encodings may be nested, as in a percent-encoded JSON string. Deeper nesting is not looked at.
+/// The maximum nesting of encodings that are decoded, as in a percent-encoded JSON string.
 const MAX_NESTING: usize = 3;
 
 /// Returns an error and its sources in one line, without the given secrets: mail servers, databases and HTTP clients
 /// quote their input in errors.
 ///
-/// A secret is cut out as it stands, in any ASCII case, with `%40` for `@` too. If it is then still there in another
-/// encoding (percent, quoted-printable, `\u` escapes, HTML entities, hexadecimal, base64, a list of bytes), or with other
-/// punctuation, the whole text is withheld.
+/// Replaces a secret in any ASCII case, also with `%40` for `@`. If the text then still contains the secret in another encoding
+/// (percent, quoted-printable, `\u` escapes, HTML entities, hexadecimal, base64, a list of bytes) or with other punctuation, the
+/// whole text is withheld.
 pub(crate) fn redacted_error<'s>(error: &BoxError, secrets: impl IntoIterator<Item = &'s str>) -> String {
     let mut text = with_sources(error);
     let secrets: Vec<&str> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
@@ -80,7 +80,7 @@ fn without(text: &str, secret: &str) -> String {
     cleaned + &text[end..]
 }
 
-/// Whether a text holds a secret in an encoding.
+/// Returns whether a text contains a secret in an encoding.
 fn is_encoded_in(text: &str, secret: &str) -> bool {
     let needles: Vec<String> = encodings(secret)
         .iter()
@@ -102,8 +102,8 @@ fn is_encoded_in(text: &str, secret: &str) -> bool {
     false
 }
 
-/// The secret itself, in hexadecimal, as a list of bytes, and the part of its base64 that does not depend on the
-/// neighboring bytes, for each of the three alignments.
+/// Returns the secret itself, in hexadecimal, as a list of bytes, and in base64: for each of the three alignments the part
+/// that does not depend on neighboring bytes.
 fn encodings(secret: &str) -> Vec<String> {
     let bytes = secret.as_bytes();
     let mut forms = vec![secret.to_owned(), String::new(), String::new()];
@@ -127,7 +127,7 @@ fn squeezed(text: &str) -> String {
     text.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Decodes `%40`, `=40`, `\x40`, `\u0040`, `\u{40}`, `&#64;`, `&#x40;` once, wherever they stand.
+/// Decodes `%40`, `=40`, `\x40`, `\u0040`, `\u{40}`, `&#64;`, `&#x40;` once, anywhere in the text.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -147,7 +147,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The escape that a text begins with: the bytes that it stands for, and its length.
+/// Returns the bytes of the escape at the start of a text, and the length of the escape.
 fn escape(text: &str) -> Option<(Vec<u8>, usize)> {
     let number = |digits: &str, radix| u32::from_str_radix(digits, radix).ok();
     let letter = |code: u32| Some(char::from_u32(code)?.to_string().into_bytes());

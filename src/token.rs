@@ -47,7 +47,7 @@ use time::{Duration, OffsetDateTime};
 
 use self::claims::{BINDING_BYTES, Claims};
 use self::id::UserId;
-#[cfg_attr(not(feature = "reset"), allow(unused_imports))]
+#[cfg(feature = "reset")]
 pub(crate) use self::id::is_user_id;
 use self::jws::JwsKey;
 use self::kind::{RESET, TokenKind};
@@ -237,6 +237,7 @@ fn binding(key: &FieldMac, user: &StoredUser) -> [u8; BINDING_BYTES] {
 }
 
 /// Returns whether a reset token may be valid for this long: one second to one day.
+#[cfg(feature = "reset")]
 pub(crate) fn is_lifetime(lifetime: Duration) -> bool {
     RESET.allows_lifetime(lifetime)
 }

@@ -185,10 +185,10 @@ async fn settled(reset: &PasswordReset) -> Ledger {
     reset.ledger()
 }
 
-/// How a slow call of a store waits.
+/// The way in which a slow store call waits.
 #[derive(Clone, Copy, Debug)]
 enum Wait {
-    /// As an async driver does.
+    /// Like an async driver.
     Async,
     /// On a thread of the blocking pool, as a synchronous driver does.
     BlockingThread,
@@ -356,7 +356,7 @@ async fn hanging_handlers_are_timed_out_and_free_their_permits() {
     assert_eq!(settled(&reset).await.delivered, 1);
 }
 
-/// F6: a burst of ten thousand requests while mail takes ten seconds: so many wait, and the rest are told, whoever asks.
+/// F6: a burst of ten thousand requests while mail takes ten seconds. The queue fills up, and all other requests get 503.
 #[tokio::test(start_paused = true)]
 async fn burst_of_requests_is_limited_by_the_queue() {
     let running = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
@@ -382,7 +382,7 @@ async fn burst_of_requests_is_limited_by_the_queue() {
             Err(other) => panic!("{other:?}"),
         }
     }
-    // So many wait while 64 are handled.
+    // The number that waits while 64 are handled.
     assert_eq!(told, [4_096 + 64, 10_000 - 4_096 - 64]);
     let ledger = settled(&reset).await;
     assert_eq!((ledger.delivered, ledger.ineligible), (2_080, 2_080));
@@ -477,7 +477,7 @@ impl Liar {
         self.random.lock().unwrap().below(choices)
     }
 
-    /// Somebody else, or the right one with odd data. Some have Ann's hash, so that only id and address tell them apart.
+    /// Another user, or the right user with odd data. Some have Ann's hash, so that only id and address tell them apart.
     fn somebody(&self) -> StoredUser {
         let anns = self.users.get("1").and_then(|ann| ann.password_hash().map(|hash| hash.expose().to_owned()));
         let hashes =
@@ -524,8 +524,8 @@ impl UserStore for Liar {
     }
 }
 
-/// F19: whatever a store says, nothing panics, nobody gets mail but at the address that was asked for, and a token is good
-/// for none but whom it was issued to.
+/// F19: wrong results of a store cause no panic, no mail to another address than the requested one, and no token that is
+/// valid for another user.
 #[tokio::test(start_paused = true)]
 async fn store_with_wrong_results_causes_no_panic_and_no_wrong_mail() {
     let mails = Arc::new(Mutex::new(Vec::new()));

@@ -14,7 +14,7 @@ use doubles::{Calls, GOOD_PASSWORD, Watched, builder, no_mail, people};
 use poem_password_reset::{BoxError, Client, ResetError};
 use random::Random;
 
-/// How many forged tokens are tried.
+/// The number of forged tokens.
 const FORGED: u64 = 100_000;
 
 /// Makes a forged token from two valid tokens in one of six random ways.

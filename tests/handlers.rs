@@ -53,7 +53,7 @@ impl Ran {
 mod last {
     use super::*;
 
-    /// As [`Ran::handler`]. Its module sorts it after the handlers of [`failing`].
+    /// Like [`Ran::handler`]. Its module sorts it after the handlers of [`failing`].
     pub(crate) fn handler(ran: &Ran) -> impl Fn(Arc<ResetTokenCreated>) -> std::future::Ready<()> + use<> {
         let ran = ran.clone();
         move |_| {

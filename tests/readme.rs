@@ -83,7 +83,7 @@ fn guide_lists_every_chapter_once() {
     }
 }
 
-/// Texts of log lines that the guide tells operators to look for.
+/// Texts of log lines that the guide names.
 const LOG_TEXTS: [&str; 3] = ["password reset is ready", "no mail for a reset request", "a handler failed"];
 
 /// Returns the source of the library, without the guide.

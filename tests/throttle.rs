@@ -160,7 +160,7 @@ async fn fourth_request_for_an_address_sends_no_mail_and_returns_the_same() {
     assert!(doubles::verifies(&ann, "ann's old password"), "the user can still sign in");
 }
 
-/// A throttle that remembers its keys: addresses that nobody has are counted like any other, and none can be read.
+/// A throttle that records its keys. Unknown addresses are counted like known ones, and no key reveals an address.
 #[derive(Clone, Default)]
 struct Watching {
     memory: MemoryThrottle,

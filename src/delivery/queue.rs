@@ -157,7 +157,7 @@ impl<J: Job> Queue<J> {
 }
 
 impl<J> State<J> {
-    /// How many slots are taken.
+    /// Returns the number of slots in use.
     fn taken(&self) -> usize {
         self.reserved.saturating_add(usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX))
     }

@@ -27,7 +27,7 @@ pub(crate) enum HandlerFailure {
     Dropped,
 }
 
-/// How the handlers of one event ended.
+/// The result of the handlers of one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Announced {
     /// Handlers that succeeded.

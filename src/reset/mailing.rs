@@ -18,7 +18,7 @@ use crate::redact::redacted_error;
 use crate::throttle::Counter;
 use crate::user::StoredUser;
 
-/// How long to wait before each further look-up after one that failed.
+/// The delay before each retry of a failed look-up.
 const BACK_OFF: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1600)];
 
 /// A job of the queue.

@@ -11,7 +11,7 @@ use crate::redact::redacted_error_in_full;
 use crate::store::Users;
 use crate::throttle::Throttles;
 
-/// How long a check may take.
+/// The timeout of a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause after the first check that fails. It doubles with each further one.

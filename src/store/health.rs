@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::users::Store;
 use crate::redact::redacted_error;
 
-/// How long the store may take to answer a probe.
+/// The timeout of a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause between two probes of a store that is down.

@@ -14,7 +14,7 @@ use crate::timeout::with_timeout;
 use crate::token::BoundUser;
 use crate::user::StoredUser;
 
-/// How long a store may take to answer one call.
+/// The timeout of a call to the store.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The application's store without a type parameter, with a timeout on each call and a health check.

@@ -41,7 +41,7 @@ async fn answer(stream: &mut TcpStream) -> String {
         assert!(more > 0, "hung up after {:?}", String::from_utf8_lossy(&read));
     };
     let masked = text.split("\r\n").map(|line| match line.split_once(": ") {
-        // What is left of a window or of a pause runs with the clock, for all classes alike.
+        // The rest of a window or a cool-down depends on the clock, equally for all classes.
         Some((name @ ("date" | "retry-after"), _)) => format!("{name}: .."),
         _ => line.to_owned(),
     });
@@ -136,8 +136,8 @@ async fn faulty_store_keeps_bytes_equal() {
     }
 }
 
-/// The request whose look-up finds the outage is answered like any other, for every class. Then a probe finds that the
-/// store is down, and everybody is told.
+/// The request whose look-up fails first gets the usual response, in every class. Then a probe finds that the store is down,
+/// and every request gets 503.
 #[tokio::test]
 async fn store_outage_keeps_bytes_equal() {
     let mut first = Vec::new();

@@ -1,5 +1,5 @@
-//! Runs a history: the users of an application, two instances of the service, and a notebook of what was seen, which is
-//! held against the model after every step.
+//! Runs a history: the users of an application, two instances of the service, and a record of observations, which is
+//! compared with the model after every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
@@ -23,13 +23,13 @@ use crate::store::FaultyStore;
 
 const START: i64 = 1_800_000_000;
 
-/// How many requests an hour lead to mail.
+/// The number of requests an hour that lead to mail.
 const MAILS: u16 = 2;
 
-/// How long until everything that was accepted is done, whatever hangs.
+/// The time after which all accepted work is done, even if calls hang.
 const SETTLED: Duration = Duration::from_secs(300);
 
-/// How often what happened.
+/// Counts of what happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub mails: usize,
@@ -66,7 +66,7 @@ impl Tally {
         ]
     }
 
-    /// A simulation in which something never happens says nothing about it.
+    /// Checks that each kind of event happened. A simulation proves nothing about an event that never happens.
     pub fn assert_all_happened(mut self) {
         assert!(self.all().iter().all(|count| **count > 0), "{self:?}");
     }
@@ -80,7 +80,7 @@ impl AddAssign for Tally {
     }
 }
 
-/// What the application's own code does at the moment.
+/// The current behavior of the application's code.
 #[derive(Clone, Copy, Default)]
 pub struct Behavior {
     pub mail: Option<Bad>,
@@ -89,10 +89,10 @@ pub struct Behavior {
     pub post: Option<Bad>,
 }
 
-/// What handlers saw.
+/// The calls that handlers recorded.
 #[derive(Default)]
 pub struct Notebook {
-    /// With the life of the instance that sent it, and whether the handler succeeded.
+    /// Mails, each with the life of the instance that sent it and whether the handler succeeded.
     mails: Vec<(Arc<ResetTokenCreated>, usize, bool)>,
     posts: Vec<(String, Option<String>)>,
 }
@@ -112,23 +112,23 @@ pub struct World {
     clock: Arc<AtomicI64>,
     behavior: Arc<Mutex<Behavior>>,
     notebook: Arc<Mutex<Notebook>>,
-    /// How far each instance is with the keys.
+    /// The stage of the key rotation on each instance.
     stages: [usize; 2],
     pub issued: Vec<Issued>,
-    /// The rows as they must be.
+    /// The expected rows.
     rows: BTreeMap<String, StoredUser>,
     addresses: BTreeSet<(String, String)>,
-    /// Until when the store may count as down.
+    /// The time until which the store may count as down.
     pub down_until: Option<Instant>,
     passwords: usize,
     lives: usize,
-    /// Addresses whose counter a reset has cleared, with the instance that did.
+    /// Addresses whose counter a reset has cleared, with the instance that cleared it.
     pub cleared: Vec<(usize, String)>,
     pub posts: usize,
     pub tally: Tally,
 }
 
-/// How a step or a life ended.
+/// The end of a step or a life.
 pub enum Ended {
     Continue,
     Crashed,
@@ -137,7 +137,7 @@ pub enum Ended {
 
 pub type Checked<T = ()> = Result<T, String>;
 
-/// Fails with a sentence unless something holds.
+/// Returns an error with this message unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($why:tt)+) => {
         if !$condition {
@@ -153,7 +153,7 @@ pub fn email(number: usize) -> String {
         .to_owned()
 }
 
-/// The ring of a stage: a new key is first known, then signs, then is alone.
+/// Returns the key ring of a stage: a new key is first accepted, then signs, then is the only key.
 fn ring(stage: usize) -> Vec<usize> {
     let key = stage / 3;
     match stage % 3 {
@@ -209,13 +209,13 @@ impl World {
                 return Ok(world.tally);
             }
             world.tally.crashes += 1;
-            // Handlers that had not run by then are lost with the process.
+            // Handlers that have not run are lost with the process.
             world.posts = 0;
             world.down_until = None;
         }
     }
 
-    /// From a start to a crash or to the end.
+    /// Runs from a start to a crash or to the end.
     async fn live<'h>(&mut self, steps: &mut impl Iterator<Item = (usize, &'h Step)>) -> Checked<Ended> {
         let mut instances = [self.instance(0).await, self.instance(1).await];
         for (number, step) in steps {
@@ -270,7 +270,7 @@ impl World {
                 posts.lock().unwrap().posts.push((event.user().id().to_owned(), hash_of(event.user())));
                 behave(post.lock().unwrap().post, "no notice today")
             });
-        // `build()` tries the hasher, which may be having a bad day.
+        // `build()` calls the hasher, which may be set to fail.
         let bad = std::mem::take(&mut *self.behavior.lock().unwrap());
         let reset = reset.build().await.unwrap();
         *self.behavior.lock().unwrap() = bad;
@@ -293,7 +293,7 @@ impl World {
                 self.request(&instances[instance], user, mail, store).await?;
                 match store {
                     Some((_, Fault::Errs)) => self.wait_until_down().await,
-                    // What is bad is bad for this request, and for what else is under way.
+                    // A fault affects this request and everything else that is running.
                     _ if mail.is_some() || store.is_some() => self.settle(instances).await?,
                     _ => {}
                 }
@@ -367,13 +367,13 @@ impl World {
         self.expect_row(row);
     }
 
-    /// From now on the row is to be like this.
+    /// Sets the expected row.
     pub fn expect_row(&mut self, row: StoredUser) {
         self.addresses.insert((row.id().to_owned(), row.email().to_owned()));
         self.rows.insert(row.id().to_owned(), row);
     }
 
-    /// Takes over what an instance counted.
+    /// Adds the counts of an instance.
     fn close(&mut self, instance: &Instance) {
         let ledger = instance.reset.ledger();
         self.tally.lost += ledger.lost as usize;
@@ -395,7 +395,7 @@ impl World {
         Ok(())
     }
 
-    /// Waits until everything is done, and nothing waits any more.
+    /// Waits until all work is done.
     pub async fn settle(&mut self, instances: &mut [Instance; 2]) -> Checked {
         tokio::time::sleep(SETTLED).await;
         self.behave(Behavior::default(), None);
@@ -408,7 +408,7 @@ impl World {
         Ok(())
     }
 
-    /// Holds what can be seen at any moment against what must be.
+    /// Compares everything observable with the model.
     pub fn look_around(&mut self, instances: &mut [Instance; 2]) -> Checked {
         for instance in instances.iter() {
             let Ledger { accepted, delivered, failed, ineligible, suppressed, lost, waiting, .. } =
@@ -425,14 +425,17 @@ impl World {
         }
         let Notebook { mails, posts } = std::mem::take(&mut *self.notebook.lock().unwrap());
         for (event, life, is_sent) in mails {
-            let instance = instances.iter_mut().find(|instance| instance.life == life).ok_or("mail of the dead")?;
+            let instance = instances
+                .iter_mut()
+                .find(|instance| instance.life == life)
+                .ok_or("a mail from an instance that has crashed")?;
             self.look_at_mail(instance, &event, is_sent)?;
         }
         for (instance, email) in std::mem::take(&mut self.cleared) {
             instances[instance].mails.retain(|(_, address), _| *address != email);
         }
         for (id, hash) in posts {
-            ensure!(self.posts > 0, "user {id} was told of a reset that was none ({hash:?})");
+            ensure!(self.posts > 0, "user {id} was notified of a reset that did not happen ({hash:?})");
             self.posts -= 1;
         }
         Ok(())
@@ -443,7 +446,7 @@ impl World {
         self.tally.mails += 1;
         ensure!(is_eligible(user), "mail for {user:?}, who may not reset a password");
         let address = (user.id().to_owned(), user.email().to_owned());
-        ensure!(self.addresses.contains(&address), "mail to {address:?}, which never was on record");
+        ensure!(self.addresses.contains(&address), "mail to {address:?}, which was never on record");
         self.note(user, event, instance.ring[0]);
         // A request whose mail failed gives its count back.
         if is_sent && event.client().address().is_some() {
@@ -455,7 +458,7 @@ impl World {
         Ok(())
     }
 
-    /// Writes down that this token was issued.
+    /// Records that this token was issued.
     pub fn note(&mut self, user: &StoredUser, event: &ResetTokenCreated, key: usize) {
         self.issued.push(Issued {
             text: event.token().expose().to_owned(),

@@ -175,7 +175,7 @@ impl World {
         self.mails.lock().unwrap().clone()
     }
 
-    /// As [`mails`](Self::mails), and clears the list. For tests that send very many requests.
+    /// Returns the [`mails`](Self::mails) and clears the list. For tests that send very many requests.
     pub async fn take_mails(&self) -> Vec<(String, String)> {
         self.mails().await;
         std::mem::take(&mut *self.mails.lock().unwrap())

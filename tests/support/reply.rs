@@ -1,6 +1,6 @@
 //! Answers, and what a test says of one.
 
-/// What belongs to the connection, and not to the answer.
+/// Headers that belong to the connection and not to the response.
 const OF_THE_CONNECTION: [&str; 4] = ["date", "content-length", "connection", "transfer-encoding"];
 
 /// An answer, without what belongs to the connection.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 /// The password of the sample users.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// How long opening a file is retried while another process holds its lock.
+/// The time for which opening a file is retried while another process holds its lock.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause between two attempts to open a locked file.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);

@@ -5,15 +5,15 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::{SqliteUsers, column, table};
 use crate::error::BoxError;
 
-/// How an id is stored.
+/// The type of an id column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdType {
-    /// As text, including UUIDs in text form.
+    /// Text, including UUIDs in text form.
     Text,
-    /// As an integer.
+    /// An integer.
     Integer,
-    /// As the 16 bytes of a UUID. Tokens have the hyphenated text form in lower case.
+    /// The 16 bytes of a UUID. Tokens contain the hyphenated text form in lower case.
     UuidBlob,
 }
 

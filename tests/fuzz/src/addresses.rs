@@ -197,7 +197,7 @@ impl Service {
             std::mem::take(&mut *self.store.lookups.lock().expect("no thread panics while it holds the lock"));
         let mailed = std::mem::take(&mut *self.mailed.lock().expect("no thread panics while it holds the lock"));
         match answer {
-            Ok(()) => {
+            Ok(_) => {
                 assert!(mailed.is_empty() || mailed == [stored], "mail goes to the address on record: {mailed:?}");
                 // The same address with its domain in Punycode, in Unicode, or in both.
                 let [looked_up, spellings @ ..] = &lookups[..] else { panic!("no lookup: {typed:?}") };
