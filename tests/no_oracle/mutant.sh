@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Breaks the promise in the source itself, in a copy: a request is answered when its mail was sent. The test of times has
-# to find that.
+# Plants a leak in a copy of the source: the response to a request waits for its mail. The timing test must find the leak.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -10,24 +9,24 @@ trap 'rm -r "$copy"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$copy"
 cd "$copy"
 
-promise='place.accept(Mailing::Request(Request { inner, address, client, is_over_quota, counted_in }));'
-broken="$promise
+original='permit.accept(Mailing::Request(Request { inner, address, client, is_over_quota, counted_in }));'
+mutated="$original
         while self.ledger().waiting > 0 {
             tokio::task::yield_now().await;
         }"
-grep -qF "$promise" src/reset/request.rs || { echo "the promise is written otherwise by now" >&2; exit 1; }
-PROMISE=$promise BROKEN=$broken perl -0pi -e 's/\Q$ENV{PROMISE}\E/$ENV{BROKEN}/' src/reset/request.rs
+grep -qF "$original" src/reset/request.rs || { echo "src/reset/request.rs no longer contains: $original" >&2; exit 1; }
+ORIGINAL=$original MUTATED=$mutated perl -0pi -e 's/\Q$ENV{ORIGINAL}\E/$ENV{MUTATED}/' src/reset/request.rs
 if cmp -s src/reset/request.rs "$OLDPWD/src/reset/request.rs"; then
-    echo "the mutant was not made" >&2
+    echo "the leak was not planted" >&2
     exit 1
 fi
 
-# The whole workspace, as in every other run: so what it depends on is built already.
+# The whole workspace, as in every other run, so that the dependencies are built already.
 cargo test --locked --quiet --workspace --test no_oracle --no-run
-test=timing::time_tells_nothing
+test=timing::timing_is_equal_for_known_and_unknown_users
 if cargo test --locked --quiet --workspace --test no_oracle -- --exact "$test" >output 2>&1; then
-    echo "the mutant survives $test" >&2
+    echo "$test does not find the leak" >&2
     exit 1
 fi
-grep -q "test result: FAILED" output # and not for want of a compiler
-echo "$test finds the mutant"
+grep -q "test result: FAILED" output # a compile error does not count
+echo "$test finds the leak"
