@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Inner;
 use super::failures::LastFailure;
 use super::no_mail::NoMail;
@@ -25,6 +27,8 @@ pub(super) enum Attempt {
 pub(super) struct Progress {
     /// The number of failed tries.
     failed_tries: u32,
+    /// The end of the first failed try. Not the system clock, which may be set back.
+    failing_since: Option<Instant>,
     /// Whether at least one handler succeeded: a mail may have been sent.
     is_mailed: bool,
     /// Whether a user gets no mail because of an error that no retry corrects.
@@ -44,6 +48,11 @@ struct Unfinished {
 }
 
 impl Progress {
+    /// Returns whether the first failure will be at least `max_age` ago after `pause`.
+    pub(super) fn is_too_old(&self, pause: Duration, max_age: Duration) -> bool {
+        self.failing_since.is_some_and(|since| since.elapsed() + pause >= max_age)
+    }
+
     pub(super) fn is_mailed(&self) -> bool {
         self.is_mailed
     }
@@ -82,11 +91,6 @@ impl Progress {
 }
 
 impl Inner {
-    /// Returns whether the request will be older than `max_age` after `pause`.
-    pub(super) fn is_too_old(&self, accepted: &AcceptedRequest, pause: Duration) -> bool {
-        (self.clock)() - accepted.accepted_at + pause >= self.max_age
-    }
-
     /// Tries to deliver the request, and keeps a failure for [`diagnose`](super::PasswordReset::diagnose); a success ends
     /// it.
     pub(super) async fn attempt(&self, accepted: &AcceptedRequest, progress: &mut Progress) -> Attempt {
@@ -99,6 +103,7 @@ impl Inner {
         }
         if let Attempt::Again(_) = attempt {
             progress.failed_tries = progress.failed_tries.saturating_add(1);
+            progress.failing_since.get_or_insert_with(Instant::now);
         }
         attempt
     }
@@ -125,7 +130,7 @@ impl Inner {
             return (Attempt::Done(outcome), None);
         }
         if accepted.is_over_quota {
-            NoMail::OverQuota.log(None);
+            users.iter().for_each(|user| NoMail::OverQuota.log(Some(user.id())));
             return (Attempt::Done(Outcome::Suppressed), None);
         }
         let limit = self.users_per_address;

@@ -256,9 +256,9 @@ impl PasswordResetBuilder {
 
     /// Sets how long a request whose look-up or handler fails is tried again. Default: 1 hour. At least 1 second.
     ///
-    /// The queue in memory tries again after 1, 2, 4 .. 60 seconds, unless the request would be older than this. A request
-    /// of a [`delivery`](Self::delivery) that is older is dropped. After a longer time users do not wait for the mail any
-    /// more.
+    /// The queue in memory tries again after 1, 2, 4 .. 60 seconds, as long as the first failure is less than this ago. A
+    /// request of a [`delivery`](Self::delivery) is dropped if it was accepted longer ago. Later, users do not wait for the
+    /// mail any more.
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
         self

@@ -67,7 +67,7 @@ impl Request {
             }
             Attempt::Again(_) => {
                 let pause = progress.next_pause(FIRST_PAUSE, LONGEST_PAUSE);
-                if !self.inner.is_too_old(&self.accepted, pause) {
+                if !progress.is_too_old(pause, self.inner.max_age) {
                     self.progress = Some(Box::new(progress));
                     tracing::warn!(pause = ?pause, "the mail for a reset request is tried again");
                     return Ended::Again(Box::new(Retry { job: Mailing::Request(self), pause }));
