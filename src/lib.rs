@@ -74,13 +74,19 @@ pub use {
     error::{ApplicationError, BuildError, PasswordRefusal, Permanent, Problem, ResetError, Unavailable},
     event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto},
     handler::HandlerOutput,
-    password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},
+    password::{Argon2id, PasswordHasher, PasswordHistory, PasswordPolicy, PasswordVerifier, Strength},
     reset::{
         Confirmed, DiagnosedUser, Diagnosis, LastFailure, MailQuota, Obstacle, PasswordReset, PasswordResetBuilder,
         Requested, SendError, Sent, ShutdownReport, Validated,
     },
     store::{Swap, UserStore},
 };
+
+/// Lists of breached passwords, asked by range (feature `breached`).
+#[cfg(feature = "breached")]
+pub mod breached {
+    pub use crate::password::breached::{BreachedPasswords, IfUnavailable};
+}
 
 #[cfg(feature = "poem")]
 pub use api::{AtRoot, HttpContract, HttpContractAt, HttpContractEndpoint, MountPath, ResetApi};

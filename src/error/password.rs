@@ -52,6 +52,12 @@ pub enum PasswordRefusal {
     SimilarToUsername,
     /// The password is weaker than the required [`Strength`](crate::Strength).
     TooEasyToGuess,
+    /// The password is the user's current one: [`refuse_current`](crate::PasswordPolicy::refuse_current).
+    Current,
+    /// The password is an earlier one of the user: [`refuse_earlier`](crate::PasswordPolicy::refuse_earlier).
+    Earlier,
+    /// The password is in a list of breached passwords.
+    Breached,
     /// The application refused the password with this text: a [`rule`](crate::PasswordPolicy::rule) or a
     /// [`Veto`](crate::Veto).
     Custom(String),
@@ -68,6 +74,9 @@ impl PasswordRefusal {
             Self::SimilarToEmail => "similar_to_email",
             Self::SimilarToUsername => "similar_to_username",
             Self::TooEasyToGuess => "too_easy_to_guess",
+            Self::Current => "current",
+            Self::Earlier => "earlier",
+            Self::Breached => "breached",
             Self::Custom(_) => "custom",
         }
     }
@@ -93,10 +102,16 @@ impl fmt::Display for PasswordRefusal {
             Self::SimilarToEmail => f.write_str("This password is too similar to your email address."),
             Self::SimilarToUsername => f.write_str("This password is too similar to your username."),
             Self::TooEasyToGuess => f.write_str("This password is too easy to guess. Try a few random words."),
+            Self::Current => f.write_str("This is your current password. Choose a new one."),
+            Self::Earlier => f.write_str("You have used this password before. Choose a new one."),
+            Self::Breached => f.write_str("This password was stolen from another website. Choose a different one."),
             Self::Custom(text) => f.write_str(text),
         }
     }
 }
+
+/// An [`async_rule`](crate::PasswordPolicy::async_rule) can return a refusal as its error.
+impl std::error::Error for PasswordRefusal {}
 
 #[cfg(test)]
 mod tests {
@@ -104,7 +119,7 @@ mod tests {
 
     #[test]
     fn every_password_refusal_has_its_key_and_text() {
-        let expected: [(PasswordRefusal, &str, &str); 10] = [
+        let expected: [(PasswordRefusal, &str, &str); 13] = [
             (
                 TooShort { min_chars: 8 },
                 "too_short",
@@ -131,6 +146,9 @@ mod tests {
             (SimilarToEmail, "similar_to_email", "This password is too similar to your email address."),
             (SimilarToUsername, "similar_to_username", "This password is too similar to your username."),
             (TooEasyToGuess, "too_easy_to_guess", "This password is too easy to guess. Try a few random words."),
+            (Current, "current", "This is your current password. Choose a new one."),
+            (Earlier, "earlier", "You have used this password before. Choose a new one."),
+            (Breached, "breached", "This password was stolen from another website. Choose a different one."),
             (Custom("Not before noon.".to_owned()), "custom", "Not before noon."),
         ];
         for (refusal, key, text) in expected {

@@ -5,16 +5,17 @@ use tokio::task::spawn_blocking;
 
 use super::policy::PasswordPolicy;
 use crate::catch_panic::catch_panic;
-use crate::error::{ApplicationError, PasswordRefusal, ResetError};
+use crate::error::{ApplicationError, BoxError, PasswordRefusal, ResetError};
+use crate::redact::redacted_error;
 use crate::secret::NewPassword;
-use crate::user::StoredUser;
+use crate::user::{StoredUser, secrets_of};
 
 /// Similarity (1.0 = identical) from which a password is too similar to the email address or the username.
 const TOO_SIMILAR: f64 = 0.7;
 
 impl PasswordPolicy {
-    /// Checks a password as a confirmation does, with the built-in rules and every [`rule`](Self::rule) and
-    /// [`async_rule`](Self::async_rule). Call it wherever else the application sets a password, such as a registration.
+    /// Checks a password as a confirmation does, with the built-in rules, the comparison with the user's other
+    /// passwords, and every [`rule`](Self::rule) and [`async_rule`](Self::async_rule). Call it wherever else the application sets a password, such as a registration.
     ///
     /// It must be called in a tokio runtime, because the built-in checks run on a blocking thread.
     ///
@@ -31,11 +32,34 @@ impl PasswordPolicy {
             let (policy, password, user) = (self.clone(), password.clone(), user.clone());
             spawn_blocking(move || catch_panic(|| policy.check_built_in(password.expose(), &user))).await
         };
-        match built_in {
-            Ok(Ok(checked)) => self.check_rules(checked.err().unwrap_or_default(), password, user).await,
-            Ok(Err(_)) => Err(ResetError::Failed(ApplicationError::new("a check of the password policy panicked"))),
-            Err(_) => Err(ResetError::Failed(ApplicationError::new("the runtime is shutting down"))),
+        let mut refusals = match built_in {
+            Ok(Ok(checked)) => checked.err().unwrap_or_default(),
+            Ok(Err(_)) => return Err(failed("a check of the password policy panicked")),
+            Err(_) => return Err(failed("the runtime is shutting down")),
+        };
+        if let Some(compare) = self.reuse_check(&refusals, password, user).await? {
+            let compared = spawn_blocking(move || catch_panic(compare)).await;
+            refusals.extend(compared.ok().and_then(Result::ok).flatten());
         }
+        self.check_rules(refusals, password, user).await
+    }
+
+    /// Returns the comparison with the user's current and earlier passwords, which must run on a blocking thread. Returns
+    /// `None` if it is switched off, or if another check refused the password already.
+    pub(crate) async fn reuse_check(
+        &self,
+        refusals: &[PasswordRefusal],
+        password: &NewPassword,
+        user: &StoredUser,
+    ) -> Result<Option<impl FnOnce() -> Option<PasswordRefusal> + Send + 'static + use<>>, ResetError> {
+        let Some(reuse) = self.reuse.clone().filter(|_| refusals.is_empty()) else { return Ok(None) };
+        let earlier = reuse.earlier_hashes(user, self.rules.timeout()).await.map_err(|error| {
+            let reason = redacted_error(&error, secrets_of(user).chain([password.expose()]));
+            tracing::error!(user = user.id(), reason, "the password history failed");
+            failed(error)
+        })?;
+        let (password, user) = (password.clone(), user.clone());
+        Ok(Some(move || reuse.refusal(&password, &user, &earlier)))
     }
 
     /// Runs the application's rules and adds their refusals to those of the built-in checks.
@@ -99,6 +123,10 @@ impl PasswordPolicy {
     pub(crate) fn warm_up(&self) {
         self.strength.accepts("warm-up", &StoredUser::new("", "", None), &self.context_words);
     }
+}
+
+fn failed(error: impl Into<BoxError>) -> ResetError {
+    ResetError::Failed(ApplicationError::new(error))
 }
 
 /// Returns whether a password is similar to `known` or to a part of it. Ignores case.

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::time::Duration;
 
+use super::reuse::{PasswordHistory, PasswordVerifier, Reuse};
 use super::rule::Rules;
 use super::strength::Strength;
 use crate::error::{BoxError, Problem};
@@ -23,6 +24,8 @@ use crate::user::StoredUser;
 /// | not similar to the email address or the username | on | OWASP ASVS 6.2.11 |
 /// | strength, estimated by `zxcvbn` | [`Strength::Fair`] | OWASP ASVS 6.2.4, 6.2.12 |
 /// | strength without known words | on, unless the strength is [`Strength::Any`] | OWASP ASVS 6.2.11 |
+/// | [`refuse_current`](Self::refuse_current), [`refuse_earlier`](Self::refuse_earlier) | off | PCI DSS 8.3.7 |
+/// | breached passwords (feature `breached`) | none | NIST SP 800-63B-4, 3.1.1.2; OWASP ASVS 6.2.12 |
 /// | [`rule`](Self::rule), [`async_rule`](Self::async_rule) | none; 5 seconds each | |
 ///
 /// No kind of character is required, and only NUL is forbidden (NIST SP 800-63B-4, 3.1.1.2). A password is hashed exactly as
@@ -42,7 +45,7 @@ use crate::user::StoredUser;
 ///
 /// These lists are not a dictionary. The lists of the estimator are English, and no maintained crate has lists of common
 /// passwords in other languages. A common password of another language is accepted if it is not in the lists above. To refuse
-/// breached passwords, add an [`async_rule`](Self::async_rule) that looks them up.
+/// breached passwords, enable the feature `breached` and connect a list.
 ///
 /// ```
 /// use poem_password_reset::{PasswordPolicy, StoredUser, Strength};
@@ -61,6 +64,7 @@ pub struct PasswordPolicy {
     pub(super) allow_similar: bool,
     pub(super) strength: Strength,
     pub(super) context_words: Vec<String>,
+    pub(super) reuse: Option<Reuse>,
     pub(super) rules: Rules,
 }
 
@@ -74,6 +78,7 @@ impl Default for PasswordPolicy {
             allow_similar: false,
             strength: Strength::Fair,
             context_words: Vec::new(),
+            reuse: None,
             rules: Rules::default(),
         }
     }
@@ -192,7 +197,8 @@ impl PasswordPolicy {
 
     /// Adds an asynchronous rule, for example a lookup over the network.
     ///
-    /// A [`Veto`](crate::Veto) refuses the password with its text. **Any other error means that the rule failed.** The
+    /// A [`Veto`](crate::Veto) refuses the password with its text, and so does a
+    /// [`PasswordRefusal`](crate::PasswordRefusal). **Any other error means that the rule failed.** The
     /// confirmation then fails with [`ResetError::Failed`](crate::ResetError::Failed), as it does if the rule panics or
     /// exceeds the [timeout](Self::rule_timeout); the token remains valid.
     ///
@@ -224,7 +230,66 @@ impl PasswordPolicy {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        self.rules.add_async(rule, Location::caller());
+        self.rules.add_async(rule, Location::caller(), false);
+        self
+    }
+
+    /// Refuses the user's current password; off by default. Replaces an earlier call of this method or of
+    /// [`refuse_earlier`](Self::refuse_earlier).
+    ///
+    /// `verifier` compares a password with a stored hash, for example a clone of the [`Argon2id`](crate::Argon2id) that hashes
+    /// new passwords. The comparison runs if the other built-in checks accept the password, and takes as long as a sign-in. A
+    /// hash that the verifier cannot read is logged, and the password is accepted.
+    ///
+    /// ```
+    /// use poem_password_reset::{Argon2id, NewPassword, PasswordHasher, PasswordPolicy, ResetError, StoredUser};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), poem_password_reset::BoxError> {
+    /// let argon2id = Argon2id::default();
+    /// let ann = StoredUser::new(1, "ann@example.com", Some(argon2id.hash("purple tractor hums at dawn")?));
+    /// let policy = PasswordPolicy::default().refuse_current(argon2id);
+    /// let refused = policy.check(&NewPassword::new("purple tractor hums at dawn"), &ann).await;
+    /// assert!(matches!(refused, Err(ResetError::PasswordRefused(_))));
+    /// assert!(policy.check(&NewPassword::new("green tractor hums at dawn"), &ann).await.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn refuse_current(mut self, verifier: impl PasswordVerifier) -> Self {
+        self.reuse = Some(Reuse::of_current(verifier));
+        self
+    }
+
+    /// Refuses the user's current password and the earlier ones in a [`PasswordHistory`]; off by default. Otherwise like
+    /// [`refuse_current`](Self::refuse_current).
+    ///
+    /// NIST SP 800-63B-4 does not ask for a history. Some contracts and audits do, for example PCI DSS 8.3.7 with four
+    /// passwords. Each hash takes as long as a sign-in; the first 24 are compared.
+    #[must_use]
+    pub fn refuse_earlier(mut self, verifier: impl PasswordVerifier, history: impl PasswordHistory) -> Self {
+        self.reuse = Some(Reuse::of_history(verifier, history));
+        self
+    }
+
+    /// Refuses passwords in a list of [breached passwords](crate::breached); off by default. Feature `breached`.
+    ///
+    /// The list is asked like an [`async_rule`](Self::async_rule). `if_unavailable` decides what happens if it fails.
+    #[cfg(feature = "breached")]
+    #[must_use]
+    #[track_caller]
+    pub fn breached_passwords(
+        mut self,
+        list: impl super::breached::BreachedPasswords,
+        if_unavailable: super::breached::IfUnavailable,
+    ) -> Self {
+        let list = std::sync::Arc::new(list);
+        let rule = move |password: crate::secret::NewPassword, _: StoredUser| {
+            let list = std::sync::Arc::clone(&list);
+            async move { super::breached::check(&*list, &password).await }
+        };
+        let is_optional = if_unavailable == super::breached::IfUnavailable::Accept;
+        self.rules.add_async(rule, Location::caller(), is_optional);
         self
     }
 
@@ -265,6 +330,7 @@ impl fmt::Debug for PasswordPolicy {
             .field("allow_similar", &self.allow_similar)
             .field("strength", &self.strength)
             .field("context_words", &self.context_words.len())
+            .field("refuses_reuse", &self.reuse.is_some())
             .field("rules", &self.rules.len())
             .field("rule_timeout", &self.rules.timeout())
             .finish()

@@ -31,7 +31,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 type SyncRule = Arc<dyn Fn(&str, &StoredUser) -> Result<(), String> + Send + Sync>;
 type AsyncRule = Arc<dyn Fn(NewPassword, StoredUser) -> RuleFuture + Send + Sync>;
 
-/// A running call. It ends with a [`Veto`] if the rule refuses the password, with another error if the rule failed.
+/// A running call. It ends with a [`Veto`] or a [`PasswordRefusal`] if the rule refuses the password, with another error if the
+/// rule failed.
 type RuleFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
 /// The rules in the order in which they were added. Clones share the limit on threads.
@@ -47,6 +48,8 @@ struct Rule {
     kind: Kind,
     /// Line of code that added the rule. It identifies the rule in the log.
     location: &'static Location<'static>,
+    /// Whether the password passes if the rule fails.
+    is_optional: bool,
 }
 
 #[derive(Clone)]
@@ -92,13 +95,14 @@ impl Rules {
         rule: impl Fn(&str, &StoredUser) -> Result<(), String> + Send + Sync + 'static,
         location: &'static Location<'static>,
     ) {
-        self.list.push(Rule { kind: Kind::Sync(Arc::new(rule)), location });
+        self.list.push(Rule { kind: Kind::Sync(Arc::new(rule)), location, is_optional: false });
     }
 
     pub(super) fn add_async<Fut, E>(
         &mut self,
         rule: impl Fn(NewPassword, StoredUser) -> Fut + Send + Sync + 'static,
         location: &'static Location<'static>,
+        is_optional: bool,
     ) where
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
@@ -107,7 +111,7 @@ impl Rules {
             let call = rule(password, user);
             Box::pin(async move { call.await.map_err(Into::into) })
         };
-        self.list.push(Rule { kind: Kind::Async(Arc::new(rule)), location });
+        self.list.push(Rule { kind: Kind::Async(Arc::new(rule)), location, is_optional });
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
@@ -132,14 +136,14 @@ impl Rules {
             let result =
                 with_timeout(remaining, call).await.unwrap_or_else(|_| Err(RuleFailure::TimedOut(self.timeout).into()));
             let Err(error) = result else { continue };
-            if let Some(veto) = Veto::of(&error) {
-                outcome.refusals.push(PasswordRefusal::Custom(veto.text().to_owned()));
+            if let Some(refusal) = refusal_in(&error) {
+                outcome.refusals.push(refusal);
                 continue;
             }
             log_failure(rule, &error, password, user);
             match outcome.failure {
-                None => outcome.failure = Some(error),
-                Some(_) => {
+                None if !rule.is_optional => outcome.failure = Some(error),
+                _ => {
                     // An error of the application can panic when it is dropped.
                     let _ = catch_panic(|| drop(error));
                 }
@@ -206,6 +210,12 @@ fn start_task(rule: AsyncRule, password: NewPassword, user: StoredUser) -> RuleF
             Err(failure.into())
         })
     })
+}
+
+/// Returns the refusal that the error of a rule stands for, or `None` if the rule failed.
+fn refusal_in(error: &BoxError) -> Option<PasswordRefusal> {
+    let veto = Veto::of(error).map(|veto| PasswordRefusal::Custom(veto.text().to_owned()));
+    veto.or_else(|| error.downcast_ref().cloned())
 }
 
 fn log_failure(rule: &Rule, error: &BoxError, password: &NewPassword, user: &StoredUser) {

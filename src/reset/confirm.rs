@@ -124,7 +124,12 @@ impl Inner {
         let (policy, given, user) = (self.policy.clone(), password.clone(), bound.user().clone());
         let checked = permit.run(move || policy.check_built_in(given.expose(), &user)).await;
         let checked = checked.map_err(|_| failed("a check of the password policy panicked", []))?;
-        self.policy.check_rules(checked.err().unwrap_or_default(), password, bound.user()).await
+        let mut refusals = checked.err().unwrap_or_default();
+        if let Some(compare) = self.policy.reuse_check(&refusals, password, bound.user()).await? {
+            let compared = permit.run(compare).await;
+            refusals.extend(compared.map_err(|_| failed("the comparison with earlier passwords panicked", []))?);
+        }
+        self.policy.check_rules(refusals, password, bound.user()).await
     }
 
     async fn ask_handlers(&self, bound: &BoundUser, client: &Client) -> Result<(), ResetError> {
