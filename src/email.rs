@@ -55,10 +55,6 @@ impl EmailAddress {
     /// A store may compare more loosely and find `ann` for `ａnn`, or `kim` for a Kelvin sign. Without this check an
     /// attacker's request for the look-alike address would send mail to another user.
     pub(crate) fn is_same(&self, stored: &str) -> bool {
-        // Fast path: nearly every look-up returns the address as it was typed.
-        if &*self.0 == stored {
-            return true;
-        }
         match (self.0.split_once('@'), stored.split_once('@')) {
             (Some((local, domain)), Some((stored_local, stored_domain))) => {
                 local.is_ascii() == stored_local.is_ascii()
