@@ -190,7 +190,7 @@ impl PasswordPolicy {
         self
     }
 
-    /// Adds an asynchronous rule, for example a lookup over the network.
+    /// Adds an asynchronous rule, for example a look-up over the network.
     ///
     /// A [`Veto`](crate::Veto) refuses the password with its text. **Any other error means that the rule failed.** The
     /// confirmation then fails with [`ResetError::Failed`](crate::ResetError::Failed), as it does if the rule panics or
