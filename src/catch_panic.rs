@@ -20,6 +20,8 @@ pub(crate) fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, Panicked> {
 
 /// Awaits `future` and converts a panic into `Err(Panicked)`. A future that panicked is not polled again.
 ///
+/// `catch_unwind` of `futures-util` returns the payload, whose drop can panic again, and would be one more dependency.
+///
 /// The caller pins the future: a future passed by value counts twice in the size of the caller's.
 pub(crate) async fn catch_panic_future<F: Future + Unpin>(mut future: F) -> Result<F::Output, Panicked> {
     poll_fn(|context| match catch_panic(|| Pin::new(&mut future).poll(context)) {

@@ -55,10 +55,6 @@ impl EmailAddress {
     /// A store may compare more loosely and find `ann` for `ａnn`, or `kim` for a Kelvin sign. Without this check an
     /// attacker's request for the look-alike address would send mail to another user.
     pub(crate) fn is_same(&self, stored: &str) -> bool {
-        // Fast path: nearly every look-up returns the address as it was typed.
-        if &*self.0 == stored {
-            return true;
-        }
         match (self.0.split_once('@'), stored.split_once('@')) {
             (Some((local, domain)), Some((stored_local, stored_domain))) => {
                 local.is_ascii() == stored_local.is_ascii()
@@ -89,7 +85,8 @@ pub(crate) fn folded(address: &str) -> Cow<'_, str> {
 
 /// Applies NFKC and full case folding. Converts to upper case first, because some stores treat `ß` and `SS` as equal.
 fn fold(text: &str) -> Cow<'_, str> {
-    // Fast path: most addresses are lower-case ASCII, which normalization does not change.
+    // Fast path: most addresses are lower-case ASCII, which normalization does not change. To copy them all the same takes
+    // 2.9 % more instructions of `POST /` with its mail.
     if text.is_ascii() {
         let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
         return if is_lower { text.into() } else { text.to_ascii_lowercase().into() };

@@ -222,7 +222,7 @@ impl PasswordReset {
     }
 
     /// Refuses new work, waits at most `deadline` for accepted work, and returns the number of lost requests and unfinished
-    /// confirms.
+    /// confirmations.
     ///
     /// Call it after the server has stopped. From the first call on, every operation returns
     /// [`Unavailable::ShuttingDown`].
@@ -366,7 +366,7 @@ impl Inner {
 pub struct ShutdownReport {
     /// The number of accepted requests that were not completed. Their users get no mail and have to ask again.
     pub lost_requests: u64,
-    /// The number of confirms still running. They continue until the process ends.
+    /// The number of confirmations still running. They continue until the process ends.
     pub unfinished_confirms: usize,
 }
 

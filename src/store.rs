@@ -33,9 +33,9 @@ use crate::user::StoredUser;
 ///
 /// # The write is a compare-and-swap
 ///
-/// [`replace_password`](UserStore::replace_password) makes a token single-use. If several confirms race with the same
-/// token, all have found the same user and accepted the token; the store must let exactly one of them write. Compare and
-/// write in **one** statement: with a look-up followed by a write, two of them can succeed.
+/// [`replace_password`](UserStore::replace_password) makes a token single-use. If several confirmations race with the
+/// same token, all have found the same user and accepted the token; the store must let exactly one of them write. Compare
+/// and write in **one** statement: with a look-up followed by a write, two confirmations can succeed.
 ///
 /// ```
 /// use poem_password_reset::{PasswordHash, StoredUser};
@@ -156,7 +156,7 @@ pub trait UserStore: Send + Sync + 'static {
     /// an id, because a store can refuse an invalid id without a query. Override it if a look-up by address does not show
     /// whether the store works.
     fn check(&self) -> impl Future<Output = Result<(), Self::Error>> + Send {
-        async { self.find_by_email(NOBODY).await.map(drop) }
+        async { self.find_by_email(UNKNOWN_ADDRESS).await.map(drop) }
     }
 
     /// Checks at start that the store can do its work: the database answers, and the table and the columns exist.
@@ -171,7 +171,7 @@ pub trait UserStore: Send + Sync + 'static {
 }
 
 /// An address that no user has: `.invalid` is reserved (RFC 6761, section 6.4).
-const NOBODY: &str = "nobody@check.invalid";
+const UNKNOWN_ADDRESS: &str = "nobody@check.invalid";
 
 /// The result of a compare-and-swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -65,7 +65,7 @@ where
     swaps_once(&*store, ann, bob).await;
     compares_what_must_not_have_changed(&*store, ann, &mut edit).await;
     for round in 0..ROUNDS {
-        one_racer_wins(&store, ann, round).await;
+        one_of_concurrent_swaps_succeeds(&store, ann, round).await;
     }
     edit(Edit::Delete).await;
     let gone = find(&*store, ann).await;
@@ -92,10 +92,10 @@ async fn finds_by_email_without_regard_to_case<S: UserStore<Error: Debug>>(store
         assert_eq!(found.len(), 1, "find_by_email({email:?}) must find the one user {ann:?}, in whatever case");
         assert_eq!(found[0].email(), ann, "find_by_email must return the address as it is stored");
     }
-    for nobody in
+    for unknown in
         ["nobody@example.invalid", "", "%", "_", "' OR ''='", &format!("x{bob}"), &bob[1..], &format!(" {bob}")]
     {
-        assert!(find(store, nobody).await.is_empty(), "find_by_email({nobody:?}) must find nobody");
+        assert!(find(store, unknown).await.is_empty(), "find_by_email({unknown:?}) must find no user");
     }
 }
 
@@ -103,16 +103,16 @@ async fn finds_by_id<S: UserStore<Error: Debug>>(store: &S, ann: &str, bob: &str
     for email in [ann, bob] {
         let user = one(store, email).await;
         let found = store.find_by_id(user.id()).await.expect("find_by_id must answer");
-        let found = found.unwrap_or_else(|| panic!("find_by_id must find the user whom find_by_email found"));
+        let found = found.unwrap_or_else(|| panic!("find_by_id must find the user that find_by_email found"));
         assert_eq!((found.id(), found.email()), (user.id(), user.email()), "both look-ups must return the same user");
         assert_eq!(hash_of(&found), hash_of(&user), "both look-ups must return the same password hash");
     }
     let id = one(store, ann).await.id().to_owned();
-    for nobody in ["", "no such id", "-1", "9223372036854775808", "' OR ''='", &format!("{id} "), &format!("0{id}")] {
-        let found = store.find_by_id(nobody).await;
+    for unknown in ["", "no such id", "-1", "9223372036854775808", "' OR ''='", &format!("{id} "), &format!("0{id}")] {
+        let found = store.find_by_id(unknown).await;
         let found =
-            found.unwrap_or_else(|error| panic!("an id that nobody has is not an error: {nobody:?}: {error:?}"));
-        assert!(found.is_none(), "find_by_id({nobody:?}) must find nobody");
+            found.unwrap_or_else(|error| panic!("find_by_id({unknown:?}) must find no user and not fail: {error:?}"));
+        assert!(found.is_none(), "find_by_id({unknown:?}) must find no user");
     }
 }
 
@@ -145,17 +145,17 @@ where
 
     edit(Edit::PasswordHash(None)).await;
     let without = one(store, ann).await;
-    assert_eq!(hash_of(&without), None, "a user without a password must be found as one without");
+    assert_eq!(hash_of(&without), None, "a user without a password must have no password hash");
     let done = swap(store, &without, "first of all").await;
     assert_eq!(
         done,
         Swap::Done,
-        "a swap must also compare right with no password (in SQL, NULL equals nothing: use IS)"
+        "a swap must also succeed for a user without a password (in SQL, NULL equals nothing: use IS)"
     );
     assert_eq!(swap(store, &without, "again").await, Swap::Stale, "a swap must compare that there is no password hash");
 }
 
-async fn one_racer_wins<S: UserStore<Error: Debug>>(store: &Arc<S>, ann: &str, round: usize) {
+async fn one_of_concurrent_swaps_succeeds<S: UserStore<Error: Debug>>(store: &Arc<S>, ann: &str, round: usize) {
     let before = one(&**store, ann).await;
     let mut racers = JoinSet::new();
     for racer in 0..RACING {
@@ -165,14 +165,14 @@ async fn one_racer_wins<S: UserStore<Error: Debug>>(store: &Arc<S>, ann: &str, r
             (swap(&*store, &before, &hash).await == Swap::Done).then_some(hash)
         });
     }
-    let winners: Vec<String> = racers.join_all().await.into_iter().flatten().collect();
+    let succeeded: Vec<String> = racers.join_all().await.into_iter().flatten().collect();
     assert_eq!(
-        winners.len(),
+        succeeded.len(),
         1,
-        "of {RACING} swaps that race exactly one must win: compare and write in one statement"
+        "exactly one of {RACING} concurrent swaps must succeed: compare and write in one statement"
     );
     let stored = hash_of(&one(&**store, ann).await);
-    assert_eq!(stored.as_ref(), winners.first(), "the row must have the hash of the swap that won");
+    assert_eq!(stored.as_ref(), succeeded.first(), "the row must have the hash of the swap that succeeded");
 }
 
 async fn find<S: UserStore<Error: Debug>>(store: &S, email: &str) -> Vec<StoredUser> {

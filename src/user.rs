@@ -97,7 +97,7 @@ impl StoredUser {
 
     /// Returns the state added by [`bind_also`](Self::bind_also), in the order of the calls.
     ///
-    /// A [`UserStore`](crate::store::UserStore) whose lookups add state compares it in its write.
+    /// A [`UserStore`](crate::store::UserStore) whose look-ups add state compares it in its write.
     pub fn bound_state(&self) -> &[Vec<u8>] {
         &self.bound
     }

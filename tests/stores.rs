@@ -194,14 +194,14 @@ impl UserStore for Faulty {
 fn contract_test_detects_each_fault() {
     for (fault, complaint) in [
         ("compares case-sensitively", "in whatever case"),
-        ("treats an address as a pattern", "must find nobody"),
+        ("treats an address as a pattern", "must find no user"),
         ("returns the requested address", "as it is stored"),
-        ("trims ids", "must find nobody"),
+        ("trims ids", "must find no user"),
         ("does not compare the hash", "must compare the password hash"),
         ("does not compare the address", "must compare the email address"),
         ("does not compare whether active", "must compare that the user is active"),
         ("treats NULL as unequal to NULL", "use IS"),
-        ("compares, then writes", "exactly one must win"),
+        ("compares, then writes", "exactly one of 64 concurrent swaps must succeed"),
         ("reports a write it did not make", "must have the new hash"),
     ] {
         let users = two_users();

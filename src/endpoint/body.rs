@@ -96,19 +96,11 @@ where
     };
     check_size(content_length.unwrap_or(0))?;
     let mut body = pin!(body);
-    let mut bytes = Bytes::new();
+    let mut bytes = BytesMut::new();
     while let Some(chunk) = poll_fn(|context| body.as_mut().poll_next(context)).await {
         let chunk = chunk.map_err(|_| ErrorResponse::ParseError)?;
         check_size((bytes.len() + chunk.len()) as u64)?;
-        bytes = if bytes.is_empty() { chunk } else { append(bytes, &chunk) };
+        bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
-}
-
-/// Appends in a buffer that grows by powers of two: reusing it keeps a body of many small chunks from being copied once per
-/// chunk.
-fn append(bytes: Bytes, chunk: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::from(bytes);
-    bytes.extend_from_slice(chunk);
-    bytes.freeze()
+    Ok(bytes.freeze())
 }

@@ -119,7 +119,7 @@ impl PasswordPolicy {
         Some(PasswordRefusal::TooManyBytes { max_bytes })
     }
 
-    /// Makes the strength estimator build its tables. That takes milliseconds, which would delay the first request.
+    /// Makes the strength estimator build its tables. This takes milliseconds, which would delay the first request.
     pub(crate) fn warm_up(&self) {
         self.strength.accepts("warm-up", &StoredUser::new("", "", None), &self.context_words);
     }

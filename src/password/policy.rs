@@ -195,7 +195,7 @@ impl PasswordPolicy {
         self
     }
 
-    /// Adds an asynchronous rule, for example a lookup over the network.
+    /// Adds an asynchronous rule, for example a look-up over the network.
     ///
     /// A [`Veto`](crate::Veto) refuses the password with its text, and so does a
     /// [`PasswordRefusal`](crate::PasswordRefusal). **Any other error means that the rule failed.** The

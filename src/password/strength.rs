@@ -6,7 +6,7 @@ use super::known_words::KnownWords;
 use crate::user::StoredUser;
 
 /// Number of code points that the estimator reads at once. It counts guesses in 64 bits, and the paths over 28 keys of a
-/// keypad overflow them. That panics in builds with overflow checks, and returns a wrong number in others.
+/// keypad overflow them. The overflow panics in builds with overflow checks, and returns a wrong number in others.
 const SEGMENT: usize = 24;
 
 /// Required strength of a password, as estimated by `zxcvbn`.

@@ -124,7 +124,7 @@ impl PasswordResetBuilder {
     /// Sets whether the [link](Self::link) may be `http` to a private host: an address of RFC 1918 (`192.168.1.5`) or RFC 4193
     /// (`fd00::1`), a name of one label (`intranet`), or a name that ends in `.local` or `.internal`.
     ///
-    /// For development on a phone and for networks without certificates. **Everybody on the network between the user and
+    /// For development on a phone and for networks without certificates. **Anyone on the network between the user and
     /// the application can read the token**, and set the user's password with it. `build()` logs a warning at start.
     /// Public hosts stay refused. Links to this machine (`localhost`, `127.0.0.1`, `[::1]`) need no setting. Default:
     /// `false`.

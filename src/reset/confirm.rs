@@ -27,7 +27,7 @@ impl PasswordReset {
     ///
     /// # Errors
     ///
-    /// * [`ResetError::InvalidToken`]: forged, expired, used or stale, or another confirm was faster.
+    /// * [`ResetError::InvalidToken`]: forged, expired, used or stale, or another confirmation was faster.
     /// * [`ResetError::PasswordRefused`]: by the policy or a handler. The token stays valid.
     /// * [`ResetError::Throttled`]: the client is over its quota.
     /// * [`ResetError::Failed`]: the hasher, a policy rule or a handler failed. Nothing was changed.
@@ -53,7 +53,7 @@ impl PasswordReset {
         if let Some(reason) = self.inner.policy.too_long(password.expose()) {
             return Err(ResetError::PasswordRefused(vec![reason]));
         }
-        // Tracked before the check for a shutdown, because a shutdown waits for tracked confirms.
+        // Tracked before the check for a shutdown, because a shutdown waits for tracked confirmations.
         let tracked = self.inner.confirms.token();
         self.inner.is_available()?;
         let permit = self.inner.workers.try_acquire().ok_or_else(|| unavailable(Unavailable::HashersBusy))?;

@@ -32,8 +32,7 @@ impl Health {
 
     /// Starts to probe the store after a failed call, unless a probe is running.
     pub(super) fn suspect(&self, store: &Arc<Store>) {
-        // Reads first, so that failing calls do not all write to one cache line while the store is down.
-        if self.is_probing.load(Ordering::Relaxed) || self.is_probing.swap(true, Ordering::SeqCst) {
+        if self.is_probing.swap(true, Ordering::SeqCst) {
             return;
         }
         let probing = Probing(Arc::downgrade(store));

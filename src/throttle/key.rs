@@ -30,11 +30,11 @@ const MAX_NAMESPACE_BYTES: usize = 64;
 pub struct ThrottleKey {
     namespace: Cow<'static, str>,
     purpose: &'static str,
-    who: Who,
+    subject: Subject,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Who {
+enum Subject {
     Unknown,
     Ipv4(Ipv4Addr),
     /// The first half of an IPv6 address.
@@ -57,33 +57,33 @@ impl ThrottleKey {
     /// assert_eq!(key.to_string(), "shop/login/192.0.2.7");
     /// ```
     pub fn of_client(namespace: impl Into<Cow<'static, str>>, purpose: &'static str, address: Option<IpAddr>) -> Self {
-        let who = match address.map(|address| address.to_canonical()) {
-            Some(IpAddr::V4(address)) => Who::Ipv4(address),
-            Some(IpAddr::V6(address)) => Who::Ipv6((address.to_bits() >> 64) as u64),
-            None => Who::Unknown,
+        let subject = match address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => Subject::Ipv4(address),
+            Some(IpAddr::V6(address)) => Subject::Ipv6((address.to_bits() >> 64) as u64),
+            None => Subject::Unknown,
         };
-        Self { namespace: namespace.into(), purpose, who }
+        Self { namespace: namespace.into(), purpose, subject }
     }
 
     /// Creates the key of an email address from its MAC. Without the MAC's key the address cannot be computed from it.
     pub(crate) fn of_address(namespace: impl Into<Cow<'static, str>>, mac: &[u8; 32]) -> Self {
         let half: [u8; 16] = std::array::from_fn(|index| mac[index]);
-        let who = Who::Address(u128::from_be_bytes(half));
-        Self { namespace: namespace.into(), purpose: Scope::Mail.name(), who }
+        let subject = Subject::Address(u128::from_be_bytes(half));
+        Self { namespace: namespace.into(), purpose: Scope::Mail.name(), subject }
     }
 }
 
 impl fmt::Display for ThrottleKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/", self.namespace, self.purpose)?;
-        match self.who {
-            Who::Unknown => f.write_str("unknown"),
-            Who::Ipv4(address) => write!(f, "{address}"),
-            Who::Ipv6(network) => {
+        match self.subject {
+            Subject::Unknown => f.write_str("unknown"),
+            Subject::Ipv4(address) => write!(f, "{address}"),
+            Subject::Ipv6(network) => {
                 let [a, b, c, d] = [48, 32, 16, 0].map(|shift| network >> shift & 0xffff);
                 write!(f, "{a:x}:{b:x}:{c:x}:{d:x}::/64")
             }
-            Who::Address(mac) => write!(f, "{mac:032x}"),
+            Subject::Address(mac) => write!(f, "{mac:032x}"),
         }
     }
 }

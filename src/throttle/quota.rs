@@ -28,15 +28,17 @@ pub struct Quota {
 
 /// The reason why a [`Quota`] was refused.
 ///
-/// `Debug` is `Display`: a `main` that returns this error prints a sentence with the cure.
+/// `Debug` is the same as `Display`, so a `main` that returns this error prints what is wrong and how to fix it.
 #[derive(Clone, Copy, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuotaError {
     /// A limit of zero, which would refuse every use; to switch a quota off, use the `without_` methods of [`Quotas`].
-    #[error("a quota of zero uses: give at least 1, or switch the quota off by name (Quotas::without_..)")]
+    #[error(
+        "the limit of the quota is zero: set at least 1, or switch the quota off with a method such as Quotas::without_.."
+    )]
     Zero,
     /// A window shorter than a second or longer than 365 days.
-    #[error("a quota's window is out of range: 1 second to 365 days")]
+    #[error("the window of the quota is out of range: choose 1 second to 365 days")]
     Window,
 }
 
@@ -199,14 +201,14 @@ impl Quotas {
         self
     }
 
-    /// Sets the quota of confirms of a client. Over the quota, the answer is 429. Default: 20 a minute.
+    /// Sets the quota of confirmations of a client. Over the quota, the answer is 429. Default: 20 a minute.
     #[must_use]
     pub fn confirm_per_client(mut self, quota: Quota) -> Self {
         self.confirm_per_client = Some(quota);
         self
     }
 
-    /// Switches off the quota of confirms.
+    /// Switches off the quota of confirmations.
     #[must_use]
     pub fn without_confirm_per_client(mut self) -> Self {
         self.confirm_per_client = None;
