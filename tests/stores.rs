@@ -87,7 +87,7 @@ async fn sqlite_with_uuid_ids_as_bytes() {
              (x'ffffffffffffffffffffffffffffffff', 'bob@example.com', 'b');",
     )
     .await;
-    let users = SqliteUsers::new(pool.clone()).id_column("id").id_type(IdType::UuidBlob);
+    let users = SqliteUsers::new(pool.clone()).id_column("id").id_type(IdType::Uuid);
     let ann = "01234567-89ab-cdef-0123-456789abcdef";
     assert_eq!(users.find_by_id(ann).await.unwrap().unwrap().id(), ann);
     for other_spelling in [ann.to_uppercase(), ann.replace('-', ""), format!("{{{ann}}}"), format!("urn:uuid:{ann}")] {
