@@ -111,14 +111,16 @@ impl Dialect for Postgres {
         query.push_bind(text.to_owned()).push("::text");
     }
 
-    /// The collation "C" compares bytes. Columns of other types of text are cast, because `citext` ignores case. An index
-    /// on a column of the type `text` or `varchar` is used if its collation is deterministic.
+    /// The first comparison of a text uses an index on a column of the type `text` or `varchar`, and a nondeterministic
+    /// collation may ignore case. The second one is exact.
     fn push_has_id(query: &mut QueryBuilder<Self>, column: &str, id: &Id) {
-        match id {
-            Id::Text(_) => query.push(format_args!("{column}::text = ")),
-            Id::Integer(_) | Id::Uuid(_) => query.push(format_args!("{column} = ")),
-        };
+        let text_of_column = if matches!(id, Id::Text(_)) { "::text" } else { "" };
+        query.push(format_args!("{column}{text_of_column} = "));
         Self::push_id(query, id);
+        if let Id::Text(text) = id {
+            query.push(" AND ");
+            Self::push_has_text(query, column, Some(text));
+        }
     }
 
     fn push_has_email(query: &mut QueryBuilder<Self>, column: &str, email: &str, layout: Layout) {
@@ -132,6 +134,7 @@ impl Dialect for Postgres {
         }
     }
 
+    /// The collation "C" compares bytes. The cast matters for `citext`, which ignores case.
     fn push_has_text(query: &mut QueryBuilder<Self>, column: &str, text: Option<&str>) {
         query.push(format_args!("{column}::text COLLATE \"C\" IS NOT DISTINCT FROM "));
         query.push_bind(text.map(str::to_owned)).push("::text");
