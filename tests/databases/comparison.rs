@@ -1,8 +1,11 @@
 //! What a database finds and compares does not depend on collation, character set or column type.
 
-use poem_password_reset::store::{MySqlUsers, PostgresUsers, SqliteUsers};
+use std::time::{Duration, Instant};
+
+use poem_password_reset::store::{MySqlUsers, PostgresUsers};
 use poem_password_reset::testing::{Edit, check_user_store};
 use poem_password_reset::{Swap, UserStore};
+use sqlx::mysql::MySqlPoolOptions;
 
 use crate::database::{MariaDb, Postgres, Sqlite, TestDatabase, hash_of, ids, on_every_database, one};
 use crate::{mariadb, postgres};
@@ -223,35 +226,74 @@ async fn users_whose_ids_and_addresses_differ_in_case_are_two() {
     }
 }
 
-/// Look-ups use the index that the documentation names.
+/// Returns statements that create a table with many rows. The counter of the database shows whether an index was used.
+fn many_rows(email: &str, index: &str, numbers: &str, address: &str) -> String {
+    format!(
+        "CREATE TABLE users (id BIGINT PRIMARY KEY, email {email}, password_hash VARCHAR(20)); \
+         CREATE INDEX users_email ON users ({index}); \
+         INSERT INTO users SELECT n, {address}, 'hash' FROM {numbers}; ANALYZE{} users",
+        if numbers.starts_with("seq_") { " TABLE" } else { "" }
+    )
+}
+
 #[tokio::test]
-async fn look_ups_use_the_documented_index() {
-    const ROWS: &str = "SELECT n, 'user' || n || '@example.com', 'hash' FROM numbers";
-    if let Some(database) = Postgres::new().await {
-        for (declared, index, condition) in [
-            ("text", "lower(email)", "lower(email::text) = lower('User7@example.com'::text)"),
-            ("varchar(100)", "lower(email)", "lower(email::text) = lower('User7@example.com'::text)"),
-            ("citext", "email", "email = 'User7@example.com'::text::citext"),
-        ] {
-            database.run("CREATE EXTENSION IF NOT EXISTS citext; DROP TABLE IF EXISTS users").await;
-            database
-                .run(&format!(
-                    "CREATE TABLE users (id bigint PRIMARY KEY, email {declared}, password_hash text); \
-                     CREATE INDEX users_email ON users ({index}); \
-                     INSERT INTO users {}; ANALYZE users",
-                    ROWS.replace("numbers", "generate_series(1, 5000) AS n")
-                ))
-                .await;
-            let users = PostgresUsers::new(database.pool.clone()).username_column(None).active_column(None);
-            assert_eq!(ids(&users, "User7@example.com").await, ["7"], "{declared}");
-            let plan = database.text(&format!("EXPLAIN SELECT id FROM users WHERE {condition}")).await.unwrap();
-            assert!(plan.contains("users_email"), "{declared}: {plan}");
+async fn look_ups_on_postgres_use_the_documented_indexes() {
+    for (email, index) in [("text", "lower(email)"), ("varchar(100)", "lower(email)"), ("citext", "email")] {
+        let Some(database) = Postgres::new().await else { return };
+        database.run("CREATE EXTENSION citext").await;
+        let address = "'user' || n || '@example.com'";
+        database.run(&many_rows(email, index, "generate_series(1, 20000) AS n", address)).await;
+        let users = PostgresUsers::new(database.pool.clone()).username_column(None).active_column(None);
+        assert_eq!(ids(&users, "User7@example.com").await, ["7"], "{email}");
+        assert!(users.find_by_id("7").await.unwrap().is_some());
+        for used in ["users_email", "users_pkey"] {
+            let sql = format!("SELECT idx_scan::text FROM pg_stat_user_indexes WHERE indexrelname = '{used}'");
+            let begun = Instant::now();
+            // The server publishes its counters once a second.
+            while database.text(&sql).await.as_deref() != Some("1") {
+                assert!(begun.elapsed() < Duration::from_secs(60), "{email}: a look-up does not use {used}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         }
     }
-    if let Some(database) = MariaDb::new().await {
-        let _ = MySqlUsers::new(database.pool.clone());
+}
+
+#[tokio::test]
+async fn look_ups_on_mariadb_use_the_documented_indexes() {
+    for (email, is_used) in [
+        ("VARCHAR(100)", true),
+        ("VARCHAR(100) COLLATE utf8mb4_uca1400_ai_ci", true),
+        ("VARCHAR(100) CHARACTER SET latin1", true),
+        ("VARCHAR(100) COLLATE utf8mb4_bin", false),
+    ] {
+        let Some(database) = MariaDb::new().await else { return };
+        let address = "concat('user', n, '@example.com')";
+        database
+            .run(
+                &many_rows(email, "email", "seq_1_to_20000", address)
+                    .replace("SELECT n", "SELECT seq AS n")
+                    .replace("user', n", "user', seq"),
+            )
+            .await;
+        // One connection, because it counts the rows that it read.
+        let options = (*database.pool.connect_options()).clone();
+        let pool = MySqlPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        let users = MySqlUsers::new(pool.clone()).username_column(None).active_column(None);
+        users.check_at_start().await.unwrap();
+        sqlx::query("FLUSH STATUS").execute(&pool).await.unwrap();
+        assert_eq!(ids(&users, "User7@example.com").await, ["7"], "{email}");
+        assert!(users.find_by_id("7").await.unwrap().is_some());
+        let (_, rows): (String, String) =
+            sqlx::query_as("SHOW SESSION STATUS LIKE 'Handler_read_rnd_next'").fetch_one(&pool).await.unwrap();
+        assert_eq!(rows.parse::<u64>().unwrap() < 1000, is_used, "{email}: {rows} rows were read");
     }
-    if let Some(database) = Sqlite::new().await {
-        let _ = SqliteUsers::new(database.pool.clone());
-    }
+}
+
+#[tokio::test]
+async fn look_up_on_sqlite_uses_the_documented_index() {
+    let Some(database) = Sqlite::new().await else { return };
+    database.run(&format!("{}; CREATE INDEX users_email ON users (lower(email))", crate::database::USERS)).await;
+    let sql = "EXPLAIN QUERY PLAN SELECT id FROM users AS u WHERE lower(u.\"email\") = lower('Ann@Example.com')";
+    let plan: (i64, i64, i64, String) = sqlx::query_as(sql).fetch_one(&database.pool).await.unwrap();
+    assert!(plan.3.contains("users_email"), "{}", plan.3);
 }
