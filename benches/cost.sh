@@ -21,8 +21,10 @@ done <<'LIMITS'
 token-layer     -             20
 default         poem           60
 sqlite          poem,sqlite    86
+postgres        poem,postgres  89
+mysql           poem,mysql     80
 metrics         poem,metrics   62
-breached        poem,breached 62
+breached        poem,breached  62
 LIMITS
 [ "${1-}" = --build ] || exit "$fail"
 

@@ -48,27 +48,31 @@ impl EmailAddress {
         folded(&self.0)
     }
 
-    /// Returns whether mail for this address may go to `stored`. Both must be equal without regard to case and to Unicode's
-    /// compatibility forms, and their local parts must both be ASCII or both not. A domain in Unicode equals the same
-    /// domain in Punycode.
-    ///
-    /// A store may compare more loosely and find `ann` for `ａnn`, or `kim` for a Kelvin sign. Without this check an
-    /// attacker's request for the look-alike address would send mail to another user.
+    /// Returns whether mail for this address may go to `stored`, as [`is_same`] compares them.
     pub(crate) fn is_same(&self, stored: &str) -> bool {
-        match (self.0.split_once('@'), stored.split_once('@')) {
-            (Some((local, domain)), Some((stored_local, stored_domain))) => {
-                local.is_ascii() == stored_local.is_ascii()
-                    && fold(local) == fold(stored_local)
-                    && domain::is_same(domain, stored_domain)
-            }
-            _ => false,
-        }
+        is_same(&self.0, stored)
     }
 }
 
 impl fmt::Debug for EmailAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EmailAddress(..)")
+    }
+}
+
+/// Returns whether two addresses are equal without regard to case and to Unicode's compatibility forms. Their local parts must
+/// both be ASCII or both not. A domain in Unicode equals the same domain in Punycode.
+///
+/// A store may compare more loosely and find `ann` for `ａnn`, or `kim` for a Kelvin sign. Without this check an attacker's
+/// request for the look-alike address would send mail to another user.
+pub(crate) fn is_same(typed: &str, stored: &str) -> bool {
+    match (typed.split_once('@'), stored.split_once('@')) {
+        (Some((local, domain)), Some((stored_local, stored_domain))) => {
+            local.is_ascii() == stored_local.is_ascii()
+                && fold(local) == fold(stored_local)
+                && domain::is_same(domain, stored_domain)
+        }
+        _ => false,
     }
 }
 

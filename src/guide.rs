@@ -5,7 +5,7 @@
 //! | chapter | subject |
 //! | --- | --- |
 //! | [`getting_started`] | the first working reset: dependencies, program, three requests |
-//! | [`users_table`] | your own users table: `SqliteUsers`, or three SQL statements |
+//! | [`users_table`] | your own users table: SQLite, PostgreSQL, MySQL, or three SQL statements |
 //! | [`links`] | the link in the mail, and the page behind it |
 //! | [`mail`] | sending mail with lettre or an HTTP API; a notice after the reset |
 //! | [`handlers`] | the three attributes, injected values, order, refusing a reset |

@@ -3,8 +3,8 @@
 mod health;
 #[cfg(feature = "testing")]
 mod memory;
-#[cfg(feature = "sqlite")]
-mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
 mod users;
 
 use std::future::Future;
@@ -12,8 +12,14 @@ use std::sync::Arc;
 
 #[cfg(feature = "testing")]
 pub use self::memory::MemoryUsers;
+#[cfg(feature = "mysql")]
+pub use self::sql::MySqlUsers;
+#[cfg(feature = "postgres")]
+pub use self::sql::PostgresUsers;
 #[cfg(feature = "sqlite")]
-pub use self::sqlite::{IdType, SqliteUsers};
+pub use self::sql::SqliteUsers;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use self::sql::{IdType, SqlUsers};
 pub(crate) use self::users::Users;
 use crate::error::BoxError;
 use crate::secret::PasswordHash;

@@ -63,7 +63,7 @@ impl StoredUser {
     /// links together with all sessions. This method can be called repeatedly; the order matters.
     ///
     /// The token is checked against the row as it was looked up. To detect a change between that check and the write, the
-    /// store's write must compare [`bound_state`](Self::bound_state), as `MemoryUsers` and `SqliteUsers` do.
+    /// store's write must compare [`bound_state`](Self::bound_state), as the ready stores do.
     #[must_use]
     pub fn bind_also(mut self, state: impl AsRef<[u8]>) -> Self {
         self.bound.push(state.as_ref().to_vec());

@@ -1,5 +1,5 @@
 //! If several confirmations race with one token, exactly one succeeds. A change of the row before the write invalidates
-//! it.
+//! it. `tests/databases` has the races on databases.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -50,26 +50,7 @@ async fn race(reset: &PasswordReset, user: &StoredUser, round: usize) -> Vec<Str
     racers.join_all().await.into_iter().flatten().collect()
 }
 
-/// 200 rounds of 64 confirms on SQLite, in a file and with several connections: one winner each round, and the stored
-/// password is the winner's.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn racing_confirms_on_sqlite_have_one_winner() {
-    const ROUNDS: usize = 200;
-    let directory = Directory::new("single-use");
-    let users = SqliteUsers::new(database(&directory).await);
-    let reset = racing(users.clone()).await;
-    for round in 0..ROUNDS {
-        let ann = users.find_by_id("ann").await.unwrap().unwrap();
-        let winners = race(&reset, &ann, round).await;
-        assert_eq!(winners.len(), 1, "round {round}: {winners:?}");
-        let ann = users.find_by_id("ann").await.unwrap().unwrap();
-        assert!(verifies(&ann, &winners[0]), "round {round}: the winner's password is stored");
-        let bob = users.find_by_id("bob").await.unwrap().unwrap();
-        assert!(verifies(&bob, "bob's old password"), "round {round}: other users' passwords are unchanged");
-    }
-}
-
-/// The same on a store that yields between the look-up and the write, so that all racers have checked the token before
+/// 500 rounds of 64 confirms on a store that yields between the look-up and the write, so that all racers have checked the token before
 /// the first of them writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn racing_confirms_on_yielding_store_have_one_winner() {

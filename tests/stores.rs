@@ -1,9 +1,10 @@
-//! Every store of the crate fulfills the contract of `UserStore`, and the contract test detects faulty stores.
+//! The store in memory fulfills the contract of `UserStore`, and the contract test detects faulty stores. `tests/databases` has
+//! the stores over SQL.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use poem_password_reset::store::{IdType, MemoryUsers, SqliteUsers};
+use poem_password_reset::store::{MemoryUsers, SqliteUsers};
 use poem_password_reset::testing::{Edit, check_user_store};
 use poem_password_reset::{PasswordHash, StoredUser, Swap, UserStore};
 use sqlx::SqlitePool;
@@ -20,80 +21,6 @@ async fn database(schema: &'static str) -> SqlitePool {
     let pool = SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options).await.unwrap();
     sqlx::raw_sql(schema).execute(&pool).await.unwrap();
     pool
-}
-
-/// Checks a store over `pool`. The names are those of the table and of the email, active and hash columns.
-async fn check_sqlite(users: SqliteUsers, pool: SqlitePool, [table, email, active, hash]: [&'static str; 4]) {
-    check_user_store(users, ANN, BOB, async |edit| {
-        let (set, value) = match edit {
-            Edit::Email(new) => (email, Some(new)),
-            Edit::PasswordHash(new) => (hash, new),
-            Edit::Active(new) => (active, Some(if new { "1" } else { "0" }.to_owned())),
-            _ => {
-                let sql = format!("DELETE FROM {table} WHERE {email} = ?");
-                sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ANN).execute(&pool).await.unwrap();
-                return;
-            }
-        };
-        let sql = format!("UPDATE {table} SET {set} = ? WHERE {email} LIKE '%ann@example.com'");
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(value).execute(&pool).await.unwrap();
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_with_text_ids() {
-    let pool = database(
-        "CREATE TABLE users (id TEXT PRIMARY KEY, email TEXT NOT NULL, username TEXT,
-             active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT);
-         INSERT INTO users VALUES ('ann', 'Ann@Example.com', 'ann', 1, 'a'), ('bob', 'bob@example.com', NULL, 1, 'b');",
-    )
-    .await;
-    let users = SqliteUsers::new(pool.clone());
-    assert_eq!(users.find_by_id("ann").await.unwrap().unwrap().username(), Some("ann"));
-    assert_eq!(users.find_by_id("bob").await.unwrap().unwrap().username(), None);
-    check_sqlite(users, pool, ["users", "email", "active", "password_hash"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_with_integer_ids_and_other_names() {
-    let pool = database(
-        "CREATE TABLE \"the accounts\" (nr INTEGER PRIMARY KEY, mail TEXT NOT NULL, \"may sign in\" INTEGER NOT NULL, pw TEXT);
-         INSERT INTO \"the accounts\" VALUES (41, 'Ann@Example.com', 1, 'a'), (42, 'bob@example.com', 1, 'b');",
-    )
-    .await;
-    let users = SqliteUsers::new(pool.clone())
-        .table("the accounts")
-        .id_column("nr")
-        .id_type(IdType::Integer)
-        .email_column("mail")
-        .username_column(None)
-        .active_column("may sign in")
-        .password_hash_column("pw");
-    assert_eq!(users.find_by_id("41").await.unwrap().unwrap().id(), "41");
-    for other_spelling in ["+41", "041", "41.0", " 41"] {
-        assert!(users.find_by_id(other_spelling).await.unwrap().is_none(), "{other_spelling:?}");
-    }
-    check_sqlite(users, pool, ["\"the accounts\"", "mail", "\"may sign in\"", "pw"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_with_uuid_ids_as_bytes() {
-    let pool = database(
-        "CREATE TABLE users (id BLOB PRIMARY KEY, email TEXT NOT NULL, username TEXT,
-             active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT);
-         INSERT INTO users (id, email, password_hash) VALUES
-             (x'0123456789abcdef0123456789abcdef', 'Ann@Example.com', 'a'),
-             (x'ffffffffffffffffffffffffffffffff', 'bob@example.com', 'b');",
-    )
-    .await;
-    let users = SqliteUsers::new(pool.clone()).id_column("id").id_type(IdType::UuidBlob);
-    let ann = "01234567-89ab-cdef-0123-456789abcdef";
-    assert_eq!(users.find_by_id(ann).await.unwrap().unwrap().id(), ann);
-    for other_spelling in [ann.to_uppercase(), ann.replace('-', ""), format!("{{{ann}}}"), format!("urn:uuid:{ann}")] {
-        assert!(users.find_by_id(&other_spelling).await.unwrap().is_none(), "{other_spelling:?}");
-    }
-    check_sqlite(users, pool, ["users", "email", "active", "password_hash"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

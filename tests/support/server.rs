@@ -59,6 +59,63 @@ impl Drop for TempDirectory {
     }
 }
 
+impl TempDirectory {
+    /// Lets a process that runs as this user write into the directory. Does nothing unless the tests run as root.
+    pub(crate) fn give_to(&self, user: &str) {
+        if is_root() {
+            let done = Command::new("chown").arg(user).arg(&self.0).status();
+            assert!(done.expect("chown runs").success(), "the directory can be given to {user}");
+        }
+    }
+
+    /// Keeps the directory when this value is dropped.
+    pub(crate) fn keep(self) -> PathBuf {
+        std::mem::ManuallyDrop::new(self).0.clone()
+    }
+}
+
+/// Returns whether the tests run as root, as they do in many containers.
+pub(crate) fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id runs");
+    id.stdout == b"0\n"
+}
+
+/// Returns a command that runs the program as `user` if the tests run as root, because some servers refuse root.
+pub(crate) fn command_as(user: &str, program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups").arg(program);
+    command
+}
+
+/// A server that runs until the test process ends, however it ends. Its directory is then removed.
+///
+/// A shell starts the server and waits for the end of its input, which is a pipe from the test process. A `static` is never
+/// dropped, so that a [`ServerProcess`] in one would outlive the tests.
+pub(crate) struct SharedServer {
+    shell: Child,
+}
+
+impl SharedServer {
+    pub(crate) fn spawn(command: &Command, directory: TempDirectory) -> Self {
+        let script = r#"directory=$1; shift; "$@" & server=$!; read -r _
+            kill -QUIT $server 2>/dev/null; kill -KILL $server 2>/dev/null; wait $server; rm -rf "$directory""#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, "sh"]).arg(directory.keep()).arg(command.get_program()).args(command.get_args());
+        let shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self { shell: shell.expect("the server starts") }
+    }
+}
+
+impl Drop for SharedServer {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
 /// A server process, killed when dropped.
 pub(crate) struct ServerProcess(Child);
 

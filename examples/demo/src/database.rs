@@ -1,20 +1,25 @@
-//! The users table: opens the database, creates the table, and inserts the sample users if it is empty.
+//! The users table, in SQLite, PostgreSQL or MySQL: connects, creates the table, and inserts the sample users if it is empty.
 
-use std::str::FromStr;
+mod mysql;
+mod postgres;
+mod sqlite;
+
 use std::time::Duration;
 
-use poem_password_reset::{Argon2id, BoxError, PasswordHasher as _};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use poem_password_reset::store::{MySqlUsers, PostgresUsers, SqliteUsers, Swap, UserStore};
+use poem_password_reset::{Argon2id, BoxError, PasswordHash, PasswordHasher as _, StoredUser};
+use sqlx::mysql::MySqlPool;
+use sqlx::postgres::PgPool;
+use sqlx::sqlite::SqlitePool;
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::time::timeout;
+use url::Url;
 
 /// The password of the sample users.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-/// The time for which opening a file is retried while another process holds its lock.
-const OPEN_DEADLINE: Duration = Duration::from_secs(30);
-/// Pause between two attempts to open a locked file.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Time limit for the connection to a server at start.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A sample user. The id is a number because anyone can read it in the token: it reveals nothing about the person.
 pub(crate) struct Seed {
@@ -43,114 +48,140 @@ impl Seed {
     }
 }
 
-/// Why the database could not be opened.
+/// Why the database could not be opened. No variant repeats the URL, which may contain a password.
 #[derive(Debug, Error)]
 pub(crate) enum DatabaseError {
-    // The error does not repeat the URL: the URLs of other databases contain a password.
-    #[error("only SQLite is supported so far: sqlite::memory: or sqlite://FILE?mode=rwc")]
+    #[error(
+        "expected sqlite::memory:, sqlite://FILE?mode=rwc, postgres://USER[:PASSWORD]@HOST[:PORT]/NAME, \
+         or mysql://USER[:PASSWORD]@HOST[:PORT]/NAME"
+    )]
     OtherScheme,
+    #[error("the server does not answer: {0}")]
+    NoServer(sqlx::Error),
+    #[error("the server did not answer within {} seconds", CONNECT_DEADLINE.as_secs())]
+    Timeout,
+    #[error("another instance has been creating the table for a long time")]
+    Locked,
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error("the passwords of the sample users could not be hashed: {0}")]
     Hash(BoxError),
 }
 
-impl DatabaseError {
-    /// Returns `true` if another connection holds the lock (`SQLITE_BUSY`, in the low byte of the result code).
-    fn is_busy(&self) -> bool {
-        let Self::Sql(sqlx::Error::Database(error)) = self else { return false };
-        error.code().and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
-    }
+/// The pool of connections to the database.
+pub(crate) enum Database {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+    MySql(MySqlPool),
 }
 
-/// Opens the database, creates the table if it is missing, and inserts the sample users if it is empty.
-pub(crate) async fn open(url: &str, argon2id: &Argon2id) -> Result<SqlitePool, DatabaseError> {
-    if !url.starts_with("sqlite:") {
-        return Err(DatabaseError::OtherScheme);
+impl Database {
+    /// Opens the database, creates the table if it is missing, and inserts the sample users if it is empty.
+    pub(crate) async fn open(url: &str, argon2id: &Argon2id) -> Result<Self, DatabaseError> {
+        Ok(match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => Self::Sqlite(sqlite::open(url, argon2id).await?),
+            Some("postgres" | "postgresql") => Self::Postgres(postgres::open(url, argon2id).await?),
+            Some("mysql" | "mariadb") => Self::MySql(mysql::open(url, argon2id).await?),
+            _ => return Err(DatabaseError::OtherScheme),
+        })
     }
-    let options = SqliteConnectOptions::from_str(url)?.busy_timeout(Duration::from_secs(5));
-    let pool = SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None);
-    if url.contains(":memory:") || url.contains("mode=memory") {
-        // One connection, never closed: the database disappears with its last connection. Several connections would need a
-        // shared cache, which locks whole tables, so they would wait for each other anyway.
-        let pool = pool.max_connections(1).connect_with(options).await?;
-        create(&pool, argon2id).await?;
-        return Ok(pool);
+
+    pub(crate) fn users(&self) -> Users {
+        match self {
+            Self::Sqlite(pool) => Users::Sqlite(SqliteUsers::new(pool.clone())),
+            Self::Postgres(pool) => Users::Postgres(PostgresUsers::new(pool.clone())),
+            Self::MySql(pool) => Users::MySql(MySqlUsers::new(pool.clone())),
+        }
     }
-    // `Full` makes a password change that was reported to the user survive a power failure.
-    let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-    let deadline = Instant::now() + OPEN_DEADLINE;
-    loop {
-        // The switch to WAL ignores the busy timeout: it fails at once if another instance is switching the same new file.
-        let opened = match pool.clone().max_connections(4).connect_with(options.clone()).await {
-            Ok(pool) => create(&pool, argon2id).await.map(|()| pool),
-            Err(error) => Err(error.into()),
-        };
-        match opened {
-            Err(error) if error.is_busy() && Instant::now() < deadline => sleep(RETRY_PAUSE).await,
-            opened => return opened,
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.close().await,
+            Self::MySql(pool) => pool.close().await,
         }
     }
 }
 
-/// Creates the table and the sample users in one transaction.
-///
-/// The transaction takes the write lock at its start: if several instances open one new file, one of them inserts the users.
-async fn create(pool: &SqlitePool, argon2id: &Argon2id) -> Result<(), DatabaseError> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query(
-        "CREATE TABLE IF NOT EXISTS users (
-             id TEXT PRIMARY KEY,
-             email TEXT NOT NULL,
-             username TEXT,
-             active BOOLEAN NOT NULL DEFAULT 1,
-             password_hash TEXT
-         )",
-    )
-    .execute(&mut *transaction)
-    .await?;
-    sqlx::query("CREATE INDEX IF NOT EXISTS users_email ON users (lower(email))").execute(&mut *transaction).await?;
-    let has_users: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT * FROM users)").fetch_one(&mut *transaction).await?;
-    if !has_users {
-        for seed in &SEEDS {
-            let hash = seed.has_password.then(|| argon2id.hash(PASSWORD)).transpose().map_err(DatabaseError::Hash)?;
-            sqlx::query("INSERT INTO users (id, email, username, active, password_hash) VALUES (?, ?, ?, ?, ?)")
-                .bind(seed.id)
-                .bind(seed.email)
-                .bind(seed.username)
-                .bind(seed.active)
-                .bind(hash)
-                .execute(&mut *transaction)
-                .await?;
+/// The user store of the chosen database. An application has one database and uses its store directly.
+#[derive(Clone)]
+pub(crate) enum Users {
+    Sqlite(SqliteUsers),
+    Postgres(PostgresUsers),
+    MySql(MySqlUsers),
+}
+
+impl UserStore for Users {
+    type Error = BoxError;
+
+    async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
+        match self {
+            Self::Sqlite(users) => users.find_by_email(email).await,
+            Self::Postgres(users) => users.find_by_email(email).await,
+            Self::MySql(users) => users.find_by_email(email).await,
         }
     }
-    transaction.commit().await?;
-    Ok(())
+
+    async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
+        match self {
+            Self::Sqlite(users) => users.find_by_id(id).await,
+            Self::Postgres(users) => users.find_by_id(id).await,
+            Self::MySql(users) => users.find_by_id(id).await,
+        }
+    }
+
+    async fn replace_password(&self, user: &StoredUser, new_hash: &PasswordHash) -> Result<Swap, BoxError> {
+        match self {
+            Self::Sqlite(users) => users.replace_password(user, new_hash).await,
+            Self::Postgres(users) => users.replace_password(user, new_hash).await,
+            Self::MySql(users) => users.replace_password(user, new_hash).await,
+        }
+    }
+
+    async fn check_at_start(&self) -> Result<(), BoxError> {
+        match self {
+            Self::Sqlite(users) => users.check_at_start().await,
+            Self::Postgres(users) => users.check_at_start().await,
+            Self::MySql(users) => users.check_at_start().await,
+        }
+    }
+}
+
+/// Returns the URL without the user, the password and the parameters, which may contain a password too.
+pub(crate) fn without_password(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(url) if url.scheme() != "sqlite" => {
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// Awaits a first connection. A pool would try again for its whole time limit and then report no reason.
+async fn connected<C>(connecting: impl Future<Output = Result<C, sqlx::Error>>) -> Result<C, DatabaseError> {
+    timeout(CONNECT_DEADLINE, connecting).await.map_err(|_| DatabaseError::Timeout)?.map_err(DatabaseError::NoServer)
+}
+
+/// Returns the hash of the password of a sample user, if the user has one.
+fn seed_hash(seed: &Seed, argon2id: &Argon2id) -> Result<Option<String>, DatabaseError> {
+    seed.has_password.then(|| argon2id.hash(PASSWORD)).transpose().map_err(DatabaseError::Hash)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn open_waits_for_a_lock_on_a_file_that_is_not_in_wal_mode_yet() {
-        let directory = std::env::temp_dir().join(format!("demo-database-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let url = format!("sqlite://{}?mode=rwc", directory.join("demo.db").display());
-        let other = SqlitePool::connect(&url).await.unwrap();
-        let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        let release = async {
-            sleep(Duration::from_millis(300)).await;
-            lock.rollback().await.unwrap();
-        };
-        let argon2id = Argon2id::default();
-        let (opened, ()) = tokio::join!(open(&url, &argon2id), release);
-        let pool = opened.unwrap();
-        let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&pool).await.unwrap();
-        assert_eq!(users, 4);
-        pool.close().await;
-        other.close().await;
-        std::fs::remove_dir_all(&directory).unwrap();
+    #[test]
+    fn printed_url_contains_no_password() {
+        for (url, printed) in [
+            ("sqlite::memory:", "sqlite::memory:"),
+            ("sqlite://demo.db?mode=rwc", "sqlite://demo.db?mode=rwc"),
+            ("postgres://ann:hunter2@db.example:5433/app?sslmode=require", "postgres://db.example:5433/app"),
+            ("postgres://localhost/app?user=ann&password=hunter2", "postgres://localhost/app"),
+            ("mysql://ann:hunter2@localhost/app", "mysql://localhost/app"),
+        ] {
+            assert_eq!(without_password(url), printed);
+        }
     }
 }

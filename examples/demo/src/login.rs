@@ -11,7 +11,7 @@ use poem::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use poem::http::{HeaderValue, Method, StatusCode};
 use poem::web::headers::{ContentType, HeaderMapExt};
 use poem::{Endpoint, IntoResponse, Request, Response};
-use poem_password_reset::store::{SqliteUsers, UserStore};
+use poem_password_reset::store::UserStore;
 use poem_password_reset::throttle::{MemoryThrottle, Quota, ThrottleKey, Verdict};
 use poem_password_reset::{Argon2id, BoxError, Client, PasswordHash, PasswordHasher, PasswordReset, StoredUser};
 use serde_json::{Map, Value, json};
@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::attempts::Attempts;
+use crate::database::Users;
 
 /// Maximum size of a body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -34,7 +35,7 @@ const MAX_QUEUED: usize = 256;
 
 /// The endpoint.
 pub(crate) struct Login {
-    users: SqliteUsers,
+    users: Users,
     /// A hash that is checked if there is no user, so that the response takes as long as for a user.
     decoy: Arc<str>,
     argon2id: Argon2id,
@@ -52,7 +53,7 @@ pub(crate) struct Login {
 
 impl Login {
     pub(crate) fn new(
-        users: SqliteUsers,
+        users: Users,
         argon2id: Argon2id,
         reset: PasswordReset,
         quota: Option<Quota>,
@@ -267,9 +268,11 @@ mod tests {
     use poem_password_reset::SigningKey;
 
     use super::*;
+    use crate::database::Database;
 
     async fn login() -> Login {
-        let users = SqliteUsers::new(crate::database::open("sqlite::memory:", &Argon2id::default()).await.unwrap());
+        let database = Database::open("sqlite::memory:", &Argon2id::default()).await.unwrap();
+        let users = database.users();
         let reset = PasswordReset::builder(users.clone(), SigningKey::generate().unwrap())
             .link("https://example.com/#{token}")
             .linked_handlers(false)

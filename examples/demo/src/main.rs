@@ -32,7 +32,6 @@ use std::time::Duration;
 use clap::Parser;
 use poem::{EndpointExt, get};
 use poem_openapi::OpenApiService;
-use poem_password_reset::store::SqliteUsers;
 use poem_password_reset::throttle::Quotas;
 use poem_password_reset::{Argon2id, BuildError, HttpContract, KeyError, PasswordReset, ResetApi};
 use thiserror::Error;
@@ -41,7 +40,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::attempts::Attempts;
-use self::database::DatabaseError;
+use self::database::{Database, DatabaseError};
 use self::login::Login;
 use self::mail::Mailer;
 use self::options::Options;
@@ -94,7 +93,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     let public_url = options.public_url()?;
     // Clones share the memory that hashing needs.
     let argon2id = Argon2id::default();
-    let pool = database::open(&options.database, &argon2id).await?;
+    let database = Database::open(&options.database, &argon2id).await?;
     let outbox = Arc::new(outbox(&options).await?);
     let cannot_listen = |error| StartError::Listen { address: options.listen, error };
     let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
@@ -102,7 +101,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     let local = site::local(listener.local_addr().map_err(cannot_listen)?);
     let site = public_url.as_ref().unwrap_or(&local);
 
-    let users = SqliteUsers::new(pool.clone());
+    let users = database.users();
     let attempts = Arc::new(Attempts::new(!options.no_throttle));
     let mailer =
         Mailer { site: site.clone(), outbox: outbox.clone(), delay: options.mail_delay(), fail: options.mail_fail };
@@ -135,7 +134,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     print_summary(&options, &outbox, &local, public_url.as_deref());
     server::serve(listener, app::with_headers(routes), Deadlines::default(), stop).await;
     reset.shutdown(SHUTDOWN_DEADLINE).await;
-    pool.close().await;
+    database.close().await;
     Ok(())
 }
 
@@ -190,7 +189,7 @@ fn print_summary(options: &Options, outbox: &Outbox, site: &str, public_url: Opt
         links = public_url.unwrap_or(site),
         users = users.join(", "),
         password = database::PASSWORD,
-        database = options.database,
+        database = database::without_password(&options.database),
     );
     // The demo runs without a reader too: a closed pipe is not an error.
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());

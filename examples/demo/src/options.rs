@@ -32,7 +32,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "STYLE", value_enum, default_value_t = LinkStyle::Fragment)]
     pub(crate) link_style: LinkStyle,
 
-    /// Database of the users: sqlite::memory: or sqlite://FILE?mode=rwc
+    // Parsed after clap, for the same reason.
+    /// Database of the users: sqlite::memory:, sqlite://FILE?mode=rwc, postgres://USER[:PASSWORD]@HOST[:PORT]/NAME or mysql://..
     #[arg(long, value_name = "URL", default_value = "sqlite::memory:")]
     pub(crate) database: String,
 

@@ -1,0 +1,152 @@
+//! The demo on PostgreSQL and MariaDB. A server that is not installed is skipped with a message.
+
+#![allow(clippy::unwrap_used, reason = "in a test it is an assertion, in its helpers too")]
+
+#[path = "../support/eml.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod eml;
+#[path = "../demo/helpers.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod helpers;
+#[path = "../../../../tests/support/mariadb.rs"]
+mod mariadb;
+#[path = "../../../../tests/support/postgres.rs"]
+mod postgres;
+#[path = "../support/process.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod process;
+#[path = "../../../../tests/support/server.rs"]
+mod server;
+
+use std::thread;
+
+use helpers::{KEY, NEW_PASSWORD, outbox_flags, token_for};
+use process::{Demo, Directory, PASSWORD};
+use sqlx::AssertSqlSafe;
+
+/// Returns the URL of a new database, with a password that must not be printed.
+async fn postgres_url() -> Option<String> {
+    let url = postgres::postgres().await?.new_database("").await;
+    // The server trusts local connections and ignores the password.
+    Some(url.replace("postgres@", "postgres:hunter2@"))
+}
+
+async fn mariadb_url() -> Option<String> {
+    let server = mariadb::mariadb().await?;
+    let url = server.new_database("").await;
+    let pool = mariadb::pool(&url).await;
+    let name: String = sqlx::query_scalar("SELECT DATABASE()").fetch_one(&pool).await.unwrap();
+    let sql =
+        format!("CREATE OR REPLACE USER u{name}@'%' IDENTIFIED BY 'hunter2'; GRANT ALL ON {name}.* TO u{name}@'%'");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+    Some(url.replace("app:app", &format!("u{name}:hunter2")))
+}
+
+/// The whole flow, and a second start on the same database.
+fn check_flow(url: &str) {
+    let outbox = Directory::new();
+    let flags = outbox_flags(&outbox);
+    let start = || Demo::start([&flags[0], &flags[1], "--database", url, "--key", KEY]);
+    let demo = start();
+    assert!(!demo.output().contains("hunter2"), "{}", demo.output());
+    let for_ann = token_for(&demo, outbox.path(), "ann@example.com");
+    let for_bob = token_for(&demo, outbox.path(), "bob@example.com");
+    assert_eq!(demo.confirm(&for_ann, NEW_PASSWORD).status, 200);
+    assert_eq!(demo.confirm(&for_ann, PASSWORD).status, 404, "a token works once");
+    for (email, password, status) in [
+        ("ann@example.com", NEW_PASSWORD, 200),
+        ("ANN@Example.com", NEW_PASSWORD, 200),
+        ("ann@example.com", PASSWORD, 401),
+        ("änn@example.com", NEW_PASSWORD, 401),
+        ("ann@example.com ", "wrong", 401),
+        ("bob@example.com", PASSWORD, 200),
+        ("carol@example.com", PASSWORD, 401),
+        ("dave@example.com", PASSWORD, 401),
+    ] {
+        assert_eq!(demo.login(email, password), status, "{email} {password}");
+    }
+    demo.terminate();
+    let (status, output) = demo.ended();
+    assert!(status.success() && !output.contains("hunter2"), "{output}");
+
+    let demo = start();
+    assert_eq!(demo.login("ann@example.com", NEW_PASSWORD), 200, "the sample users are inserted once");
+    assert_eq!(demo.confirm(&for_bob, NEW_PASSWORD).status, 200);
+}
+
+#[tokio::test]
+async fn reset_works_on_postgres_and_survives_a_restart() {
+    let Some(url) = postgres_url().await else { return };
+    tokio::task::spawn_blocking(move || check_flow(&url)).await.unwrap();
+}
+
+#[tokio::test]
+async fn reset_works_on_mariadb_and_survives_a_restart() {
+    let Some(url) = mariadb_url().await else { return };
+    tokio::task::spawn_blocking(move || check_flow(&url)).await.unwrap();
+}
+
+/// Several instances start at once on an empty database. A token of one works at another.
+fn check_instances(url: &str) {
+    let outbox = Directory::new();
+    let flags = outbox_flags(&outbox);
+    let demos: Vec<Demo> = thread::scope(|scope| {
+        let start = || Demo::start([&flags[0], &flags[1], "--database", url, "--key", KEY]);
+        let starts: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    for demo in &demos {
+        assert_eq!(demo.login("ann@example.com", PASSWORD), 200);
+    }
+    let token = token_for(&demos[0], outbox.path(), "ann@example.com");
+    assert_eq!(demos[1].confirm(&token, NEW_PASSWORD).status, 200);
+    assert_eq!(demos[2].confirm(&token, PASSWORD).status, 404);
+    assert_eq!(demos[3].login("ann@example.com", NEW_PASSWORD), 200);
+}
+
+#[tokio::test]
+async fn instances_that_start_on_one_empty_database_all_work() {
+    if let Some(url) = postgres_url().await {
+        let checked = url.clone();
+        tokio::task::spawn_blocking(move || check_instances(&checked)).await.unwrap();
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&postgres::pool(&url).await).await.unwrap();
+        assert_eq!(count, 4);
+    }
+    if let Some(url) = mariadb_url().await {
+        let checked = url.clone();
+        tokio::task::spawn_blocking(move || check_instances(&checked)).await.unwrap();
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&mariadb::pool(&url).await).await.unwrap();
+        assert_eq!(count, 4);
+    }
+}
+
+/// Returns the error of a start that fails.
+fn refused(url: &str) -> String {
+    let process = Demo::command().args(["--listen", "127.0.0.1:0", "--database", url]).output().unwrap();
+    let output = String::from_utf8(process.stderr).unwrap();
+    assert_eq!(process.status.code(), Some(2), "{output}");
+    assert!(process.stdout.is_empty());
+    assert!(!output.contains("hunter2"), "{output}");
+    output
+}
+
+#[tokio::test]
+async fn error_at_start_names_the_flag_and_no_password() {
+    if let Some(url) = postgres_url().await {
+        let missing = url.rsplit_once('/').unwrap().0.to_owned() + "/no_such_database";
+        let error = refused(&missing);
+        assert!(error.contains("--database: ") && error.contains("no_such_database"), "{error}");
+        let pool = postgres::pool(&url).await;
+        sqlx::raw_sql("CREATE TABLE users (id bigint PRIMARY KEY, mail text)").execute(&pool).await.unwrap();
+        let error = refused(&url);
+        assert!(error.contains("--database: ") && error.contains("email"), "{error}");
+    }
+    if let Some(url) = mariadb_url().await {
+        let error = refused(&url.replace("hunter2@", "hunter23@"));
+        assert!(error.contains("--database: ") && error.contains("Access denied"), "{error}");
+        let error = refused(&(url.rsplit_once('/').unwrap().0.to_owned() + "/no_such_database"));
+        assert!(error.contains("--database: "), "{error}");
+    }
+}
