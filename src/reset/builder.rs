@@ -2,6 +2,8 @@
 
 mod build;
 mod clients;
+#[cfg(feature = "mail")]
+mod mailer;
 mod users;
 
 use std::future::Future;
@@ -15,6 +17,8 @@ use super::{Clock, UsableHash, is_usable, system_clock};
 use crate::email::AddressRules;
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 use crate::handler::{HandlerOutput, HandlersBuilder};
+#[cfg(feature = "mail")]
+use crate::mail::Mailer;
 use crate::password::{Argon2id, PasswordHasher, PasswordPolicy};
 use crate::secret::KeyRing;
 use crate::store::{UserStore, Users};
@@ -60,6 +64,8 @@ pub struct PasswordResetBuilder {
     insecure_link: bool,
     lifetime: time::Duration,
     handlers: HandlersBuilder,
+    #[cfg(feature = "mail")]
+    mailer: Option<(Mailer, &'static Location<'static>)>,
     hasher: Arc<dyn PasswordHasher>,
     policy: PasswordPolicy,
     queue: usize,
@@ -86,6 +92,8 @@ impl PasswordResetBuilder {
             insecure_link: false,
             lifetime: DEFAULT_LIFETIME,
             handlers: HandlersBuilder::default(),
+            #[cfg(feature = "mail")]
+            mailer: None,
             hasher: Arc::new(Argon2id::default()),
             policy: PasswordPolicy::default(),
             queue: 4096,
@@ -320,7 +328,7 @@ impl PasswordResetBuilder {
     /// ```
     #[cfg(feature = "testing")]
     pub fn clock(mut self, now: impl Fn() -> time::OffsetDateTime + Send + Sync + 'static) -> Self {
-        self.clock = Box::new(now);
+        self.clock = Arc::new(now);
         self
     }
 }

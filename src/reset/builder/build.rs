@@ -29,8 +29,12 @@ impl PasswordResetBuilder {
     /// # Errors
     ///
     /// [`BuildError`] with every [`Problem`] found, so that one start shows them all.
-    pub async fn build(self) -> Result<PasswordReset, BuildError> {
+    pub async fn build(
+        #[cfg_attr(not(feature = "mail"), allow(unused_mut))] mut self,
+    ) -> Result<PasswordReset, BuildError> {
         let mut problems = Vec::new();
+        #[cfg(feature = "mail")]
+        self.add_mailer(&mut problems);
         let link = Link::parse(self.link, self.insecure_link).map_err(|problem| problems.push(problem)).ok();
         if !is_lifetime(self.lifetime) {
             problems.push(Problem::Lifetime { lifetime: self.lifetime });

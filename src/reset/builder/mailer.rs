@@ -1,0 +1,50 @@
+//! The mailer of a password reset: one handler for the link, one for the notice.
+
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::PasswordResetBuilder;
+use crate::error::Problem;
+use crate::event::{PostPasswordReset, ResetTokenCreated};
+use crate::mail::Mailer;
+
+/// Name of both handlers in the log.
+const NAME: &str = "Mailer";
+
+impl PasswordResetBuilder {
+    /// Sets the [`Mailer`] (feature `mail`), which sends the mail with the link and the notice after a reset. Annotated handlers
+    /// run beside it. A second mailer replaces the first. Default: none.
+    ///
+    /// The log names its two handlers `Mailer`, with file and line of this call.
+    #[track_caller]
+    pub fn mailer(mut self, mailer: Mailer) -> Self {
+        self.mailer = Some((mailer, Location::caller()));
+        self
+    }
+
+    /// Adds the handlers of the mailer, and the problems of its settings.
+    pub(super) fn add_mailer(&mut self, problems: &mut Vec<Problem>) {
+        let Some((mailer, location)) = self.mailer.take() else { return };
+        let mailer = match mailer.prepare() {
+            Ok(mailer) => Arc::new(mailer),
+            Err(found) => {
+                problems.extend(found);
+                // `build` fails. The handler keeps it from reporting that there is none.
+                self.handlers.add_named::<ResetTokenCreated, _, _, _>(NAME, async |_| (), location);
+                return;
+            }
+        };
+        let (notifier, clock) = (Arc::clone(&mailer), Arc::clone(&self.clock));
+        let send_notice = move |event: Arc<PostPasswordReset>| {
+            let (mailer, now) = (Arc::clone(&notifier), clock());
+            async move { mailer.send_notice(&event, now).await }
+        };
+        self.handlers.add_named(NAME, send_notice, location);
+        let clock = Arc::clone(&self.clock);
+        let send_link = move |event: Arc<ResetTokenCreated>| {
+            let (mailer, now) = (Arc::clone(&mailer), clock());
+            async move { mailer.send_link(&event, now).await }
+        };
+        self.handlers.add_named(NAME, send_link, location);
+    }
+}
