@@ -28,7 +28,7 @@ mod catch_panic;
 #[cfg(feature = "reset")]
 mod client;
 #[cfg(feature = "reset")]
-mod delivery;
+pub mod delivery;
 #[cfg(feature = "reset")]
 mod email;
 #[cfg(feature = "reset")]
@@ -73,7 +73,7 @@ pub use user::StoredUser;
 pub use {
     client::Client,
     delivery::Ledger,
-    error::{ApplicationError, BuildError, PasswordRefusal, Problem, ResetError, Unavailable},
+    error::{ApplicationError, BuildError, PasswordRefusal, Permanent, Problem, ResetError, Unavailable},
     event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto},
     handler::HandlerOutput,
     password::{Argon2id, PasswordHasher, PasswordPolicy, Strength},

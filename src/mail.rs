@@ -28,7 +28,7 @@ use self::template::{ChangedVariables, ResetVariables, Templates, Variables};
 use self::transport::DynTransport;
 pub use self::transport::MailTransport;
 use crate::client::Client;
-use crate::error::{BoxError, Problem};
+use crate::error::{BoxError, Permanent, Problem};
 use crate::event::{PostPasswordReset, ResetTokenCreated};
 use crate::user::StoredUser;
 
@@ -264,7 +264,8 @@ impl PreparedMailer {
     }
 
     async fn send(&self, kind: MailKind, user: &StoredUser, variables: Variables<'_>) -> Result<(), BoxError> {
-        let mail = self.write(kind, user, variables)?;
+        // The next try would fail too.
+        let mail = self.write(kind, user, variables).map_err(Permanent::new)?;
         self.transport.send(&mail).await.map_err(MailError::Transport)?;
         tracing::info!(mail = kind.as_str(), user = user.id(), message_id = mail.message_id(), "mail sent");
         Ok(())

@@ -60,6 +60,12 @@ pub(crate) fn accepted_request() {
     metrics::gauge!(WAITING).increment(1);
 }
 
+/// Uncounts a request that a job engine runs again later.
+pub(crate) fn withdrawn_request() {
+    #[cfg(feature = "metrics")]
+    metrics::gauge!(WAITING).decrement(1);
+}
+
 /// Counts the outcome of an accepted request.
 pub(crate) fn finished_request(outcome: &'static str) {
     #[cfg(feature = "metrics")]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 
-use crate::error::BoxError;
+use crate::error::{BoxError, chain};
 
 /// The longest text that is logged, in characters.
 const MAX_CHARS: usize = 500;
@@ -54,10 +54,8 @@ pub(crate) fn redacted_error_in_full(error: &BoxError) -> String {
 
 fn with_sources(error: &BoxError) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
+    for error in chain(error).skip(1) {
         text += &format!(": {error}");
-        source = error.source();
     }
     text
 }

@@ -2,8 +2,10 @@
 //!
 //! No HTTP in here. No other module reads the clock.
 
+mod attempt;
 mod builder;
 mod confirm;
+mod deliver;
 mod diagnose;
 mod failures;
 mod link;
@@ -33,7 +35,7 @@ use self::no_mail::NoMail;
 pub use self::request::SendError;
 pub use self::results::{Confirmed, Requested, Sent, Validated};
 use crate::client::{Client, TrustedProxies};
-use crate::delivery::{Delivery, Ledger};
+use crate::delivery::{CustomDelivery, Ledger, MemoryQueue};
 use crate::email::{AddressRules, EmailAddress};
 use crate::error::{InvalidToken, IssueError, Refusal, ResetError, Unavailable};
 use crate::event::ResetTokenCreated;
@@ -43,7 +45,7 @@ use crate::password::{PasswordHasher, PasswordPolicy, Workers};
 use crate::redact::redacted_error;
 use crate::secret::{FieldMac, KeyRing};
 use crate::store::{UserStore, Users};
-use crate::throttle::{Scope, ThrottleKey, Throttles, Verdict};
+use crate::throttle::{Counter, Scope, ThrottleKey, Throttles, Verdict};
 use crate::token::{BoundUser, SignedClaims, TokenCodec, is_user_id};
 use crate::user::StoredUser;
 
@@ -99,7 +101,11 @@ struct Inner {
     hasher: Arc<dyn PasswordHasher>,
     policy: PasswordPolicy,
     workers: Workers,
-    delivery: Delivery<Mailing>,
+    /// Requests and sent events that wait in this process.
+    queue: MemoryQueue<Mailing>,
+    /// Where requests wait instead of in the queue.
+    delivery: Option<CustomDelivery>,
+    max_age: Duration,
     failures: Failures,
     confirms: TaskTracker,
     throttles: Throttles,
@@ -212,7 +218,7 @@ impl PasswordReset {
 
     /// Returns the number of requests with each outcome so far.
     pub fn ledger(&self) -> Ledger {
-        self.inner.delivery.ledger()
+        self.inner.queue.ledger()
     }
 
     /// Refuses new work, waits at most `deadline` for accepted work, and returns the number of lost requests and unfinished
@@ -225,7 +231,7 @@ impl PasswordReset {
         inner.shutting_down.store(true, Ordering::SeqCst);
         inner.confirms.close();
         let confirmed = timeout(deadline, inner.confirms.wait());
-        let (_, lost_requests) = tokio::join!(confirmed, inner.delivery.drain(deadline));
+        let (_, lost_requests) = tokio::join!(confirmed, inner.queue.drain(deadline));
         let report = ShutdownReport { lost_requests, unfinished_confirms: inner.confirms.len() };
         tracing::info!(
             lost_requests = report.lost_requests,
@@ -271,10 +277,13 @@ impl Inner {
     }
 
     /// Counts an operation of a client. Comes after all checks that are answered 400 or 503, so these use no quota.
-    async fn count_client(&self, scope: Scope, client: &Client) -> Result<(), ResetError> {
+    ///
+    /// Returns the throttle that counted it.
+    async fn count_client(&self, scope: Scope, client: &Client) -> Result<Option<Counter>, ResetError> {
         let key = || self.throttles.client_key(scope, client.address());
-        match self.throttles.count(scope, key).await {
-            Verdict::Within => Ok(()),
+        let (verdict, counter) = self.throttles.count(scope, key).await;
+        match verdict {
+            Verdict::Within => Ok(counter),
             Verdict::Over { retry_after } => {
                 let client = client.address().map(tracing::field::display);
                 tracing::info!(operation = scope.name(), client, "a client is over its quota");

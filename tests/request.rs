@@ -206,9 +206,9 @@ async fn failed_look_up_is_retried() {
             async move { if fails { Err(BoxError::from("the store is down")) } else { Ok(()) } }
         },
     });
-    let reset = builder.build().await.unwrap();
+    let reset = builder.max_age(Duration::from_secs(60)).build().await.unwrap();
     reset.request("ann@example.com", Client::none()).await.unwrap();
-    reset.shutdown(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(reset.ledger().delivered, 1);
     assert_eq!(outbox.addresses(), ["ann@example.com"]);
 }

@@ -163,7 +163,11 @@ async fn background_check_ends_when_it_succeeds() {
     store.is_mended.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(store.checks.load(Ordering::SeqCst), 2);
-    assert!(log.text().contains("INFO the user store and the throttle pass their checks now"), "{}", log.text());
+    assert!(
+        log.text().contains("INFO the user store, the throttle and the delivery pass their checks now"),
+        "{}",
+        log.text()
+    );
 }
 
 #[tokio::test]
@@ -398,7 +402,7 @@ async fn log_of_a_lost_request_says_what_to_check() {
     assert_eq!(reset.ledger().lost, 1);
     let text = log.text();
     let line = text.lines().find(|line| line.contains("ERROR the user store failed to look up an address")).unwrap();
-    for expected in ["the request is lost", "check that the database answers", "no such table: users"] {
+    for expected in ["check that the database answers", "no such table: users"] {
         assert!(line.contains(expected), "{expected}: {line}");
     }
 }

@@ -4,6 +4,9 @@ use crate::metrics;
 
 /// Counts of all requests so far, by outcome. At any moment,
 /// accepted = delivered + failed + ineligible + suppressed + lost + waiting.
+///
+/// With a [`Delivery`](crate::delivery::Delivery) of the application, the ledger counts the requests that this instance
+/// [delivers](crate::PasswordReset::deliver), whichever instance accepted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ledger {
@@ -11,7 +14,8 @@ pub struct Ledger {
     pub accepted: u64,
     /// Requests whose handlers succeeded for every eligible user with the address.
     pub delivered: u64,
-    /// Requests for which a handler failed, panicked or timed out, or no token could be issued.
+    /// Requests for which a handler failed on every retry or with [`Permanent`](crate::Permanent), or no token could be
+    /// issued.
     pub failed: u64,
     /// Requests whose address belongs to no user who may reset a password.
     pub ineligible: u64,
@@ -19,7 +23,7 @@ pub struct Ledger {
     pub suppressed: u64,
     /// Requests that ended unfinished: the user store failed on every retry, the job panicked, or the service shut down.
     pub lost: u64,
-    /// Requests that wait in the queue or are being handled.
+    /// Requests that wait in the queue, for a worker or for a retry, or are being handled.
     pub waiting: u64,
 }
 
@@ -28,6 +32,12 @@ impl Ledger {
     pub(super) fn accept(&mut self) {
         self.accepted += 1;
         self.waiting += 1;
+    }
+
+    /// Uncounts a job that did not end and that a job engine runs again.
+    pub(super) fn withdraw(&mut self) {
+        self.accepted -= 1;
+        self.waiting -= 1;
     }
 
     /// Counts the outcome of a job that was waiting or running.

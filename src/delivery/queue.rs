@@ -1,310 +1,132 @@
-//! [`Queue`]: the jobs that wait and the workers that run them, under one lock.
+//! [`MemoryQueue`]: the bounded queue of accepted requests in this process, and its drain at shutdown.
+//!
+//! The queue is independent of users and mails: it takes jobs, limits how many run at once, retries those that failed, and
+//! counts their outcomes.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::mem;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
-
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
-
-use super::Job;
-use super::ledger::{Ledger, Outcome};
-use crate::catch_panic::catch_panic_future;
-use crate::timeout::{poll_once, yield_to_ready};
-
-/// Queue state: waiting jobs, running workers, and the limit on each.
-#[derive(Debug)]
-pub(super) struct Queue<J> {
-    /// The most jobs that may wait or run, with the reserved slots.
-    capacity: usize,
-    /// The most jobs that run at once.
-    max_workers: usize,
-    state: Mutex<State<J>>,
-    /// Notified when no slot is taken.
-    idle: Notify,
-    /// Cancels every worker.
-    stopped: CancellationToken,
-}
-
-struct State<J> {
-    ledger: Ledger,
-    /// Slots that a [`Permit`](super::Permit) holds.
-    reserved: usize,
-    waiting: VecDeque<QueuedJob<J>>,
-    workers: usize,
-    /// Whether a worker was spawned that has not looked for a job yet.
-    is_starting: bool,
-}
-
-/// A job, and the span of its caller.
-pub(super) struct QueuedJob<J> {
-    pub(super) job: J,
-    pub(super) span: Span,
-}
-
-impl<J: Job> Queue<J> {
-    /// Creates a queue that runs up to `at_once` jobs while up to `waiting` wait.
-    pub(super) fn new(waiting: usize, at_once: usize) -> Self {
-        let state =
-            State { ledger: Ledger::default(), reserved: 0, waiting: VecDeque::new(), workers: 0, is_starting: false };
-        Self {
-            capacity: waiting.saturating_add(at_once),
-            max_workers: at_once,
-            state: Mutex::new(state),
-            idle: Notify::new(),
-            stopped: CancellationToken::new(),
-        }
-    }
-
-    pub(super) fn ledger(&self) -> Ledger {
-        self.state().ledger
-    }
-
-    fn state(&self) -> MutexGuard<'_, State<J>> {
-        // No code that holds the lock panics between two changes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reserves a slot. Returns `false` if the queue is full.
-    pub(super) fn reserve(&self) -> bool {
-        let mut state = self.state();
-        let has_room = state.taken() < self.capacity;
-        if has_room {
-            state.reserved += 1;
-        }
-        has_room
-    }
-
-    /// Releases a reserved slot.
-    pub(super) fn release(&self) {
-        let mut state = self.state();
-        state.reserved -= 1;
-        self.notify_if_idle(&state);
-    }
-
-    /// Accepts a job for a reserved slot. After [`stop`](Self::stop) the job is lost.
-    pub(super) fn accept(self: &Arc<Self>, job: QueuedJob<J>) {
-        let mut state = self.state();
-        state.reserved -= 1;
-        state.ledger.accept();
-        if self.stopped.is_cancelled() {
-            state.ledger.close(Outcome::Lost);
-            self.notify_if_idle(&state);
-            drop(state);
-            Outcome::Lost.report();
-            return;
-        }
-        state.waiting.push_back(job);
-        self.start_worker(state);
-    }
-
-    /// Spawns a worker if a job waits, no other worker is starting, and the limit is not reached.
-    ///
-    /// The worker is created under the lock, so that a waiting job always has one. It is spawned after the lock is released:
-    /// a runtime that is shutting down drops it at once, and that takes the lock.
-    fn start_worker(self: &Arc<Self>, mut state: MutexGuard<'_, State<J>>) {
-        if state.waiting.is_empty() || state.is_starting || state.workers == self.max_workers {
-            return;
-        }
-        state.is_starting = true;
-        state.workers += 1;
-        let worker = Worker { queue: Arc::clone(self), phase: Phase::Starting };
-        drop(state);
-        let stopped = self.stopped.clone();
-        tokio::spawn(async move {
-            // In a box: a runtime copies a future several times before it is polled.
-            let worker = Box::pin(worker.run());
-            stopped.run_until_cancelled(worker).await
-        });
-    }
-
-    /// Waits until no slot is taken.
-    pub(super) async fn wait_until_idle(&self) {
-        loop {
-            // Created before the check, so that no notification is missed in between.
-            let notified = self.idle.notified();
-            if self.state().taken() == 0 {
-                return;
-            }
-            notified.await;
-        }
-    }
-
-    /// Cancels every worker at its next await. Waiting jobs are lost, and so is every job accepted from now on.
-    pub(super) fn stop(&self) {
-        self.stopped.cancel();
-        self.lose_waiting(self.state());
-    }
-
-    fn notify_if_idle(&self, state: &State<J>) {
-        if state.taken() == 0 {
-            self.idle.notify_waiters();
-        }
-    }
-
-    /// Counts every waiting job as lost and drops it.
-    fn lose_waiting(&self, mut state: MutexGuard<'_, State<J>>) {
-        let waiting = mem::take(&mut state.waiting);
-        waiting.iter().for_each(|_| state.ledger.close(Outcome::Lost));
-        self.notify_if_idle(&state);
-        drop(state);
-        waiting.iter().for_each(|_| Outcome::Lost.report());
-    }
-}
-
-impl<J> State<J> {
-    /// Returns the number of slots in use.
-    fn taken(&self) -> usize {
-        self.reserved.saturating_add(usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX))
-    }
-}
-
-impl<J> fmt::Debug for State<J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("ledger", &self.ledger).field("workers", &self.workers).finish_non_exhaustive()
-    }
-}
-
-/// A task that runs jobs until none waits. Each job is counted exactly once, however the task ends.
-struct Worker<J: Job> {
-    queue: Arc<Queue<J>>,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Has not looked for a job yet.
-    Starting,
-    /// Took a job whose outcome is not counted yet.
-    Busy,
-    /// Counted the outcome of its last job.
-    Idle,
-    /// Found no job. The queue does not count this worker any more.
-    Ended,
-}
-
-impl<J: Job> Worker<J> {
-    /// Runs jobs one after the other. As soon as a job has to wait, another worker takes the next one.
-    ///
-    /// One worker per burst, instead of one per request, saves 5 % of the instructions of `POST /` with its mail and raises
-    /// its throughput by 8 %, from 0.76 to 0.82 of a bare endpoint (`cargo bench --bench speed -- http`).
-    async fn run(mut self) {
-        // Runs after the requests that are ready now, so that their jobs are in the queue.
-        tokio::task::yield_now().await;
-        while let Some(QueuedJob { job, span }) = self.next() {
-            let job = pin!(job.run().instrument(span));
-            let mut job = pin!(catch_panic_future(job));
-            let mut ended = poll_once(&mut job).await;
-            if ended.is_pending() {
-                // Handlers run in tasks, and most are done by then. Saves a worker, 2 % of the instructions of `POST /` with
-                // its mail.
-                yield_to_ready().await;
-                ended = poll_once(&mut job).await;
-            }
-            let ended = match ended {
-                Poll::Ready(ended) => ended,
-                Poll::Pending => {
-                    self.queue.start_worker(self.queue.state());
-                    job.await
-                }
-            };
-            self.finish(ended.unwrap_or(Outcome::Lost));
-            // Jobs that never wait must not keep this thread from other tasks.
-            tokio::task::consume_budget().await;
-        }
-    }
-
-    /// Takes the next job. If none waits, this worker has ended.
-    fn next(&mut self) -> Option<QueuedJob<J>> {
-        let mut state = self.queue.state();
-        if self.phase == Phase::Starting {
-            state.is_starting = false;
-        }
-        let next = state.waiting.pop_front();
-        self.phase = if next.is_some() { Phase::Busy } else { Phase::Ended };
-        if next.is_none() {
-            state.workers -= 1;
-        }
-        next
-    }
-
-    /// Counts the outcome of the job.
-    fn finish(&mut self, outcome: Outcome) {
-        self.phase = Phase::Idle;
-        let mut state = self.queue.state();
-        state.ledger.close(outcome);
-        self.queue.notify_if_idle(&state);
-        drop(state);
-        outcome.report();
-    }
-}
-
-impl<J: Job> Drop for Worker<J> {
-    /// Runs at the end of the task, and if it is cancelled or its runtime is shut down.
-    fn drop(&mut self) {
-        let was_starting = self.phase == Phase::Starting;
-        match self.phase {
-            Phase::Ended => return,
-            Phase::Busy => self.finish(Outcome::Lost),
-            Phase::Starting | Phase::Idle => {}
-        }
-        let mut state = self.queue.state();
-        state.is_starting &= !was_starting;
-        state.workers -= 1;
-        if state.workers == 0 {
-            // Waiting jobs hold the service, and the service owns the queue. Without a worker they would never be dropped.
-            self.queue.lose_waiting(state);
-        }
-    }
-}
-
+mod retry;
 #[cfg(test)]
-mod tests {
-    use std::future::pending;
+mod tests;
+mod workers;
 
-    use super::*;
-    use crate::delivery::Delivery;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
-    async fn yield_often() {
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
+use tokio::time::timeout;
+use tracing::Span;
+
+use self::workers::{QueuedJob, Workers};
+use super::ledger::{Ledger, Outcome};
+use crate::metrics;
+
+/// A unit of work for the queue.
+///
+/// The queue stores waiting jobs inline, so a job should be small. Its future, several times larger, is created when a worker
+/// takes the job.
+pub(crate) trait Job: Sized + Send + 'static {
+    /// Runs the job once.
+    fn run(self) -> impl Future<Output = Ended<Self>> + Send;
+}
+
+/// The end of one run of a job.
+pub(crate) enum Ended<J> {
+    /// The job is done.
+    Done(Outcome),
+    /// The job failed and should run again. It is lost if the queue shuts down before that.
+    Again(Box<Retry<J>>),
+}
+
+/// A job that should run again.
+pub(crate) struct Retry<J> {
+    pub(crate) job: J,
+    /// The pause before the next run.
+    pub(crate) pause: Duration,
+}
+
+/// A bounded queue of jobs, run by tasks on the runtime of the caller.
+#[derive(Debug)]
+pub(crate) struct MemoryQueue<J>(Arc<Workers<J>>);
+
+impl<J: Job> MemoryQueue<J> {
+    /// Creates a queue that runs up to `at_once` jobs while up to `waiting` others wait, for a worker or for their next run.
+    pub(crate) fn new(waiting: usize, at_once: usize) -> Self {
+        Self(Arc::new(Workers::new(waiting, at_once)))
     }
 
-    #[tokio::test]
-    async fn worker_runs_ready_jobs_alone_and_waiting_jobs_get_more_workers() {
-        let delivery = Delivery::new(100, 3);
-        let workers = || delivery.0.state().workers;
-        for _ in 0..50 {
-            delivery.reserve().unwrap().accept_fn(|| async { Outcome::Delivered });
-            assert_eq!(workers(), 1);
+    /// Reserves a slot in the queue. Returns `None` if the queue is full.
+    ///
+    /// The ledger counts a job only once it is accepted. Dropping the permit releases the slot.
+    pub(crate) fn reserve(&self) -> Option<Permit<J>> {
+        self.0.reserve().then(|| Permit { queue: Arc::clone(&self.0), is_reserved: true })
+    }
+
+    /// Counts a job that runs outside of the queue, as waiting until it ends. [`drain`](Self::drain) waits for it.
+    pub(crate) fn begin(&self) -> Running<J> {
+        self.0.begin();
+        metrics::accepted_request();
+        Running { queue: Arc::clone(&self.0), outcome: None }
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.0.ledger()
+    }
+
+    /// Runs the jobs that wait for a retry at once, for the last time, and waits until every accepted job has ended, for at
+    /// most `deadline`. Cancels the others. Returns the number of jobs that were lost meanwhile.
+    pub(crate) async fn drain(&self, deadline: Duration) -> u64 {
+        let before = self.ledger().lost;
+        self.0.start_last_runs();
+        if timeout(deadline, self.0.wait_until_idle()).await.is_err() {
+            self.0.stop();
+            // A cancelled job stops at its next await. A job that blocks its thread is not waited for any longer.
+            let _ = timeout(Duration::from_millis(100), self.0.wait_until_idle()).await;
         }
-        delivery.0.wait_until_idle().await;
-        yield_often().await;
-        assert_eq!(workers(), 0);
-        // A job that is ready at its second poll, like one whose handler need not wait, starts no other worker.
-        let most = Arc::new(Mutex::new(0));
-        for _ in 0..50 {
-            let (queue, most) = (Arc::clone(&delivery.0), Arc::clone(&most));
-            delivery.reserve().unwrap().accept_fn(move || async move {
-                let ended = tokio::spawn(async {}).await.map_or(Outcome::Failed, |()| Outcome::Delivered);
-                let mut most = most.lock().unwrap();
-                *most = queue.state().workers.max(*most);
-                ended
-            });
+        let ledger = self.ledger();
+        ledger.lost - before + ledger.waiting - self.0.outside()
+    }
+}
+
+/// A reserved slot in the queue.
+#[derive(Debug)]
+pub(crate) struct Permit<J: Job> {
+    queue: Arc<Workers<J>>,
+    is_reserved: bool,
+}
+
+impl<J: Job> Permit<J> {
+    /// Adds `job` to the queue and returns at once. The job runs even if the caller is cancelled.
+    pub(crate) fn accept(mut self, job: J) {
+        self.is_reserved = false;
+        metrics::accepted_request();
+        self.queue.accept(QueuedJob { job, span: Span::current() });
+    }
+}
+
+impl<J: Job> Drop for Permit<J> {
+    fn drop(&mut self) {
+        if self.is_reserved {
+            self.queue.release();
         }
-        delivery.0.wait_until_idle().await;
-        yield_often().await;
-        assert_eq!((workers(), *most.lock().unwrap()), (0, 1));
-        for expected in [1, 2, 3, 3] {
-            delivery.reserve().unwrap().accept_fn(pending);
-            yield_often().await;
-            assert_eq!(workers(), expected);
-        }
-        assert_eq!(delivery.ledger(), Ledger { accepted: 104, delivered: 100, waiting: 4, ..Ledger::default() });
+    }
+}
+
+/// A job that runs outside of the queue. If it is dropped unfinished, the ledger does not count it any more: the job engine
+/// still has it.
+#[derive(Debug)]
+pub(crate) struct Running<J: Job> {
+    queue: Arc<Workers<J>>,
+    outcome: Option<Outcome>,
+}
+
+impl<J: Job> Running<J> {
+    /// Counts the outcome of the job.
+    pub(crate) fn finish(mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl<J: Job> Drop for Running<J> {
+    fn drop(&mut self) {
+        self.queue.end(self.outcome);
     }
 }

@@ -1,6 +1,7 @@
 //! [`BuildError`]: settings with which a `PasswordReset` cannot start.
 
 use std::fmt;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -95,6 +96,15 @@ pub enum Problem {
         /// The lifetime.
         lifetime: time::Duration,
     },
+    /// The setting `max_age` is under a second.
+    #[error(
+        "max_age is {max_age:?}, but a request must be allowed to become at least 1 second old: the default is \
+         .max_age(Duration::from_secs(3600))"
+    )]
+    MaxAge {
+        /// The setting.
+        max_age: Duration,
+    },
     /// The hasher returns the same hash for the same password.
     #[error(
         "the password hasher returned the same hash for one password twice: use a new random salt for each hash. Without \
@@ -157,6 +167,15 @@ pub enum Problem {
          .check_at_start(false)"
     )]
     ThrottleFails {
+        /// Text of the error.
+        reason: String,
+    },
+    /// The delivery failed its check at start, or did not complete it in time.
+    #[error(
+        "the delivery failed its check at start: {reason}. Fix the delivery or its settings, or start without the check: \
+         .check_at_start(false)"
+    )]
+    DeliveryFails {
         /// Text of the error.
         reason: String,
     },

@@ -102,6 +102,8 @@ impl std::error::Error for ApplicationError {}
 pub enum Unavailable {
     /// The queue of accepted requests is full.
     QueueFull,
+    /// The application's [`Delivery`](crate::delivery::Delivery) returned an error or did not respond.
+    DeliveryDown,
     /// The queue of passwords to hash is full.
     HashersBusy,
     /// The user store returns errors or does not respond.
@@ -118,6 +120,7 @@ impl Unavailable {
     pub fn as_str(self) -> &'static str {
         match self {
             Unavailable::QueueFull => "queue_full",
+            Unavailable::DeliveryDown => "delivery_down",
             Unavailable::HashersBusy => "hashers_busy",
             Unavailable::StoreDown => "store_down",
             Unavailable::UnknownOutcome => "unknown_outcome",

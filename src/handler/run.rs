@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::{Entry, Event, Lists};
 use crate::catch_panic::catch_panic;
-use crate::error::BoxError;
+use crate::error::{BoxError, Permanent};
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated, Veto};
 use crate::metrics;
 use crate::redact::redacted_error;
@@ -34,6 +34,8 @@ pub(crate) struct Announced {
     pub(crate) done: usize,
     /// Handlers that failed, panicked or timed out.
     pub(crate) failed: usize,
+    /// The positions of the failed handlers whose error is not [`Permanent`].
+    pub(crate) again: Vec<usize>,
     /// The name of the last handler that failed, and the redacted reason that was logged.
     pub(crate) failure: Option<String>,
 }
@@ -72,14 +74,24 @@ impl Handlers {
     ///
     /// Dropping the future aborts the handler that runs.
     pub(crate) async fn announce<E: Event>(&self, event: Arc<E>) -> Announced {
+        self.announce_to(|_| true, event).await
+    }
+
+    /// Runs the handlers at the positions that `selects` accepts, like [`announce`](Self::announce).
+    pub(crate) async fn announce_to<E: Event>(&self, selects: impl Fn(usize) -> bool, event: Arc<E>) -> Announced {
         let mut announced = Announced::default();
-        for entry in E::of(&self.0.lists) {
+        for (position, entry) in E::of(&self.0.lists).iter().enumerate().filter(|(position, _)| selects(*position)) {
             match self.run(entry, &event).await {
                 Ok(()) => announced.done += 1,
                 Err(error) => {
                     let reason = log_failure(entry, &*event, &error);
+                    // The sources of an error are code of the application, as its destructor is.
+                    let is_permanent = catch_panic(|| Permanent::is_in(&error)).unwrap_or(false);
                     let _ = catch_panic(|| drop(error));
                     announced.failed += 1;
+                    if !is_permanent {
+                        announced.again.push(position);
+                    }
                     announced.failure = Some(format!("{}: {reason}", entry.name));
                 }
             }

@@ -23,7 +23,7 @@ pub use self::server::SmtpConfigError;
 use self::server::{Encryption, Server};
 use self::tls::Tls;
 use super::{Mail, MailTransport};
-use crate::error::BoxError;
+use crate::error::{BoxError, Permanent};
 
 /// Default timeout of an attempt. Three attempts and the pauses between them must fit into the 30 seconds of a handler:
 /// otherwise the log would report a handler timeout instead of the reason.
@@ -58,7 +58,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 ///
 /// A temporary error is tried again after 0.5 and 1 second, three attempts in all. The error of the last attempt contains the
 /// numeric codes of the server's reply, never its text, because servers quote addresses and links. A mail that the server
-/// refused for good is not tried again. If the connection breaks after the server has read the mail and before it replies,
+/// refused for good fails with [`Permanent`] and is not tried again. If the connection breaks after the server has read the mail and before it replies,
 /// the server may receive the mail twice, which RFC 5321 prefers to a loss; both copies have the same `Message-ID`.
 ///
 /// # Defaults
@@ -172,7 +172,11 @@ impl MailTransport for SmtpTransport {
 
     async fn send(&self, mail: &Mail) -> Result<(), BoxError> {
         let content = mail.mime();
-        Ok(retry(|| self.attempt(mail, &content)).await?)
+        let sent = retry(|| self.attempt(mail, &content)).await;
+        sent.map_err(|gave_up| match gave_up.error.is_permanent() {
+            true => Permanent::new(gave_up).into(),
+            false => gave_up.into(),
+        })
     }
 }
 

@@ -65,7 +65,8 @@ pub trait MailTransport: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns an error if the mail was not accepted, or if that is not known.
+    /// Returns an error if the mail was not accepted, or if that is not known. The mail is sent again later, unless the error
+    /// is [`Permanent`](crate::Permanent): return that if the recipient was refused.
     fn send(&self, mail: &Mail) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 #[cfg(doc)]
 use super::PasswordReset;
 use super::{Clock, UsableHash, is_usable, system_clock};
+use crate::delivery::{CustomDelivery, Delivery};
 use crate::email::AddressRules;
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 use crate::handler::{HandlerOutput, HandlersBuilder};
@@ -42,6 +43,8 @@ use crate::token::DEFAULT_LIFETIME;
 /// | [`handler_timeout`](Self::handler_timeout) | 30 seconds |
 /// | [`queue`](Self::queue) | 4,096 requests waiting |
 /// | [`handled_at_once`](Self::handled_at_once) | 64 requests |
+/// | [`delivery`](Self::delivery) | the queue in memory |
+/// | [`max_age`](Self::max_age) | 1 hour |
 /// | [`quotas`](Self::quotas) | [`Quotas::default()`] |
 /// | [`throttle`](Self::throttle) | in memory |
 /// | [`throttle_namespace`](Self::throttle_namespace) | `password-reset` |
@@ -70,6 +73,8 @@ pub struct PasswordResetBuilder {
     policy: PasswordPolicy,
     queue: usize,
     handled_at_once: usize,
+    delivery: Option<CustomDelivery>,
+    max_age: Duration,
     throttles: Throttles,
     trusted_proxies: Vec<String>,
     client_address_header: Option<String>,
@@ -98,6 +103,8 @@ impl PasswordResetBuilder {
             policy: PasswordPolicy::default(),
             queue: 4096,
             handled_at_once: 64,
+            delivery: None,
+            max_age: Duration::from_secs(60 * 60),
             throttles: Throttles::new(Quotas::default()),
             trusted_proxies: Vec::new(),
             client_address_header: None,
@@ -245,8 +252,28 @@ impl PasswordResetBuilder {
         self
     }
 
-    /// Sets whether [`build()`](Self::build) waits for the checks of [store](UserStore::check_at_start) and
-    /// [throttle](Throttle::check), and refuses to start if one fails. Default: `true`.
+    /// Sets where accepted requests wait, for example in a job engine, so that they survive the process. Default: a queue in
+    /// memory.
+    ///
+    /// A worker of the engine passes them to [`PasswordReset::deliver`]. The settings [`queue`](Self::queue) and
+    /// [`handled_at_once`](Self::handled_at_once) then apply only to [`PasswordReset::send`].
+    pub fn delivery(mut self, delivery: impl Delivery) -> Self {
+        self.delivery = Some(CustomDelivery::new(delivery));
+        self
+    }
+
+    /// Sets how long a request whose look-up or handler fails is tried again. Default: 1 hour. At least 1 second.
+    ///
+    /// The queue in memory tries again after 1, 2, 4 .. 60 seconds, as long as the first failure is less than this ago. A
+    /// request of a [`delivery`](Self::delivery) is dropped if it was accepted longer ago. Later, users do not wait for the
+    /// mail any more.
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = max_age;
+        self
+    }
+
+    /// Sets whether [`build()`](Self::build) waits for the checks of [store](UserStore::check_at_start),
+    /// [throttle](Throttle::check) and [delivery](Delivery::check_at_start), and refuses to start if one fails. Default: `true`.
     ///
     /// With `false` the program starts before its database. The same checks then run in the background, at once and
     /// again after 1, 2, 4 .. 60 seconds until they succeed. A failure is logged as an error when it begins, not at

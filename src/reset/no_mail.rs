@@ -15,6 +15,8 @@ pub(super) enum NoMail {
     OverQuota,
     /// No token could be issued, or every handler failed.
     Failed,
+    /// The request waited longer than `max_age`.
+    TooOld,
 }
 
 impl NoMail {
@@ -27,6 +29,7 @@ impl NoMail {
             Self::AnotherAddress => "another_address",
             Self::OverQuota => "over_quota",
             Self::Failed => "failed",
+            Self::TooOld => "too_old",
         }
     }
 

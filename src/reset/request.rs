@@ -7,10 +7,11 @@ use tokio::sync::oneshot;
 use super::mailing::{Mailing, Request};
 use super::{Inner, PasswordReset, Requested, Sent, answered, unavailable};
 use crate::client::Client;
-use crate::delivery::{Outcome, Permit};
+use crate::delivery::{AcceptedRequest, CustomDelivery, Outcome, Permit};
 use crate::email::EmailAddress;
 use crate::error::{IssueError, ResetError, Unavailable};
-use crate::throttle::{Scope, Verdict};
+use crate::redact::redacted_error;
+use crate::throttle::{Counter, Scope, Verdict};
 use crate::user::StoredUser;
 
 impl PasswordReset {
@@ -26,7 +27,8 @@ impl PasswordReset {
     ///
     /// * [`ResetError::InvalidEmail`]: the text is not an email address.
     /// * [`ResetError::Throttled`]: the client is over its quota.
-    /// * [`ResetError::Unavailable`]: the queue is full, the store is down, or the service is shutting down.
+    /// * [`ResetError::Unavailable`]: the queue is full, the [`Delivery`](crate::delivery::Delivery) failed, the store is
+    ///   down, or the service is shutting down.
     ///
     /// [`ResetError::UnknownUser`] only with [`reveal_unknown_users`](crate::PasswordResetBuilder::reveal_unknown_users).
     pub async fn request(&self, email: &str, client: Client) -> Result<Requested, ResetError> {
@@ -35,8 +37,8 @@ impl PasswordReset {
 
     async fn accept(&self, email: &str, client: Client) -> Result<Requested, ResetError> {
         let address = EmailAddress::parse(email, self.inner.addresses).ok_or(ResetError::InvalidEmail)?;
-        let permit = self.inner.reserve()?;
-        self.inner.count_client(Scope::Request, &client).await?;
+        let slot = self.inner.slot()?;
+        let client_counted_in = self.inner.count_client(Scope::Request, &client).await?;
         if self.inner.reveal_unknown_users {
             let found = self.inner.find(&address).await.map_err(|_| unavailable(Unavailable::StoreDown))?;
             if !found.iter().any(|user| self.inner.is_eligible(user)) {
@@ -46,11 +48,16 @@ impl PasswordReset {
         tracing::info!(client = client.address().map(tracing::field::display), "a reset was requested");
         // Counted for every address, whether or not a user has it, so that the counters do not reveal users.
         let key = || self.inner.address_key(&address.folded());
-        let (verdict, counter) = self.inner.throttles.count_where(Scope::Mail, key).await;
+        let (verdict, counter) = self.inner.throttles.count(Scope::Mail, key).await;
         let is_over_quota = verdict != Verdict::Within;
         let counted_in = counter.filter(|_| !is_over_quota);
-        let inner = Arc::clone(&self.inner);
-        permit.accept(Mailing::Request(Request { inner, address, client, is_over_quota, counted_in }));
+        let accepted_at = (self.inner.clock)();
+        let accepted = AcceptedRequest { address, client, accepted_at, is_over_quota, counted_in };
+        match slot {
+            Slot::Queue(permit) => permit.accept(Mailing::Request(Request::new(Arc::clone(&self.inner), accepted))),
+            // Boxed: the future of a request to the queue must not be larger for it.
+            Slot::Custom(delivery) => Box::pin(self.inner.enqueue(delivery, accepted, client_counted_in)).await?,
+        }
         Ok(Requested {})
     }
 
@@ -100,11 +107,46 @@ impl From<IssueError> for SendError {
     }
 }
 
+/// Where an accepted request will wait.
+enum Slot<'a> {
+    Queue(Permit<Mailing>),
+    Custom(&'a CustomDelivery),
+}
+
 impl Inner {
+    /// Checks that the service is available, and reserves a slot in the queue unless requests wait elsewhere.
+    fn slot(&self) -> Result<Slot<'_>, ResetError> {
+        match &self.delivery {
+            None => self.reserve().map(Slot::Queue),
+            Some(delivery) => self.is_available().map(|()| Slot::Custom(delivery)),
+        }
+    }
+
+    /// Stores the request with the application's delivery. If that fails, gives back what was counted.
+    async fn enqueue(
+        &self,
+        delivery: &CustomDelivery,
+        accepted: AcceptedRequest,
+        client_counted_in: Option<Counter>,
+    ) -> Result<(), ResetError> {
+        let address_key = || self.address_key(&accepted.address.folded());
+        let Err(error) = delivery.enqueue(accepted.clone()).await else { return Ok(()) };
+        let reason = redacted_error(&error, [accepted.address.as_str()]);
+        tracing::error!(reason, "the delivery failed to store a reset request, so the client has to ask again");
+        if let Some(counter) = client_counted_in {
+            let key = self.throttles.client_key(Scope::Request, accepted.client.address());
+            self.throttles.give_back(counter, &key).await;
+        }
+        if let Some(counter) = accepted.counted_in {
+            self.throttles.give_back(counter, &address_key()).await;
+        }
+        Err(unavailable(Unavailable::DeliveryDown))
+    }
+
     /// Reserves a slot in the queue.
     fn reserve(&self) -> Result<Permit<Mailing>, ResetError> {
         // Before the check for a shutdown, because a shutdown waits for the holders of permits.
-        let permit = self.delivery.reserve().ok_or_else(|| unavailable(Unavailable::QueueFull))?;
+        let permit = self.queue.reserve().ok_or_else(|| unavailable(Unavailable::QueueFull))?;
         self.is_available()?;
         Ok(permit)
     }

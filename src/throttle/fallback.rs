@@ -67,17 +67,8 @@ impl Throttles {
         self.custom = Some(Box::new(throttle));
     }
 
-    /// Counts a use, unless its quota is off.
-    pub(crate) async fn count(&self, scope: Scope, key: impl FnOnce() -> ThrottleKey) -> Verdict {
-        self.count_where(scope, key).await.0
-    }
-
     /// Counts a use, unless its quota is off, and returns which throttle counted it, for [`give_back`](Self::give_back).
-    pub(crate) async fn count_where(
-        &self,
-        scope: Scope,
-        key: impl FnOnce() -> ThrottleKey,
-    ) -> (Verdict, Option<Counter>) {
+    pub(crate) async fn count(&self, scope: Scope, key: impl FnOnce() -> ThrottleKey) -> (Verdict, Option<Counter>) {
         let Some(quota) = self.quotas.of(scope) else { return (Verdict::Within, None) };
         let key = key();
         match &self.custom {

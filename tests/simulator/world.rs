@@ -247,6 +247,8 @@ impl World {
         let reset = PasswordReset::builder(self.store.clone(), keys)
             .link("https://app.example.com/reset-password#token={token}")
             .linked_handlers(false)
+            // A failed request is tried twice: at once and after a second.
+            .max_age(Duration::from_secs(2))
             .clock(move || OffsetDateTime::from_unix_timestamp(clock.load(Ordering::SeqCst)).unwrap())
             .quotas(Quotas::off().mails_per_address(Quota::per_hour(MAILS).unwrap()))
             .policy(PasswordPolicy::default().strength(Strength::Any))

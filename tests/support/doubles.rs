@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use poem_password_reset::store::MemoryUsers;
 use poem_password_reset::throttle::Quotas;
@@ -12,6 +13,9 @@ use poem_password_reset::{
 
 /// Bytes of the signing key of all tests. Public, so that a test can sign hostile tokens.
 pub const KEY: &[u8] = b"the signing key of the tests, 32+";
+
+/// The `max_age` with which no failed request is tried again: the first retry is after a second.
+pub const NO_RETRY: Duration = Duration::from_secs(1);
 
 /// A password that meets the policy.
 pub const GOOD_PASSWORD: &str = "purple tractor hums at dawn";
@@ -43,12 +47,13 @@ pub fn people() -> MemoryUsers {
     ])
 }
 
-/// Returns a builder that lacks only a handler. Annotated handlers and quotas are switched off.
+/// Returns a builder that lacks only a handler. Annotated handlers, quotas and retries are switched off.
 pub fn builder(users: impl UserStore) -> PasswordResetBuilder {
     PasswordReset::builder(users, key())
         .link("https://app.example.com/reset-password#token={token}")
         .hasher(cheap_hash)
         .quotas(Quotas::off())
+        .max_age(NO_RETRY)
         .linked_handlers(false)
 }
 

@@ -84,7 +84,6 @@ impl SmtpError {
 
     /// Returns `true` if the server refused this mail for good (RFC 5321, section 4.2.1: replies 5yz). Other errors are the
     /// server's or the settings', and the mail may be accepted later.
-    #[allow(dead_code, reason = "only its test uses it yet")]
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Rejected { step, code, .. } => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use http::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
@@ -9,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::PasswordResetBuilder;
 use crate::client::{TrustedProxies, X_FORWARDED_FOR};
-use crate::delivery::Delivery;
+use crate::delivery::MemoryQueue;
 use crate::error::{BuildError, Problem};
 use crate::metrics;
 use crate::password::{PasswordHasher, PasswordPolicy, Workers};
@@ -21,20 +22,16 @@ use crate::throttle::is_namespace;
 use crate::token::{TokenCodec, is_lifetime};
 
 impl PasswordResetBuilder {
-    /// Checks every setting, the store and the throttle, and starts the password reset.
+    /// Checks every setting, the store, the throttle and the delivery, and starts the password reset.
     ///
-    /// Hashes one word twice, which takes as long as two sign-ins. Waits up to five seconds each for the store and the
-    /// throttle. Must be awaited on the tokio runtime of the server.
+    /// Hashes one word twice, which takes as long as two sign-ins. Waits up to five seconds each for the store, the
+    /// throttle and the delivery. Must be awaited on the tokio runtime of the server.
     ///
     /// # Errors
     ///
     /// [`BuildError`] with every [`Problem`] found, so that one start shows them all.
-    pub async fn build(
-        #[cfg_attr(not(feature = "mail"), allow(unused_mut))] mut self,
-    ) -> Result<PasswordReset, BuildError> {
+    pub async fn build(self) -> Result<PasswordReset, BuildError> {
         let mut problems = Vec::new();
-        #[cfg(feature = "mail")]
-        self.add_mailer(&mut problems);
         let link = Link::parse(self.link, self.insecure_link).map_err(|problem| problems.push(problem)).ok();
         if !is_lifetime(self.lifetime) {
             problems.push(Problem::Lifetime { lifetime: self.lifetime });
@@ -45,6 +42,9 @@ impl PasswordResetBuilder {
             ("users_per_address", self.users_per_address),
         ];
         problems.extend(zeros.iter().filter(|(_, value)| *value == 0).map(|(setting, _)| Problem::Zero { setting }));
+        if self.max_age < SHORTEST_MAX_AGE {
+            problems.push(Problem::MaxAge { max_age: self.max_age });
+        }
         if !is_namespace(self.throttles.namespace()) {
             problems.push(Problem::ThrottleNamespace { namespace: self.throttles.namespace().to_owned() });
         }
@@ -56,9 +56,12 @@ impl PasswordResetBuilder {
         let trusted_proxies = TrustedProxies::new(networks, header);
         problems.extend(self.policy.problems());
         problems.extend(hasher_problem(&*self.hasher, &self.policy));
-        let handlers = self.handlers.build(&mut problems);
+        let handlers = self.handlers;
+        #[cfg(feature = "mail")]
+        let handlers = super::mailer::add(self.mailer, &self.clock, handlers, &mut problems);
+        let handlers = handlers.build(&mut problems);
         if self.check_at_start {
-            problems.extend(start_check::problems(&self.users, &self.throttles).await);
+            problems.extend(start_check::problems(&self.users, &self.throttles, self.delivery.as_ref()).await);
         }
         let Some(link) = link.filter(|_| problems.is_empty()) else {
             return Err(BuildError::new(problems));
@@ -82,7 +85,9 @@ impl PasswordResetBuilder {
             hasher: self.hasher,
             policy: self.policy,
             workers: Workers::new(),
-            delivery: Delivery::new(self.queue, self.handled_at_once),
+            queue: MemoryQueue::new(self.queue, self.handled_at_once),
+            delivery: self.delivery,
+            max_age: self.max_age,
             failures: Failures::default(),
             confirms: TaskTracker::new(),
             throttles: self.throttles,
@@ -103,6 +108,9 @@ impl PasswordResetBuilder {
         Ok(PasswordReset { inner })
     }
 }
+
+/// The shortest age at which a request may be dropped. A request with a shorter one could be too old before its first try.
+const SHORTEST_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// The number of bytes of a password that bcrypt uses.
 const BCRYPT_BYTES: usize = 72;
