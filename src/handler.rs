@@ -240,12 +240,27 @@ impl HandlersBuilder {
         Fut: Future<Output = O> + Send + 'static,
         O: HandlerOutput,
     {
+        self.add_named(type_name::<F>(), handler, location);
+    }
+
+    /// Adds a handler with a name for the log.
+    pub(crate) fn add_named<E, F, Fut, O>(
+        &mut self,
+        name: &'static str,
+        handler: F,
+        location: &'static Location<'static>,
+    ) where
+        E: Event,
+        F: Fn(Arc<E>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = O> + Send + 'static,
+        O: HandlerOutput,
+    {
         let call = move |event| -> HandlerFuture<'static> {
             let future = handler(event);
             Box::pin(async move { future.await.into_result() })
         };
         E::of_mut(&mut self.lists).push(Entry {
-            name: type_name::<F>(),
+            name,
             location: format!("{}:{}", location.file(), location.line()),
             priority: 0,
             call: Arc::new(call),

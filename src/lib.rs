@@ -37,6 +37,8 @@ mod endpoint;
 mod event;
 #[cfg(feature = "reset")]
 mod handler;
+#[cfg(feature = "mail")]
+pub mod mail;
 #[cfg(feature = "reset")]
 mod metrics;
 #[cfg(feature = "reset")]

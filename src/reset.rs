@@ -84,11 +84,11 @@ pub struct PasswordReset {
 }
 
 /// Returns the current time.
-type Clock = Box<dyn Fn() -> OffsetDateTime + Send + Sync>;
+type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 
 /// Returns the system clock.
 fn system_clock() -> Clock {
-    Box::new(OffsetDateTime::now_utc)
+    Arc::new(OffsetDateTime::now_utc)
 }
 
 struct Inner {

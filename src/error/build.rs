@@ -190,4 +190,31 @@ pub enum Problem {
         /// Maximum number of characters or bytes.
         max: usize,
     },
+    /// The mailer has no sender.
+    #[error("the mailer has no sender: set one with .from(\"Acme <no-reply@acme.example>\")")]
+    NoMailSender,
+    /// The sender of the mailer is not an address with an optional name.
+    #[error("the sender {from:?} of the mailer is not a mail address: write it like Acme <no-reply@acme.example>")]
+    MailSender {
+        /// The value that was given.
+        from: String,
+    },
+    /// A setting of the mailer is empty, contains a line break or another control character, or is not a language tag.
+    #[error(
+        "the mailer's setting {setting} cannot be {value:?}: set a text without control characters, or a language tag"
+    )]
+    MailSetting {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The value that was given.
+        value: String,
+    },
+    /// A template of a mail cannot be rendered, or lacks the link.
+    #[error("the mail template {template} is broken: {reason}")]
+    MailTemplate {
+        /// Name of the template: kind and part.
+        template: String,
+        /// What is wrong, and the line.
+        reason: String,
+    },
 }

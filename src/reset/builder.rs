@@ -2,6 +2,8 @@
 
 mod build;
 mod clients;
+#[cfg(feature = "mail")]
+mod mailer;
 mod users;
 
 use std::future::Future;
@@ -16,6 +18,8 @@ use crate::delivery::{CustomDelivery, Delivery};
 use crate::email::AddressRules;
 use crate::event::{PostPasswordReset, PrePasswordReset, ResetTokenCreated};
 use crate::handler::{HandlerOutput, HandlersBuilder};
+#[cfg(feature = "mail")]
+use crate::mail::Mailer;
 use crate::password::{Argon2id, PasswordHasher, PasswordPolicy};
 use crate::secret::KeyRing;
 use crate::store::{UserStore, Users};
@@ -63,6 +67,8 @@ pub struct PasswordResetBuilder {
     insecure_link: bool,
     lifetime: time::Duration,
     handlers: HandlersBuilder,
+    #[cfg(feature = "mail")]
+    mailer: Option<(Mailer, &'static Location<'static>)>,
     hasher: Arc<dyn PasswordHasher>,
     policy: PasswordPolicy,
     queue: usize,
@@ -91,6 +97,8 @@ impl PasswordResetBuilder {
             insecure_link: false,
             lifetime: DEFAULT_LIFETIME,
             handlers: HandlersBuilder::default(),
+            #[cfg(feature = "mail")]
+            mailer: None,
             hasher: Arc::new(Argon2id::default()),
             policy: PasswordPolicy::default(),
             queue: 4096,
@@ -347,7 +355,7 @@ impl PasswordResetBuilder {
     /// ```
     #[cfg(feature = "testing")]
     pub fn clock(mut self, now: impl Fn() -> time::OffsetDateTime + Send + Sync + 'static) -> Self {
-        self.clock = Box::new(now);
+        self.clock = Arc::new(now);
         self
     }
 }

@@ -1,7 +1,7 @@
 //! A complete application with `poem-password-reset`: database, mails and pages. `cargo run -p demo` starts it, `--help`
 //! lists the flags.
 //!
-//! The code for the password reset is in `mail.rs` (two handlers) and in [`run`] (the builder and the routes). The rest is
+//! The code for the password reset is in [`run`] (the builder and the routes) and in `mail.rs` (the mailer). The rest is
 //! code that an application has anyway: users, a sign-in, pages and a server.
 
 #![forbid(unsafe_code)]
@@ -20,7 +20,6 @@ mod pages;
 mod server;
 mod signals;
 mod site;
-mod smtp;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -32,6 +31,7 @@ use std::time::Duration;
 use clap::Parser;
 use poem::{EndpointExt, get};
 use poem_openapi::OpenApiService;
+use poem_password_reset::mail::{OutboxDirectory, SmtpConfigError};
 use poem_password_reset::throttle::Quotas;
 use poem_password_reset::{Argon2id, BuildError, HttpContract, KeyError, PasswordReset, ResetApi};
 use thiserror::Error;
@@ -42,12 +42,11 @@ use tracing_subscriber::filter::LevelFilter;
 use self::attempts::Attempts;
 use self::database::{Database, DatabaseError};
 use self::login::Login;
-use self::mail::Mailer;
+use self::mail::Transport;
 use self::options::Options;
-use self::outbox::Outbox;
+use self::outbox::{Memory, Outbox};
 use self::server::Deadlines;
 use self::site::SiteError;
-use self::smtp::{ServerError, Smtp};
 
 /// Time limit for unfinished mails and confirmations when the demo stops.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
@@ -76,7 +75,7 @@ enum StartError {
     #[error("--outbox {}: {error}", path.display())]
     Outbox { path: PathBuf, error: io::Error },
     #[error("--smtp: {0}")]
-    Smtp(#[from] ServerError),
+    Smtp(#[from] SmtpConfigError),
     #[error("--public-url: {0}")]
     PublicUrl(#[from] SiteError),
     #[error("--listen {address}: {error}")]
@@ -94,7 +93,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     // Clones share the memory that hashing needs.
     let argon2id = Argon2id::default();
     let database = Database::open(&options.database, &argon2id).await?;
-    let outbox = Arc::new(outbox(&options).await?);
+    let outbox = Arc::new(outbox(&options)?);
     let cannot_listen = |error| StartError::Listen { address: options.listen, error };
     let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
     // Links in mails contain the port, which is known only now if the flag says port 0.
@@ -103,13 +102,12 @@ async fn run(options: Options) -> Result<(), StartError> {
 
     let users = database.users();
     let attempts = Arc::new(Attempts::new(!options.no_throttle));
-    let mailer =
-        Mailer { site: site.clone(), outbox: outbox.clone(), delay: options.mail_delay(), fail: options.mail_fail };
+    let transport = Transport { outbox: outbox.clone(), delay: options.mail_delay(), fail: options.mail_fail };
     let mut builder = PasswordReset::builder(users.clone(), key)
         .link(options.link_style.link(site))
         // Allows http for a phone on the same network. Links to public hosts must still be https.
         .insecure_link(public_url.is_none() && !site::is_this_machine(options.listen.ip()))
-        .data(mailer)
+        .mailer(mail::mailer(transport, site))
         .data(attempts.clone())
         .hasher(argon2id.clone())
         .trusted_proxies(options.trusted_proxies.iter().cloned())
@@ -139,12 +137,14 @@ async fn run(options: Options) -> Result<(), StartError> {
 }
 
 /// Opens the outbox that the flags choose.
-async fn outbox(options: &Options) -> Result<Outbox, StartError> {
+fn outbox(options: &Options) -> Result<Outbox, StartError> {
     let cannot_write = |path: &Path, error| StartError::Outbox { path: path.to_owned(), error };
     Ok(match (options.smtp()?, &options.outbox) {
-        (Some(server), _) => Outbox::Server(Smtp::new(server)),
-        (None, Some(path)) => Outbox::in_directory(path).await.map_err(|error| cannot_write(path, error))?,
-        (None, None) => Outbox::in_memory(),
+        (Some(smtp), _) => Outbox::Server(smtp),
+        (None, Some(path)) => {
+            Outbox::Directory(OutboxDirectory::open(path).map_err(|error| cannot_write(path, error))?)
+        }
+        (None, None) => Outbox::Memory(Memory::default()),
     })
 }
 
@@ -163,7 +163,7 @@ fn print_summary(options: &Options, outbox: &Outbox, site: &str, public_url: Opt
     };
     let mails = match outbox {
         Outbox::Memory(_) => format!("{site}/outbox"),
-        Outbox::Directory(path) => format!("{site}/outbox (written to {})", path.display()),
+        Outbox::Directory(directory) => format!("{site}/outbox (written to {})", directory.path().display()),
         Outbox::Server(smtp) => format!("sent through {smtp}"),
     };
     let users: Vec<String> = database::SEEDS

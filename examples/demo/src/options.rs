@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use poem_password_reset::mail::{SmtpConfigError, SmtpTransport};
 use poem_password_reset::{KeyError, SigningKey};
 
 use crate::site::{self, SiteError};
-use crate::smtp::{Server, ServerError};
 
 /// A complete password reset with poem: database, mails and pages.
 ///
@@ -42,7 +42,7 @@ pub(crate) struct Options {
     pub(crate) outbox: Option<PathBuf>,
 
     // Parsed after clap, for the same reason.
-    /// Send mails through this server, without encryption: smtp://[USER:PASSWORD@]HOST[:PORT]
+    /// Send mails through this server: smtps://[USER:PASSWORD@]HOST[:PORT], or smtp:// for STARTTLS (none on this machine)
     #[arg(long, value_name = "URL", allow_hyphen_values = true, conflicts_with = "outbox")]
     smtp: Option<String>,
 
@@ -107,9 +107,10 @@ impl Options {
         self.public_url.as_deref().map(site::public).transpose()
     }
 
-    /// Returns the mail server of `--smtp`.
-    pub(crate) fn smtp(&self) -> Result<Option<Server>, ServerError> {
-        self.smtp.as_deref().map(Server::parse).transpose()
+    /// Returns the mail server of `--smtp`. The demo sends a mail now and then, so it keeps no connection for the next one.
+    pub(crate) fn smtp(&self) -> Result<Option<SmtpTransport>, SmtpConfigError> {
+        let transport = self.smtp.as_deref().map(SmtpTransport::from_url).transpose()?;
+        Ok(transport.map(|transport| transport.idle_timeout(Duration::ZERO)))
     }
 
     pub(crate) fn mail_delay(&self) -> Duration {

@@ -2,91 +2,62 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lettre::Message;
-use thiserror::Error;
+use poem_password_reset::mail::{Mail, OutboxDirectory, SmtpTransport};
 use time::OffsetDateTime;
-use tokio::fs::{self, OpenOptions};
-use tokio::io::AsyncWriteExt;
-
-use crate::smtp::{GaveUp, Smtp};
+use tokio::fs;
 
 /// Maximum number of mails in memory, and of files that the page lists.
 const MAX_MAILS: usize = 100;
 
-/// A mail as the page shows it. No `Debug`: its link can set a password.
-pub(crate) struct Mail {
-    pub(crate) to: String,
-    pub(crate) subject: String,
-    pub(crate) sent_at: OffsetDateTime,
-    pub(crate) text: String,
-    pub(crate) html: String,
-}
-
 /// A destination of mails.
 pub(crate) enum Outbox {
-    /// The newest mails with their numbers, newest first.
-    Memory(Mutex<VecDeque<(u64, Arc<Mail>)>>),
+    Memory(Memory),
     /// A directory with one `.eml` file per mail.
-    Directory(PathBuf),
+    Directory(OutboxDirectory),
     /// A mail server. The demo keeps no copy.
-    Server(Smtp),
+    Server(SmtpTransport),
 }
 
-/// Why a mail was not delivered.
-#[derive(Debug, Error)]
-pub(crate) enum DeliveryError {
-    #[error("the mail could not be written")]
-    Write(#[from] io::Error),
-    #[error("the mail could not be sent")]
-    Send(#[from] GaveUp),
+/// A mail with the time when it was sent.
+pub(crate) struct SentMail {
+    pub(crate) mail: Mail,
+    pub(crate) sent_at: OffsetDateTime,
+}
+
+/// The newest mails with their numbers, newest first.
+#[derive(Default)]
+pub(crate) struct Memory(Mutex<VecDeque<(u64, Arc<SentMail>)>>);
+
+impl Memory {
+    /// Adds a mail, and drops the oldest if there are too many.
+    pub(crate) fn push(&self, mail: &Mail) {
+        let mail = SentMail { mail: mail.clone(), sent_at: OffsetDateTime::now_utc() };
+        let mut mails = self.lock();
+        let number = mails.front().map_or(1, |(newest, _)| newest + 1);
+        mails.truncate(MAX_MAILS - 1);
+        mails.push_front((number, Arc::new(mail)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Arc<SentMail>)>> {
+        // No code panics while it holds the lock, so the mails are consistent.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Outbox {
-    pub(crate) fn in_memory() -> Self {
-        Self::Memory(Mutex::new(VecDeque::with_capacity(MAX_MAILS)))
-    }
-
-    /// Opens an outbox in a directory, and creates the directory if it is missing.
-    ///
-    /// Writes a test file, so that missing permissions fail the start instead of the first mail.
-    pub(crate) async fn in_directory(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path).await?;
-        let path = fs::canonicalize(path).await?;
-        let probe = path.join(format!(".{}.tmp", unique_name()));
-        write_new(&probe, b"").await?;
-        fs::remove_file(&probe).await?;
-        Ok(Self::Directory(path))
-    }
-
-    /// Delivers a mail. `mail` is the form for the page, `message` the one for the wire.
-    pub(crate) async fn deliver(&self, mail: Mail, message: &Message) -> Result<(), DeliveryError> {
-        match self {
-            Self::Memory(mails) => {
-                let mut mails = lock(mails);
-                let number = mails.front().map_or(1, |(newest, _)| newest + 1);
-                mails.truncate(MAX_MAILS - 1);
-                mails.push_front((number, Arc::new(mail)));
-            }
-            Self::Directory(path) => deliver_file(path, &message.formatted()).await?,
-            Self::Server(smtp) => smtp.send(message).await?,
-        }
-        Ok(())
-    }
-
     /// Returns the mails in memory, newest first.
-    pub(crate) fn mails(&self) -> Vec<(u64, Arc<Mail>)> {
+    pub(crate) fn mails(&self) -> Vec<(u64, Arc<SentMail>)> {
         match self {
-            Self::Memory(mails) => lock(mails).iter().cloned().collect(),
+            Self::Memory(mails) => mails.lock().iter().cloned().collect(),
             Self::Directory(_) | Self::Server(_) => Vec::new(),
         }
     }
 
     /// Returns the mail in memory with this number.
-    pub(crate) fn mail(&self, number: u64) -> Option<Arc<Mail>> {
+    pub(crate) fn mail(&self, number: u64) -> Option<Arc<SentMail>> {
         self.mails().into_iter().find_map(|(other, mail)| (other == number).then_some(mail))
     }
 }
@@ -107,77 +78,32 @@ pub(crate) async fn newest_files(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds the lock, so the mails are consistent.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Writes a mail to a hidden temporary file and renames it, so that readers of the directory never see a partial mail.
-async fn deliver_file(directory: &Path, message: &[u8]) -> io::Result<()> {
-    let name = unique_name();
-    let temporary = directory.join(format!(".{name}.tmp"));
-    let written = match write_new(&temporary, message).await {
-        Ok(()) => fs::rename(&temporary, directory.join(format!("{name}.eml"))).await,
-        Err(error) => Err(error),
-    };
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary).await;
-    }
-    written
-}
-
-async fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    // The link in a mail can set a password, so other users of the machine must not read it.
-    #[cfg(unix)]
-    options.mode(0o600);
-    let mut file = options.open(path).await?;
-    file.write_all(content).await?;
-    file.flush().await
-}
-
-/// Returns a file name that sorts by time. The process id and a counter make it unique.
-fn unique_name() -> String {
-    static COUNTER: AtomicU64 = AtomicU64::new(1);
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let now = OffsetDateTime::now_utc();
-    let (year, month, day) = now.to_calendar_date();
-    let (hour, minute, second, micro) = now.to_hms_micro();
-    let month = u8::from(month);
-    let process = std::process::id();
-    format!("{year}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{micro:06}Z-{process}-{count:06}")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use poem_password_reset::mail::MemoryOutbox;
+    use poem_password_reset::store::MemoryUsers;
+    use poem_password_reset::{PasswordReset, SigningKey, StoredUser};
 
-    fn mail(subject: String) -> Mail {
-        let sent_at = OffsetDateTime::UNIX_EPOCH;
-        Mail { to: String::new(), subject, sent_at, text: String::new(), html: String::new() }
-    }
+    use super::*;
 
     #[tokio::test]
     async fn memory_outbox_drops_the_oldest_mails() {
-        let outbox = Outbox::in_memory();
-        let message = Message::builder().from("demo@example.com".parse().unwrap());
-        let message = message.to("ann@example.com".parse().unwrap()).body(String::new()).unwrap();
-        for count in 1..=MAX_MAILS + 5 {
-            outbox.deliver(mail(count.to_string()), &message).await.unwrap();
-        }
+        let (mails, ann) = (MemoryOutbox::new(), StoredUser::new(1, "ann@example.com", Some("hash".to_owned())));
+        let reset = PasswordReset::builder(MemoryUsers::new([ann.clone()]), SigningKey::generate().unwrap())
+            .link("https://app.example.com/reset#token={token}")
+            .mailer(poem_password_reset::mail::Mailer::new(mails.clone()).from("no-reply@example.com"))
+            .build()
+            .await
+            .unwrap();
+        reset.send(&ann, None).await.unwrap();
+        let mail = mails.next().await;
+
+        let memory = Memory::default();
+        (0..MAX_MAILS + 5).for_each(|_| memory.push(&mail));
+        let outbox = Outbox::Memory(memory);
         let mails = outbox.mails();
         assert_eq!(mails.len(), MAX_MAILS);
-        assert!(mails.iter().all(|(number, mail)| mail.subject == number.to_string()));
         assert_eq!((mails[0].0, mails[MAX_MAILS - 1].0), (105, 6));
         assert!(outbox.mail(5).is_none() && outbox.mail(6).is_some());
-    }
-
-    #[test]
-    fn file_names_are_unique_and_sort_by_time() {
-        let names: Vec<String> = (0..1000).map(|_| unique_name()).collect();
-        assert!(names.is_sorted());
-        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }

@@ -9,12 +9,12 @@ use poem::http::StatusCode;
 use poem::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use poem::web::{Data, Html, Json, Redirect};
 use poem::{EndpointExt, IntoResponse, Request, Response, Route, get, handler};
+use poem_password_reset::mail::SmtpTransport;
 use serde_json::{Value, json};
 
 use crate::asset::Asset;
 use crate::database::{PASSWORD, SEEDS, Seed};
-use crate::outbox::{self, Mail, Outbox};
-use crate::smtp::Smtp;
+use crate::outbox::{self, Outbox, SentMail};
 
 /// Policy of the pages: resources from this origin only, nothing inline, and no markup from scripts. Forms cannot be sent
 /// without a script: if the script failed to load, the browser could send a password in a query string.
@@ -103,11 +103,11 @@ struct OutboxPage<'a> {
 
 /// Content of the outbox page.
 enum Shown<'a> {
-    Mails(Vec<(u64, Arc<Mail>)>),
+    Mails(Vec<(u64, Arc<SentMail>)>),
     /// The newest files in a directory.
     Files(&'a Path, Vec<String>),
     /// The mail server that receives the mails.
-    Server(&'a Smtp),
+    Server(&'a SmtpTransport),
 }
 
 #[handler]
@@ -115,8 +115,8 @@ async fn show_outbox(outbox: Data<&Arc<Outbox>>) -> Response {
     let shown = match outbox.as_ref() {
         Outbox::Memory(_) => Shown::Mails(outbox.mails()),
         Outbox::Server(smtp) => Shown::Server(smtp),
-        Outbox::Directory(path) => match outbox::newest_files(path).await {
-            Ok(names) => Shown::Files(path, names),
+        Outbox::Directory(directory) => match outbox::newest_files(directory.path()).await {
+            Ok(names) => Shown::Files(directory.path(), names),
             Err(error) => {
                 tracing::error!(%error, "the outbox directory could not be read");
                 return problem(StatusCode::INTERNAL_SERVER_ERROR, "The outbox could not be read");
@@ -137,7 +137,7 @@ fn newest(outbox: Data<&Arc<Outbox>>) -> Json<Value> {
 fn show_html(request: &Request, outbox: Data<&Arc<Outbox>>) -> poem::Result<Response> {
     let number = request.raw_path_param("number").and_then(|number| number.parse().ok());
     let mail = number.and_then(|number| outbox.mail(number)).ok_or(NotFoundError)?;
-    Ok(Html(mail.html.clone()).with_header(CONTENT_SECURITY_POLICY, MAIL_POLICY).into_response())
+    Ok(Html(mail.mail.html().to_owned()).with_header(CONTENT_SECURITY_POLICY, MAIL_POLICY).into_response())
 }
 
 /// A piece of a mail's text.

@@ -56,7 +56,10 @@ impl PasswordResetBuilder {
         let trusted_proxies = TrustedProxies::new(networks, header);
         problems.extend(self.policy.problems());
         problems.extend(hasher_problem(&*self.hasher, &self.policy));
-        let handlers = self.handlers.build(&mut problems);
+        let handlers = self.handlers;
+        #[cfg(feature = "mail")]
+        let handlers = super::mailer::add(self.mailer, &self.clock, handlers, &mut problems);
+        let handlers = handlers.build(&mut problems);
         if self.check_at_start {
             problems.extend(start_check::problems(&self.users, &self.throttles, self.delivery.as_ref()).await);
         }

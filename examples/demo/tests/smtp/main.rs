@@ -158,32 +158,37 @@ fn unreachable_server_is_tried_three_times() {
     let failure = site.failure();
     assert!(failure.starts_with("the mail could not be sent: could not connect to the mail server: "), "{failure}");
     assert!(failure.ends_with("(attempts: 3)"), "{failure}");
-    assert_eq!(site.logged("an attempt to send a mail failed, retrying").len(), 2);
+    assert!(site.logged("an attempt to send a mail failed, retrying").len() >= 2);
     site.check(&[]);
 }
 
 #[test]
 fn temporary_error_is_tried_three_times() {
-    let sink = Sink::start();
-    let site = Site::new(&sink.url());
     for (script, reason) in [
         (Script::default().say("", b"421 4.3.2 come back later\r\n"), "answered 421 4.3.2 to the greeting"),
         (Script::default().say("RCPT", b"451 greylisted\r\n"), "answered 451 to RCPT TO"),
         (Script::default().say(".", b"452 4.3.1 full\r\n"), "answered 452 4.3.1 to the mail"),
     ] {
-        let known = sink.sessions().len();
+        let sink = Sink::start();
+        let site = Site::new(&sink.url());
         sink.play([script]);
         let failure = site.failure();
         assert!(failure.contains(reason) && failure.ends_with("(attempts: 3)"), "{failure}");
-        assert_eq!(sink.sessions().len(), known + 3, "{reason}");
+        // The queue calls the handler again later.
+        assert!(sink.sessions().len() >= 3, "{reason}");
+        sink.play([Script::default()]);
+        wait_for("the mail", || sink.sessions().iter().any(|session| session.mail.is_some()).then_some(()));
+        wait_for("the log entry", || (site.logged("mail sent").len() == 1).then_some(()));
+        site.check(&[]);
     }
 
-    let known = sink.sessions().len();
+    let sink = Sink::start();
+    let site = Site::new(&sink.url());
     sink.play([Script::default().say("RCPT", b"450 not now\r\n"), Script::default()]);
     site.request();
-    assert_eq!(mail(&sink, known + 1).eml().to, "ann@example.com");
+    assert_eq!(mail(&sink, 1).eml().to, "ann@example.com");
     wait_for("the log entry", || (site.logged("mail sent").len() == 1).then_some(()));
-    assert_eq!((sink.sessions().len(), site.failures().len()), (known + 2, 3));
+    assert_eq!((sink.sessions().len(), site.failures().len()), (2, 0));
     site.check(&[]);
 }
 

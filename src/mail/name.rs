@@ -1,7 +1,8 @@
 //! The name that a mail greets its recipient by.
 
-use poem_password_reset::StoredUser;
 use unicode_normalization::char::is_combining_mark;
+
+use crate::user::StoredUser;
 
 /// Maximum length of a name in a mail, in characters.
 const MAX_NAME: usize = 64;

@@ -1,5 +1,6 @@
 //! A connection to a mail server that filters the server's replies.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -7,9 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use lettre::transport::smtp::client::AsyncTokioStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-/// Maximum size of all replies on one connection, in bytes. A normal session needs less than 1 KiB.
+/// Maximum size of the replies to one command, in bytes. A normal reply needs less than 1 KiB.
 const LIMIT: usize = 64 * 1024;
 
 /// A connection that makes replies safe before lettre parses them.
@@ -21,20 +21,36 @@ const LIMIT: usize = 64 * 1024;
 /// * It waits for more if a line ends without CR.
 /// * It reports a closed connection as an invalid reply.
 #[derive(Debug)]
-pub(super) struct Replies {
-    stream: TcpStream,
+pub(super) struct Replies<S> {
+    stream: S,
+    peer: SocketAddr,
     filter: Filter,
+    /// Text that is read before the stream.
+    greeting: &'static [u8],
 }
 
-impl Replies {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, filter: Filter { remaining: LIMIT, column: 0, after_cr: false } }
+impl<S> Replies<S> {
+    pub(super) fn new(stream: S, peer: SocketAddr) -> Self {
+        let filter = Filter { remaining: LIMIT, column: 0, after_cr: false };
+        Self { stream, peer, filter, greeting: b"" }
+    }
+
+    /// Wraps a stream on which the server does not greet, because it did before STARTTLS (RFC 3207, section 4.2). lettre
+    /// expects a greeting on each new stream.
+    pub(super) fn after_starttls(stream: S, peer: SocketAddr) -> Self {
+        Self { greeting: b"220 \r\n", ..Self::new(stream, peer) }
     }
 }
 
-impl AsyncRead for Replies {
+impl<S: AsyncRead + Unpin> AsyncRead for Replies<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.greeting.is_empty() && buffer.remaining() > 0 {
+            let (now, later) = this.greeting.split_at(this.greeting.len().min(buffer.remaining()));
+            buffer.put_slice(now);
+            this.greeting = later;
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         let read = &mut buffer.filled_mut()[before..];
@@ -43,9 +59,12 @@ impl AsyncRead for Replies {
     }
 }
 
-impl AsyncWrite for Replies {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Replies<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buffer)
+        let this = self.get_mut();
+        // The limit is for one command, because a connection may serve many mails.
+        this.filter.remaining = LIMIT;
+        Pin::new(&mut this.stream).poll_write(cx, buffer)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -57,9 +76,9 @@ impl AsyncWrite for Replies {
     }
 }
 
-impl AsyncTokioStream for Replies {
+impl<S: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin> AsyncTokioStream for Replies<S> {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
+        Ok(self.peer)
     }
 }
 

@@ -15,7 +15,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// Why a mail was not sent after the last attempt.
 #[derive(Debug, Error)]
 #[error("{error} (attempts: {attempts})")]
-pub(crate) struct GaveUp {
+pub(super) struct GaveUp {
     /// Error of the last attempt.
     pub(super) error: SmtpError,
     pub(super) attempts: u32,
@@ -44,7 +44,9 @@ where
 /// together.
 fn pause(attempts: u32) -> Duration {
     let longest = MAX_PAUSE * 2_u32.pow(attempts - 1);
-    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+    // Without random numbers, the longest pause.
+    let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+    longest.mul_f64(0.5 + random / 2.0)
 }
 
 #[cfg(test)]
@@ -52,7 +54,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::smtp::error::Step;
+    use crate::mail::smtp::error::Step;
 
     fn rejected(code: u16) -> SmtpError {
         SmtpError::Rejected { step: Step::Recipient, code, enhanced: None }

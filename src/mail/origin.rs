@@ -1,6 +1,6 @@
 //! The client that sent a request, in words.
 
-use poem_password_reset::Client;
+use crate::client::Client;
 
 /// Parts of user agents and the browsers that send them. Most browsers also name the ones they are compatible with, so the
 /// most specific part comes first.
@@ -34,15 +34,16 @@ const SYSTEMS: [(&str, &str); 8] = [
 /// The client chooses its user agent. The description is therefore made of fixed words and never quotes it: an attacker
 /// could put a text or a link for the user there.
 pub(super) fn origin(client: &Client) -> Option<String> {
-    let browser = client.user_agent().and_then(browser);
-    match (client.address(), browser) {
+    match (client.address(), browser(client)) {
         (Some(address), Some(browser)) => Some(format!("the address {address} ({browser})")),
         (Some(address), None) => Some(format!("the address {address}")),
         (None, browser) => browser,
     }
 }
 
-fn browser(user_agent: &str) -> Option<String> {
+/// Returns the client's browser and system in fixed words: `Firefox on Windows`.
+pub(super) fn browser(client: &Client) -> Option<String> {
+    let user_agent = client.user_agent()?;
     let find = |parts: &[(&str, &'static str)]| {
         parts.iter().find(|(part, _)| user_agent.contains(part)).map(|(_, name)| *name)
     };
@@ -80,7 +81,7 @@ mod tests {
             ),
             ("curl/8.5.0", "curl"),
         ] {
-            assert_eq!(browser(user_agent).as_deref(), Some(expected), "{user_agent}");
+            assert_eq!(browser(&Client::new(None, Some(user_agent))).as_deref(), Some(expected), "{user_agent}");
         }
     }
 

@@ -13,7 +13,7 @@ use thiserror::Error;
 /// Contains only the numeric codes of a reply, never its text: servers quote the recipient's address, links and even
 /// credentials, also in encodings that a search for these would miss.
 #[derive(Debug, Error)]
-pub(crate) enum SmtpError {
+pub(super) enum SmtpError {
     #[error("could not connect to the mail server: {0}")]
     Connection(io::Error),
     #[error("the connection to the mail server broke at {step}: {kind}")]
@@ -24,6 +24,10 @@ pub(crate) enum SmtpError {
     Rejected { step: Step, code: u16, enhanced: Option<[u16; 3]> },
     #[error("the reply of the mail server to {0} is not valid SMTP")]
     Invalid(Step),
+    #[error("the mail server offers no STARTTLS: to send without encryption, add ?tls=none to the URL")]
+    NoStartTls,
+    #[error("no encrypted connection to the mail server: {0}")]
+    Tls(io::Error),
     #[error("the mail server offers no supported way to sign in")]
     NoAuthMechanism,
     #[error("the mail server does not support addresses with non-ASCII characters")]
@@ -32,8 +36,9 @@ pub(crate) enum SmtpError {
 
 /// Steps of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(super) enum Step {
     Greeting,
+    StartTls,
     Auth,
     Sender,
     Recipient,
@@ -56,14 +61,46 @@ impl SmtpError {
         }
     }
 
-    /// Returns `true` if another attempt may succeed: the connection failed, or the server replied with a temporary error (4xx).
+    /// Converts an error of the TLS handshake.
+    pub(super) fn tls(error: io::Error) -> Self {
+        match error.kind() {
+            // The certificate, or bytes that are not TLS.
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Self::Tls(error),
+            kind => Self::Broken { step: Step::StartTls, kind },
+        }
+    }
+
+    /// Returns `true` if another attempt may succeed at once: the connection failed, or the server replied with a temporary
+    /// error (4xx).
     ///
     /// A permanent error would occur again, and servers block clients that repeat such mails.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Connection(_) | Self::Broken { .. } | Self::TimedOut(_) => true,
             Self::Rejected { code, .. } => (400..500).contains(code),
-            Self::Invalid(_) | Self::NoAuthMechanism | Self::NoSmtpUtf8 => false,
+            Self::Invalid(_) | Self::NoStartTls | Self::Tls(_) | Self::NoAuthMechanism | Self::NoSmtpUtf8 => false,
+        }
+    }
+
+    /// Returns `true` if the server refused this mail for good (RFC 5321, section 4.2.1: replies 5yz). Other errors are the
+    /// server's or the settings', and the mail may be accepted later.
+    pub(super) fn is_permanent(&self) -> bool {
+        match self {
+            Self::Rejected { step, code, .. } => {
+                *code >= 500 && matches!(step, Step::Recipient | Step::Data | Step::Mail)
+            }
+            Self::NoSmtpUtf8 => true,
+            _ => false,
+        }
+    }
+
+    /// Returns `true` if the server had closed a connection before it was used again.
+    pub(super) fn is_stale(&self) -> bool {
+        match self {
+            Self::Broken { step, .. } => *step == Step::Sender,
+            // RFC 5321, section 3.8: a server that shuts down or that waited too long.
+            Self::Rejected { step, code, .. } => *step == Step::Sender && *code == 421,
+            _ => false,
         }
     }
 }
@@ -72,6 +109,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Greeting => "the greeting",
+            Self::StartTls => "STARTTLS",
             Self::Auth => "AUTH",
             Self::Sender => "MAIL FROM",
             Self::Recipient => "RCPT TO",
@@ -135,8 +173,30 @@ mod tests {
             (SmtpError::Invalid(Step::Greeting), false),
             (SmtpError::NoAuthMechanism, false),
             (SmtpError::NoSmtpUtf8, false),
+            (SmtpError::NoStartTls, false),
+            (SmtpError::tls(io::ErrorKind::InvalidData.into()), false),
+            (SmtpError::tls(io::ErrorKind::UnexpectedEof.into()), true),
         ] {
             assert_eq!(error.is_transient(), transient, "{error}");
+        }
+    }
+
+    #[test]
+    fn only_a_mail_that_was_refused_fails_permanently() {
+        let rejected = |step, code| SmtpError::Rejected { step, code, enhanced: None };
+        for (error, permanent) in [
+            (rejected(Step::Recipient, 550), true),
+            (rejected(Step::Data, 554), true),
+            (rejected(Step::Mail, 552), true),
+            (rejected(Step::Mail, 452), false),
+            (rejected(Step::Greeting, 554), false),
+            (rejected(Step::Auth, 535), false),
+            (rejected(Step::Sender, 553), false),
+            (SmtpError::NoSmtpUtf8, true),
+            (SmtpError::NoStartTls, false),
+            (SmtpError::TimedOut(Duration::from_secs(1)), false),
+        ] {
+            assert_eq!(error.is_permanent(), permanent, "{error}");
         }
     }
 }
