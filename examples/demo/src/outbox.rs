@@ -82,7 +82,7 @@ pub(crate) async fn newest_files(path: &Path) -> io::Result<Vec<String>> {
 mod tests {
     use poem_password_reset::mail::MemoryOutbox;
     use poem_password_reset::store::MemoryUsers;
-    use poem_password_reset::{Client, PasswordReset, SigningKey, StoredUser};
+    use poem_password_reset::{PasswordReset, SigningKey, StoredUser};
 
     use super::*;
 
@@ -95,7 +95,7 @@ mod tests {
             .build()
             .await
             .unwrap();
-        reset.send(&ann, None, Client::none()).await.unwrap();
+        reset.send(&ann, None).await.unwrap();
         let mail = mails.next().await;
 
         let memory = Memory::default();
