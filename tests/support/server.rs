@@ -19,13 +19,18 @@ pub(crate) fn installed(program: &str, directories: &[&str]) -> Option<PathBuf> 
     let found = in_path.chain(directories.iter().map(|directory| Path::new(directory).join(program)));
     let found = found.into_iter().find(|path| path.is_file());
     if found.is_none() {
-        let required = env::var_os("REQUIRE_SERVICES").is_some_and(|value| value == "1");
-        assert!(!required, "{program} is not installed, and REQUIRE_SERVICES=1 asks for it");
-        // Written to standard error directly, because the test harness hides the output of passed tests.
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        drop(writeln!(io::stderr(), "skipped: {test}, {program} is not installed"));
+        skip(&format!("{program} is"));
     }
     found
+}
+
+/// Reports a test that is skipped because `what`, for example "postgres is", not installed. Fails if `REQUIRE_SERVICES=1`.
+pub(crate) fn skip(what: &str) {
+    let required = env::var_os("REQUIRE_SERVICES").is_some_and(|value| value == "1");
+    assert!(!required, "{what} not installed, and REQUIRE_SERVICES=1 asks for it");
+    // Written to standard error directly, because the test harness hides the output of passed tests.
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    drop(writeln!(io::stderr(), "skipped: {test}, {what} not installed"));
 }
 
 /// Returns a port that was free a moment ago.

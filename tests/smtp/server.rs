@@ -1,0 +1,105 @@
+//! The mail server `server.py`: aiosmtpd with faults on demand.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::services::{self, TempDirectory};
+
+/// The longest wait for something that happens soon on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct MailServer {
+    process: Child,
+    directory: TempDirectory,
+    pub port: u16,
+    events: Arc<Mutex<Vec<Value>>>,
+}
+
+impl MailServer {
+    /// Starts a server. Returns `None`, with a message, if Python or its packages are not installed.
+    pub fn start(mut settings: Value) -> Option<Self> {
+        let python = services::installed("python3", &[])?;
+        let import = ["-c", "import aiosmtpd, cryptography"];
+        let has_packages = Command::new(&python).args(import).stderr(Stdio::null()).status().unwrap().success();
+        if !has_packages {
+            services::skip("the Python packages aiosmtpd and cryptography are");
+            return None;
+        }
+        let directory = TempDirectory::new();
+        settings["directory"] = json!(directory.path());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/smtp/server.py");
+        let command = &mut Command::new(python);
+        let command = command.arg(script).arg(settings.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines.next().expect("the server prints its port").unwrap().parse().unwrap();
+        let events: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let shared = Arc::clone(&events);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                shared.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
+        Some(Self { process, directory, port, events })
+    }
+
+    /// Returns the URL of the server, with a scheme like `smtp`, and with what comes before the host and after the port.
+    pub fn url(&self, scheme: &str, before: &str, after: &str) -> String {
+        format!("{scheme}://{before}localhost:{}{after}", self.port)
+    }
+
+    /// Returns the certificate of the authority that signed the server's certificate.
+    pub fn root_certificate(&self) -> Vec<u8> {
+        std::fs::read(self.directory.path().join("ca.pem")).unwrap()
+    }
+
+    /// Returns the events of a kind: `connect`, `command` or `mail`.
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        let events = self.events.lock().unwrap();
+        events.iter().filter(|event| event["event"] == kind).cloned().collect()
+    }
+
+    /// Returns the number of times that the server received a command.
+    pub fn commands(&self, command: &str) -> usize {
+        self.events("command").iter().filter(|event| event["command"] == command).count()
+    }
+
+    /// Returns the mails that the server accepted.
+    pub fn accepted(&self) -> Vec<Value> {
+        self.events("mail").into_iter().filter(|mail| mail["reply"] == "250 OK").collect()
+    }
+
+    /// Waits until the server has accepted this many mails, and returns them.
+    pub async fn wait_for_mails(&self, count: usize) -> Vec<Value> {
+        wait_until("the mails", || self.accepted().len() >= count).await;
+        self.accepted()
+    }
+
+    /// Sends a signal to the server's process.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Waits until `is_true` returns `true`.
+pub async fn wait_until(what: &str, is_true: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
