@@ -13,7 +13,9 @@ use crate::delivery::Ledger;
 pub(super) type Queue = MemoryQueue<TestJob>;
 
 /// A job defined by a test.
-pub(super) struct TestJob(Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Ended<TestJob>> + Send>> + Send>);
+pub(super) struct TestJob(Box<dyn FnOnce() -> Run + Send>);
+
+type Run = Pin<Box<dyn Future<Output = Ended<TestJob>> + Send>>;
 
 impl Job for TestJob {
     async fn run(self) -> Ended<Self> {
