@@ -25,6 +25,8 @@ postgres        poem,postgres  89
 mysql           poem,mysql     80
 metrics         poem,metrics   62
 breached        poem,breached  62
+mail            poem,mail      67
+smtp            poem,smtp      81
 LIMITS
 [ "${1-}" = --build ] || exit "$fail"
 

@@ -7,7 +7,7 @@
 //! | [`getting_started`] | the first working reset: dependencies, program, three requests |
 //! | [`users_table`] | your own users table: SQLite, PostgreSQL, MySQL, or three SQL statements |
 //! | [`links`] | the link in the mail, and the page behind it |
-//! | [`mail`] | sending mail with lettre or an HTTP API; a notice after the reset |
+//! | [`mail`] | a function of yours, or ready mails by SMTP or an HTTP API; a notice after the reset |
 //! | [`handlers`] | the three attributes, injected values, order, refusing a reset |
 //! | [`mounting`] | paths, one document with your endpoints, CORS |
 //! | [`passwords`] | rules for new passwords, hashes, the sign-in |

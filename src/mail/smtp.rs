@@ -186,3 +186,20 @@ impl fmt::Display for SmtpTransport {
         self.server.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_attempts_fit_into_the_timeout_of_a_handler() {
+        let begun = tokio::time::Instant::now();
+        // The longest possible attempts.
+        let gave_up = retry(|| async {
+            tokio::time::sleep(ATTEMPT_TIMEOUT).await;
+            Err::<(), _>(SmtpError::TimedOut(ATTEMPT_TIMEOUT))
+        });
+        assert_eq!(gave_up.await.unwrap_err().attempts, 3);
+        assert!(begun.elapsed() < Duration::from_secs(29), "{:?}", begun.elapsed());
+    }
+}
