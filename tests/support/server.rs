@@ -132,6 +132,10 @@ impl ServerProcess {
         assert!(sent.expect("kill runs").success(), "the process takes the signal {name}");
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits until the process has ended.
     pub(crate) fn wait(&mut self) {
         self.0.wait().expect("the process can be waited for");
