@@ -105,7 +105,8 @@ pub(crate) struct SharedServer {
 
 impl SharedServer {
     pub(crate) fn spawn(command: &Command, directory: TempDirectory) -> Self {
-        let script = r#"directory=$1; shift; "$@" & server=$!; read -r _
+        // The shell must survive a Ctrl-C, which every process of the terminal gets.
+        let script = r#"trap '' HUP INT TERM; directory=$1; shift; "$@" & server=$!; read -r _
             kill -QUIT $server 2>/dev/null; kill -KILL $server 2>/dev/null; wait $server; rm -rf "$directory""#;
         let mut shell = Command::new("sh");
         shell.args(["-c", script, "sh"]).arg(directory.keep()).arg(command.get_program()).args(command.get_args());
@@ -135,6 +136,10 @@ impl ServerProcess {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.0.id().to_string()).status();
         assert!(sent.expect("kill runs").success(), "the process takes the signal {name}");
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Waits until the process has ended.
