@@ -61,11 +61,10 @@ static PEEK: LazyLock<Script> = LazyLock::new(|| {
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// # let (users, key) = (MemoryUsers::default(), SigningKey::generate()?);
 ///
-/// let client = redis::Client::open("redis://127.0.0.1:6379")?;
 /// let reset = PasswordReset::builder(users, key)
 ///     .link("https://app.example.com/reset-password#token={token}")
 ///     .on_reset_token_created(async |event| println!("{}", event.link()))
-///     .throttle(RedisThrottle::new(client))
+///     .throttle(RedisThrottle::open("redis://127.0.0.1:6379")?)
 ///     .build()
 ///     .await?;
 /// # Ok(())
@@ -99,6 +98,15 @@ pub struct RedisThrottle {
 }
 
 impl RedisThrottle {
+    /// Creates a throttle from a URL: `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`. Otherwise like [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// The text is not a URL of Redis. The error does not contain it.
+    pub fn open(url: &str) -> Result<Self, RedisError> {
+        Client::open(url).map(Self::new)
+    }
+
     /// Creates a throttle. It connects at the first use, or when [`build()`](crate::PasswordResetBuilder::build) checks it.
     pub fn new(client: Client) -> Self {
         Self { connections: Arc::new(Connections::new(client)), prefix: String::new() }
