@@ -152,12 +152,12 @@ async fn queued_request_takes_under_300_bytes() {
         .build()
         .await
         .unwrap();
-    let ask = async || reset.request("ann@example.com", Client::none()).await.unwrap();
+    let request = async || reset.request("ann@example.com", Client::none()).await.unwrap();
     // The first request allocates the worker task and the initial queue.
-    ask().await;
+    request().await;
     let before = HELD.get();
     for _ in 0..REQUESTS {
-        ask().await;
+        request().await;
     }
     let held = HELD.get() - before;
     assert_eq!(reset.ledger().waiting, 1_025, "the test does not yield to the worker");

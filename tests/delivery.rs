@@ -56,7 +56,7 @@ impl Delivery for Engine {
         let fault = *self.fault.lock().unwrap();
         match fault {
             Some(Fault::Errs) => Err(format!("cannot store {}", serde_json::to_string(&request)?).into()),
-            Some(Fault::Panics) => panic!("as planned"),
+            Some(Fault::Panics) => panic!("an injected panic"),
             Some(Fault::Hangs) => pending().await,
             None => {
                 self.jobs.lock().unwrap().push(serde_json::to_string(&request)?);

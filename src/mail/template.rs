@@ -57,10 +57,10 @@ pub(super) struct Variables<'a> {
     pub(super) origin: Option<String>,
     pub(super) address: Option<String>,
     pub(super) browser: Option<String>,
-    /// Of the mail `reset`.
+    /// Variables of the mail `reset` only.
     #[serde(flatten)]
     pub(super) reset: Option<ResetVariables<'a>>,
-    /// Of the mail `changed`.
+    /// Variables of the mail `changed` only.
     #[serde(flatten)]
     pub(super) changed: Option<ChangedVariables<'a>>,
     /// Set once the subject is rendered.

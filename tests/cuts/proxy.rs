@@ -16,7 +16,7 @@ pub(crate) enum Direction {
     ToClient,
 }
 
-/// What happens at the chosen byte.
+/// The fault at the chosen byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Both sides of the connection are closed.
@@ -27,7 +27,7 @@ pub(crate) enum Action {
     Hold,
 }
 
-/// What the proxy does with bytes that it holds.
+/// The fate of bytes that the proxy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Release {
     Waiting,

@@ -12,7 +12,7 @@ use crate::doubles::{builder, cheap_hash, no_mail, verifies};
 use crate::proxy::Proxy;
 
 /// Time limit for each wait. Long, because machines that run tests are busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) const OLD_PASSWORD: &str = "the old password";
 
@@ -108,7 +108,7 @@ impl World {
         let begun = Instant::now();
         let sql = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = $1)";
         while sqlx::query_scalar(sql).bind(backend).fetch_one(&self.direct).await.unwrap() {
-            assert!(begun.elapsed() < PATIENCE, "the server does not notice the end of a connection");
+            assert!(begun.elapsed() < STEP_TIMEOUT, "the server does not notice the end of a connection");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -170,7 +170,7 @@ pub(crate) async fn confirm_again(
     loop {
         match confirm(reset, event, new).await {
             Err(ResetError::Unavailable { .. }) => {
-                assert!(begun.elapsed() < PATIENCE, "{context}: the service does not recover");
+                assert!(begun.elapsed() < STEP_TIMEOUT, "{context}: the service does not recover");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Ok(()) | Err(ResetError::InvalidToken(_)) => break,

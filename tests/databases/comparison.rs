@@ -1,4 +1,4 @@
-//! What a database finds and compares does not depend on collation, character set or column type.
+//! Look-ups and comparisons do not depend on collation, character set or column type.
 
 use std::time::{Duration, Instant};
 

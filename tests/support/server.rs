@@ -27,7 +27,7 @@ pub(crate) fn installed(program: &str, directories: &[&str]) -> Option<PathBuf> 
 /// Reports a test that is skipped because `what`, for example "postgres is", not installed. Fails if `REQUIRE_SERVICES=1`.
 pub(crate) fn skip(what: &str) {
     let required = env::var_os("REQUIRE_SERVICES").is_some_and(|value| value == "1");
-    assert!(!required, "{what} not installed, and REQUIRE_SERVICES=1 asks for it");
+    assert!(!required, "{what} not installed, and REQUIRE_SERVICES=1 requests for it");
     // Written to standard error directly, because the test harness hides the output of passed tests.
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     drop(writeln!(io::stderr(), "skipped: {test}, {what} not installed"));

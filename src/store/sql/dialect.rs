@@ -9,7 +9,7 @@ use super::driver::Driver;
 use super::id::{Id, IdType};
 use crate::error::BoxError;
 
-/// What a database writes differently. Implemented for `sqlx::Sqlite`, `sqlx::Postgres` and `sqlx::MySql`.
+/// The SQL in which the databases differ. Implemented for `sqlx::Sqlite`, `sqlx::Postgres` and `sqlx::MySql`.
 ///
 /// The trait is public, because it bounds the public type [`SqlUsers`], and its module is private, so that it has no
 /// implementations elsewhere. Every parameter has an explicit type in the statement: PostgreSQL would otherwise infer one
