@@ -109,10 +109,10 @@ fn forged_token_allocates_nothing() {
         (format!("{header}.{}.{tag}", "A".repeat(800)), Refusal::Signature),
         (format!("{header}.{}", ".".repeat(900)), Refusal::Signature),
     ];
-    for (token, because) in forged {
+    for (token, expected) in forged {
         let (count, verdict) = allocations(|| codec.verify(&token, now));
-        assert_eq!(verdict.unwrap_err().refusal(), because);
-        assert_eq!(count, 0, "{because}: {:.80}", token);
+        assert_eq!(verdict.unwrap_err().refusal(), expected);
+        assert_eq!(count, 0, "{expected}: {:.80}", token);
     }
 
     let (claims, used) = (codec.verify(good, now).unwrap(), ann().bind_also("used"));

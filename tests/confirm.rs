@@ -333,7 +333,7 @@ async fn confirm_returns_before_post_handlers_finish() {
 /// For every k, the k-th store call of a confirmation fails.
 #[tokio::test]
 async fn store_failure_at_any_call_leaves_a_working_password() {
-    for (call, because) in
+    for (call, expected) in
         [(Call::FindById, Unavailable::StoreDown), (Call::ReplacePassword, Unavailable::UnknownOutcome)]
     {
         let users = people();
@@ -352,10 +352,10 @@ async fn store_failure_at_any_call_leaves_a_working_password() {
         .await
         .unwrap();
         let token = token_of(&reset, &users, "1");
-        let Err(ResetError::Unavailable { because: said, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
+        let Err(ResetError::Unavailable { reason, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
             panic!("{call:?}");
         };
-        assert_eq!(said, because);
+        assert_eq!(reason, expected);
         assert!(verifies(&users.get("1").unwrap(), "ann's old password"), "{call:?}");
         failing.store(false, Ordering::SeqCst);
         confirm(&reset, &token, GOOD_PASSWORD).await.expect("a second try is safe");
@@ -384,11 +384,11 @@ async fn store_that_hangs_or_panics_in_the_write_is_an_unknown_outcome() {
         .unwrap();
         let token = token_of(&reset, &users, "1");
         let before = tokio::time::Instant::now();
-        let Err(ResetError::Unavailable { because, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
+        let Err(ResetError::Unavailable { reason, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
             panic!("panics: {panics}");
         };
         assert!(before.elapsed() < Duration::from_secs(11), "a store call is timed out after ten seconds");
-        assert_eq!(because, Unavailable::UnknownOutcome);
+        assert_eq!(reason, Unavailable::UnknownOutcome);
     }
 }
 

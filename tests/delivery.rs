@@ -179,7 +179,7 @@ async fn faulty_delivery_is_answered_503_for_every_address_and_counts_no_use() {
             let start = Instant::now();
             let error = reset.request(email, client.clone()).await.unwrap_err();
             let expected = Unavailable::DeliveryDown;
-            assert!(matches!(error, ResetError::Unavailable { because, .. } if because == expected), "{error}");
+            assert!(matches!(error, ResetError::Unavailable { reason, .. } if reason == expected), "{error}");
             assert!(start.elapsed() <= Duration::from_secs(5), "{:?}", start.elapsed());
         }
     }
@@ -305,7 +305,7 @@ async fn shutdown_waits_for_running_deliveries_and_refuses_new_ones() {
     assert_eq!(running.await.unwrap(), Ok(Delivered::Mailed));
     assert_eq!(reset.deliver(job).await, Err(DeliveryError::ShuttingDown));
     let refused = reset.request("ann@example.com", Client::none()).await.unwrap_err();
-    assert!(matches!(refused, ResetError::Unavailable { because: Unavailable::ShuttingDown, .. }), "{refused}");
+    assert!(matches!(refused, ResetError::Unavailable { reason: Unavailable::ShuttingDown, .. }), "{refused}");
     assert_eq!(engine.waiting(), 0);
 }
 

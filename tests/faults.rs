@@ -121,7 +121,7 @@ async fn whole_flow(reset: &PasswordReset, users: &MemoryUsers) -> Option<Result
     // Over HTTP, a panic here leads to status 500.
     let validated = tokio::spawn(async move { asked.validate(&copy).await.map(drop) }).await;
     let fine = |error: &ResetError| {
-        matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. } | ResetError::InvalidToken(_))
+        matches!(error, ResetError::Unavailable { reason: Unavailable::StoreDown, .. } | ResetError::InvalidToken(_))
     };
     assert!(!matches!(validated, Ok(Err(ref error)) if !fine(error)), "{validated:?}");
     let confirmed = reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await.map(drop);
@@ -147,7 +147,7 @@ async fn fault_at_any_call_leaves_a_consistent_state() {
             let ann = users.get("1").unwrap();
             match &confirmed {
                 Ok(()) => assert!(verifies(&ann, GOOD_PASSWORD), "{how:?} at {fails_at}"),
-                Err(ResetError::Unavailable { because: Unavailable::UnknownOutcome, .. }) => {
+                Err(ResetError::Unavailable { reason: Unavailable::UnknownOutcome, .. }) => {
                     assert!(verifies(&ann, GOOD_PASSWORD) || ann.password_hash().unwrap().expose() == old);
                 }
                 Err(_) => {
@@ -378,7 +378,7 @@ async fn burst_of_requests_is_limited_by_the_queue() {
         let email = ["ann@example.com", "nobody@example.com"][number % 2];
         match reset.request(email, Client::none()).await {
             Ok(_) => counts[0] += 1,
-            Err(ResetError::Unavailable { because: Unavailable::QueueFull, .. }) => counts[1] += 1,
+            Err(ResetError::Unavailable { reason: Unavailable::QueueFull, .. }) => counts[1] += 1,
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -439,7 +439,7 @@ async fn ten_thousand_concurrent_confirms_are_limited_and_free_their_permits() {
                 assert!(verifies(&users.get(&id.to_string()).unwrap(), &format!("the new password of {id}")));
                 done += 1;
             }
-            Some(Err(ResetError::Unavailable { because: Unavailable::HashersBusy, .. })) => refused += 1,
+            Some(Err(ResetError::Unavailable { reason: Unavailable::HashersBusy, .. })) => refused += 1,
             Some(Err(other)) => panic!("{other:?}"),
             None => {}
         }

@@ -88,7 +88,7 @@ async fn each_event_is_logged_once() {
         ("WARN HttpContract is not mounted around this service", 1),
         ("WARN no mail for a reset request reason=\"lost\"", 1),
         ("INFO password reset has shut down lost_requests=1 unfinished_confirms=0", 1),
-        ("WARN not available now operation=\"request\" because=", 1),
+        ("WARN not available now operation=\"request\" reason=", 1),
     ];
     for (line, times) in expected {
         assert_eq!(text.matches(line).count(), times, "{line}\n{text}");

@@ -232,16 +232,16 @@ async fn every_request_is_refused_while_the_store_is_down() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for email in ["ann@example.com", "nobody@example.com"] {
-        let Err(ResetError::Unavailable { because, retry_after }) = reset.request(email, Client::none()).await else {
+        let Err(ResetError::Unavailable { reason, retry_after }) = reset.request(email, Client::none()).await else {
             panic!("the store is known to be down");
         };
-        assert_eq!(because, Unavailable::StoreDown);
+        assert_eq!(reason, Unavailable::StoreDown);
         assert!(retry_after <= Duration::from_secs(5) && !retry_after.is_zero());
     }
     let validated = reset.validate("not even a token").await.map(drop);
     let confirmed = reset.confirm("not even a token", doubles::GOOD_PASSWORD.into(), Client::none()).await.map(drop);
     for answer in [validated, confirmed] {
-        let is_down = matches!(answer, Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }));
+        let is_down = matches!(answer, Err(ResetError::Unavailable { reason: Unavailable::StoreDown, .. }));
         assert!(is_down, "the outage is reported before the token is read: {answer:?}");
     }
     down.store(false, Ordering::SeqCst);
@@ -274,10 +274,10 @@ async fn full_queue_refuses_every_address() {
         reset.request(email, Client::none()).await.unwrap();
     }
     for email in ["ann@example.com", "nobody@example.com"] {
-        let Err(ResetError::Unavailable { because, .. }) = reset.request(email, Client::none()).await else {
+        let Err(ResetError::Unavailable { reason, .. }) = reset.request(email, Client::none()).await else {
             panic!("the queue is full");
         };
-        assert_eq!(because, Unavailable::QueueFull);
+        assert_eq!(reason, Unavailable::QueueFull);
     }
     assert_eq!((reset.ledger().accepted, reset.ledger().waiting), (5, 5));
 }

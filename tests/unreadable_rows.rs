@@ -311,7 +311,7 @@ async fn failed_call_affects_only_its_own_request() {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             let own = own.await.unwrap();
-            let is_down = matches!(own, Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }));
+            let is_down = matches!(own, Err(ResetError::Unavailable { reason: Unavailable::StoreDown, .. }));
             assert!(is_down, "{how}: its own request gets the error: {own:?}");
         }
         assert_eq!(bystander.unavailable, 0, "{how}: of {} answers", bystander.answers);
@@ -381,7 +381,7 @@ async fn outage_ends_when_the_store_answers() {
         tokio::time::sleep(Duration::from_millis(if hangs { 5_001 } else { 1 })).await;
         let unavailable = async || {
             let answer = reset.request("nobody@example.com", Client::none()).await;
-            matches!(answer, Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }))
+            matches!(answer, Err(ResetError::Unavailable { reason: Unavailable::StoreDown, .. }))
         };
         for _ in 0..100 {
             assert!(unavailable().await, "hangs: {hangs}");

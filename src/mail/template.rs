@@ -340,9 +340,9 @@ mod tests {
             (MailKind::Changed, MailPart::Text, "{{ name|upper }}{{ address.x.y }}", "changed.txt", "undefined value"),
             (MailKind::Changed, MailPart::Html, "{% include 'x' %}", "changed.html", "syntax error"),
         ] {
-            let (broken, because) = problem(kind, part, source);
+            let (broken, text) = problem(kind, part, source);
             assert_eq!(broken, name);
-            assert!(because.contains(reason), "{source}: {because}");
+            assert!(text.contains(reason), "{source}: {text}");
         }
     }
 }

@@ -118,8 +118,8 @@ impl Inner {
             }
         };
         users.retain(|user| match self.ineligible_because(user) {
-            Some(because) => {
-                because.log(Some(user.id()));
+            Some(reason) => {
+                reason.log(Some(user.id()));
                 false
             }
             None => true,

@@ -125,7 +125,7 @@ async fn confirm_with_full_hashing_queue_returns_503() {
         }
         for _ in 0..10 {
             let rejected = confirms.join_next().await.unwrap().unwrap();
-            assert!(matches!(rejected, Err(ResetError::Unavailable { because: Unavailable::HashersBusy, .. })));
+            assert!(matches!(rejected, Err(ResetError::Unavailable { reason: Unavailable::HashersBusy, .. })));
         }
         until(|| world.calls.all() == MAX_QUEUED).await;
         world.post(Confirm, &[("token", &token), ("password", GOOD_PASSWORD)]).await.is_unavailable();

@@ -53,7 +53,7 @@ impl World {
     /// Checks that an error is `StoreDown` and that the store can count as down.
     fn is_down(&mut self, error: &ResetError) -> Checked {
         self.tally.store_down += 1;
-        let down = matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. });
+        let down = matches!(error, ResetError::Unavailable { reason: Unavailable::StoreDown, .. });
         let possible = self.down_until.is_some_and(|until| Instant::now() <= until);
         ensure!(down && possible, "{error:?}, although the store works");
         Ok(())
@@ -121,7 +121,7 @@ impl World {
             }
             Err(ResetError::InvalidToken(refusal)) => ensure!(!good, "refused a good token: {:?}", refusal.refusal()),
             Err(error) if matches!(store, Some((0, _))) => {
-                let down = matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. });
+                let down = matches!(error, ResetError::Unavailable { reason: Unavailable::StoreDown, .. });
                 ensure!(down, "{error:?}, although the store failed");
             }
             Err(error) => self.is_down(&error)?,
@@ -206,7 +206,7 @@ impl World {
                 ensure!(good && (weak || veto == Some(Bad::Fails)), "refused the password");
             }
             Err(ResetError::Failed(_)) => ensure!(good && (veto.is_some() || hasher.is_some()), "failed"),
-            Err(ResetError::Unavailable { because: Unavailable::UnknownOutcome, .. }) => {
+            Err(ResetError::Unavailable { reason: Unavailable::UnknownOutcome, .. }) => {
                 self.tally.unknown_outcomes += 1;
                 ensure!(store.is_some(), "an unknown outcome, although the store works");
                 if self.is_changed(attempt) {
@@ -214,7 +214,7 @@ impl World {
                     return self.changed(attempt);
                 }
             }
-            Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }) if matches!(store, Some((0, _))) => {}
+            Err(ResetError::Unavailable { reason: Unavailable::StoreDown, .. }) if matches!(store, Some((0, _))) => {}
             Err(error) => self.is_down(error)?,
         }
         ensure!(!self.is_changed(attempt), "{answer:?}, and the password changed");

@@ -91,7 +91,7 @@ pub async fn reply_of(response: poem::Response, method: &str) -> Reply {
     let headers = parts.headers.iter();
     let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap().to_owned()));
     let body = match method {
-        // poem adds this header in process; a server does not send it.
+        // A server sends no body for HEAD.
         "HEAD" => Vec::new(),
         _ => body.into_vec().await.unwrap(),
     };

@@ -113,7 +113,7 @@ fn weak_key_from_the_environment_is_refused() {
         (Some("hunter2 hunter2 hunter2 hunter2 hunter2"), "not base64"),
     ] {
         let message = child(value);
-        assert!(message.contains(VARIABLE) && message.contains(because), "{value:?}: {message}");
+        assert!(message.contains(VARIABLE) && message.contains(reason), "{value:?}: {message}");
         if let Some(value) = value.filter(|value| value.trim().len() > 8) {
             assert!(!message.contains(&value[..8]), "{message}");
         }
