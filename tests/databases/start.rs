@@ -167,7 +167,7 @@ async fn table_in_another_schema_is_suggested_and_works() {
     if let Some(database) = MariaDb::with_users().await {
         let name = database.text("SELECT DATABASE()").await.unwrap();
         let other = MariaDb::new().await.unwrap();
-        let users = other.users().table(&format!("{name}.users"));
+        let users = other.users().table(format!("{name}.users"));
         users.check_at_start().await.unwrap();
         assert_eq!(crate::database::ids(&users, "Ann@example.com").await, ["ann"]);
     }
