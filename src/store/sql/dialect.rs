@@ -152,7 +152,8 @@ pub(super) async fn declared_layout<D: Dialect>(
     if id_type != IdType::Text && id_type != declared {
         let (column, actual) = (&users.settings.id, &id.declared);
         return Err(format!(
-            "the column `{column}` has the type {actual}, which `.id_type(IdType::{id_type:?})` cannot read"
+            "the column `{column}` has the type {actual}, which `.id_type(IdType::{id_type:?})` cannot read; \
+             without this setting, its ids are read as `IdType::{declared:?}`"
         )
         .into());
     }
