@@ -121,20 +121,26 @@ async fn comparison_on_mariadb_does_not_depend_on_the_collation() {
     }
 }
 
-/// Letters of which `I` is the capital differ in Turkish.
+/// In Turkish, `i` is not the small letter of `I`.
 #[tokio::test]
 async fn address_with_an_i_is_found_with_a_turkish_collation() {
-    let Some(server) = mariadb::mariadb().await else { return };
-    let pool = server
-        .database(
-            "CREATE TABLE users (id INT PRIMARY KEY, email VARCHAR(100) COLLATE utf8mb4_turkish_ci, username INT, \
-             active BOOLEAN, password_hash TEXT); \
-             INSERT INTO users VALUES (1, 'Bill@Example.com', NULL, TRUE, 'a')",
-        )
-        .await;
-    let users = MySqlUsers::new(pool).username_column(None);
-    for email in ["bill@example.com", "BILL@EXAMPLE.COM"] {
-        assert_eq!(ids(&users, email).await, ["1"], "{email}");
+    async fn check<D: TestDatabase>(database: &D, collation: &str) {
+        database
+            .run(&crate::database::USERS.replace("email VARCHAR(254)", &format!("email VARCHAR(254) {collation}")))
+            .await;
+        database.run("INSERT INTO users (id, email) VALUES ('1', 'Bill@Example.com'), ('2', 'IRIS@example.com')").await;
+        let users = database.users();
+        for (email, id) in
+            [("bill@example.com", "1"), ("BILL@EXAMPLE.COM", "1"), ("Iris@example.com", "2"), ("iris@example.com", "2")]
+        {
+            assert_eq!(ids(&users, email).await, [id], "{}: {email}", D::NAME);
+        }
+    }
+    if let Some(database) = MariaDb::new().await {
+        check(&database, "COLLATE utf8mb4_turkish_ci").await;
+    }
+    if let Some(database) = Postgres::new().await {
+        check(&database, "COLLATE \"tr-x-icu\"").await;
     }
 }
 
