@@ -17,13 +17,14 @@ use crate::error::BoxError;
 const TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Counts one use, unless the quota is used up. Returns 0 for a use within the quota, or else the milliseconds until the window
-/// ends. The window begins at the first use and is the lifetime of the key, so that the clock of the server alone counts.
+/// is over, one more than `PTTL`: a key still exists in its last millisecond. The window begins at the first use and is the
+/// lifetime of the key, so that the clock of the server alone counts.
 static COUNT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local uses = tonumber(redis.call('GET', KEYS[1]) or '0')
          if uses >= tonumber(ARGV[1]) then
              local left = redis.call('PTTL', KEYS[1])
-             if left >= 0 then return math.max(left, 1) end
+             if left >= 0 then return math.min(left + 1, tonumber(ARGV[2])) end
              redis.call('PEXPIRE', KEYS[1], ARGV[2])
              return tonumber(ARGV[2])
          end
@@ -42,13 +43,16 @@ static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Ends the window.
+static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('DEL', KEYS[1])"));
+
 /// Returns what [`COUNT`] would return, without counting.
 static PEEK: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local uses = tonumber(redis.call('GET', KEYS[1]) or '0')
          if uses < tonumber(ARGV[1]) then return 0 end
          local left = redis.call('PTTL', KEYS[1])
-         if left >= 0 then return math.max(left, 1) end
+         if left >= 0 then return math.min(left + 1, tonumber(ARGV[2])) end
          return tonumber(ARGV[2])",
     )
 });
@@ -73,9 +77,8 @@ static PEEK: LazyLock<Script> = LazyLock::new(|| {
 ///
 /// # Counting
 ///
-/// Counts are exact: a script compares and counts in one step and one round trip. Each script uses one key, so a cluster
-/// works. A window begins with its first use and ends by the clock of the Redis server, so the clocks of the instances do not
-/// matter. Each key expires with its window.
+/// Counts are exact: a script compares and counts in one step and one round trip. A window
+/// begins with its first use and ends by the clock of the Redis server, so the clocks of the instances do not matter. Each key expires with its window.
 ///
 /// The key is the text of the [`ThrottleKey`], for example `password-reset/request/192.0.2.7`, after the
 /// [prefix](Self::key_prefix). It contains no email address. Services that share a server need different
@@ -90,7 +93,11 @@ static PEEK: LazyLock<Script> = LazyLock::new(|| {
 /// Use the eviction policy `noeviction`, or a server of its own: another policy can evict counters, which then start again. A
 /// fail-over to a replica can lose the last counts, because Redis replicates asynchronously.
 ///
-/// [`build()`](crate::PasswordResetBuilder::build) fails if Redis does not answer, refuses the password, or cannot write.
+/// Redis Cluster is not supported, because the client does not follow redirections: use one server, with replicas if needed.
+///
+/// [`build()`](crate::PasswordResetBuilder::build) fails if Redis does not answer, refuses the password, or cannot write. It
+/// counts once under the key `password-reset/check`, after the prefix, which access rules must allow. The commands are `GET`,
+/// `INCR`, `DECR`, `DEL`, `PTTL`, `PEXPIRE`, `EVALSHA` and `SCRIPT LOAD`.
 #[derive(Clone)]
 pub struct RedisThrottle {
     connections: Arc<Connections>,
@@ -100,9 +107,11 @@ pub struct RedisThrottle {
 impl RedisThrottle {
     /// Creates a throttle from a URL: `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`. Otherwise like [`new`](Self::new).
     ///
+    /// `rediss://`, with TLS, needs a TLS feature of the crate `redis` in the application, for example `tokio-rustls-comp`.
+    ///
     /// # Errors
     ///
-    /// The text is not a URL of Redis. The error does not contain it.
+    /// The text is not a URL of Redis. The error contains neither user nor password.
     pub fn open(url: &str) -> Result<Self, RedisError> {
         Client::open(url).map(Self::new)
     }
@@ -125,26 +134,22 @@ impl RedisThrottle {
 
     /// Runs a script for one key within [`TIMEOUT`], and returns its number.
     async fn run(&self, script: &Script, key: String, quota: Option<Quota>) -> Result<u64, BoxError> {
+        let mut used = None;
         let call = async {
-            let connection = self.connections.get().await;
+            let connection = used.insert(self.connections.get().await);
             let mut invocation = script.key(key);
             if let Some(quota) = quota {
                 invocation.arg(quota.limit()).arg(millis(quota.window()));
             }
-            let answer = invocation.invoke_async(&mut connection.multiplexed()).await;
-            (answer, connection)
+            invocation.invoke_async::<u64>(&mut connection.multiplexed()).await
         };
-        let Ok((answer, connection)) = timeout(TIMEOUT, call).await else {
-            // A stalled connection may never recover, and a dead one is found only after minutes.
-            self.connections.discard_current();
-            return Err("Redis did not answer in time".into());
-        };
-        answer.map_err(|error: RedisError| {
-            if needs_new_connection(&error) {
-                self.connections.discard(&connection);
-            }
-            error.into()
-        })
+        let answer = timeout(TIMEOUT, call).await;
+        // After a timeout too: a stalled connection may never recover, and a dead one is found only after minutes.
+        let is_faulty = answer.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(needs_new_connection));
+        if let Some(connection) = used.filter(|_| is_faulty) {
+            self.connections.discard(&connection);
+        }
+        Ok(answer.map_err(|_| "Redis did not answer in time")??)
     }
 }
 
@@ -184,13 +189,7 @@ impl Throttle for RedisThrottle {
 
     /// Sets the counter to zero. That ends its window, so that the next use begins a new one.
     async fn clear(&self, key: &ThrottleKey) -> Result<(), BoxError> {
-        let connection = self.connections.get();
-        let cleared =
-            async { redis::cmd("DEL").arg(self.key(key)).query_async(&mut connection.await.multiplexed()).await };
-        match timeout(TIMEOUT, cleared).await {
-            Ok(cleared) => Ok(cleared?),
-            Err(_) => Err("Redis did not answer in time".into()),
-        }
+        self.run(&CLEAR, self.key(key), None).await.map(drop)
     }
 
     /// Connects, and counts once under a key of its own, because a replica and a restricted user can read but not write.

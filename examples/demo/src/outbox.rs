@@ -91,6 +91,7 @@ mod tests {
         let (mails, ann) = (MemoryOutbox::new(), StoredUser::new(1, "ann@example.com", Some("hash".to_owned())));
         let reset = PasswordReset::builder(MemoryUsers::new([ann.clone()]), SigningKey::generate().unwrap())
             .link("https://app.example.com/reset#token={token}")
+            .linked_handlers(false)
             .mailer(poem_password_reset::mail::Mailer::new(mails.clone()).from("no-reply@example.com"))
             .build()
             .await

@@ -84,30 +84,24 @@ impl Connections {
         }
     }
 
-    /// Discards the connection that a call waited for.
-    pub(super) fn discard_current(self: &Arc<Self>) {
-        let connection = self.current.borrow().clone();
-        if let Some(connection) = connection {
-            self.discard(&connection);
-        }
-    }
-
     fn connect_in_background(self: &Arc<Self>) {
         let mut state = self.state();
         let (false, Ok(runtime)) = (state.is_connecting, Handle::try_current()) else { return };
         state.is_connecting = true;
         drop(state);
-        let guard = Connecting(Arc::clone(self));
+        let mut guard = Connecting { connections: Arc::clone(self), has_ended: false };
         runtime.spawn(async move {
             let mut pause = FIRST_PAUSE;
             loop {
-                match guard.0.connect().await {
+                match guard.connections.connect().await {
                     Ok(multiplexed) => {
-                        guard.0.set(multiplexed);
+                        // Before the connection is published: a task that discards it must be able to connect again.
+                        guard.end();
+                        guard.connections.set(multiplexed);
                         return;
                     }
-                    // Ends when nobody else uses the throttle any more.
-                    Err(_) if Arc::strong_count(&guard.0) == 1 => return,
+                    // The throttle was dropped.
+                    Err(_) if Arc::strong_count(&guard.connections) == 1 => return,
                     Err(_) => tokio::time::sleep(pause).await,
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -137,10 +131,21 @@ impl Connections {
 }
 
 /// Ends the state "connecting", also if the task is dropped because its runtime shuts down.
-struct Connecting(Arc<Connections>);
+struct Connecting {
+    connections: Arc<Connections>,
+    has_ended: bool,
+}
+
+impl Connecting {
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.has_ended, true) {
+            self.connections.state().is_connecting = false;
+        }
+    }
+}
 
 impl Drop for Connecting {
     fn drop(&mut self) {
-        self.0.state().is_connecting = false;
+        self.end();
     }
 }
