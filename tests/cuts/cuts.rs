@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::postgres;
 use crate::proxy::{Action, Direction};
-use crate::world::{Password, Site, TABLES, World, Writes, confirm, confirm_again, is_acknowledged};
+use crate::world::{Database, Password, Site, TABLES, World, Writes, confirm, confirm_again, is_acknowledged};
+use crate::{mariadb, postgres};
 
 /// How many positions had which outcome.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ struct Outcomes {
 }
 
 /// Returns the number of bytes of a confirmation in each direction.
-async fn length_of_a_confirmation(world: &World, port: u16) -> [(Direction, usize); 2] {
+pub(crate) async fn length_of_a_confirmation(world: &World, port: u16) -> [(Direction, usize); 2] {
     let site = Site::warm(world, port, 1).await;
     world.prepare("ann").await;
     let event = world.issue(&site.reset, "ann").await;
@@ -37,7 +37,10 @@ async fn cut(world: &World, port: u16, direction: Direction, position: usize, ou
     site.proxy.arm(direction, position, Action::Cut);
     let new = "the new password";
     let is_acknowledged = is_acknowledged(&confirm(&site.reset, &event, new).await, &context);
-    world.wait_until_gone(site.backend).await;
+    // The last bytes do not always come: a number in them can have fewer digits than in the measured confirmation.
+    if !site.proxy.disarm() {
+        world.wait_until_gone(site.backend).await;
+    }
     let password = world.password("ann", new, &context).await;
     outcomes.positions += 1;
     match (is_acknowledged, password) {
@@ -49,38 +52,52 @@ async fn cut(world: &World, port: u16, direction: Direction, position: usize, ou
     confirm_again(world, &site.reset, &event, "ann", new, &context).await;
 }
 
-async fn sweep(writes: Writes, step: usize) {
-    let Some(server) = postgres::postgres().await else { return };
-    let world = World { direct: server.database(TABLES).await, writes };
-    for (direction, length) in length_of_a_confirmation(&world, server.port).await {
+/// The last bytes of a confirmation are those of its acknowledgement, and of the return of the connection to the pool.
+const TAIL: usize = 64;
+
+/// Cuts at each position that is a multiple of `step`, and at each of the last ones.
+async fn sweep(world: &World, port: u16, step: usize) {
+    for (direction, length) in length_of_a_confirmation(world, port).await {
         let mut outcomes = Outcomes::default();
-        // The last positions are the acknowledgement, so each of them is tried.
-        for position in (0..length).filter(|position| position % step == 0 || position + 32 > length) {
-            cut(&world, server.port, direction, position, &mut outcomes).await;
+        for position in (0..length).filter(|position| position % step == 0 || position + TAIL > length) {
+            cut(world, port, direction, position, &mut outcomes).await;
         }
-        println!("{writes:?}, {direction:?}, {length} bytes: {outcomes:?}, violations: 0");
+        let (database, writes) = (world.direct.name(), world.writes);
+        println!("{database}, {writes:?}, {direction:?}, {length} bytes: {outcomes:?}, violations: 0");
         assert!(outcomes.unchanged > 0, "{outcomes:?}");
         assert!(direction == Direction::ToServer || outcomes.unknown > 0, "{outcomes:?}");
     }
 }
 
+/// Sweeps over both kinds of writes on each database.
+async fn sweeps(step: usize) {
+    for writes in [Writes::OneStatement, Writes::Transaction] {
+        if let Some(server) = postgres::postgres().await {
+            let direct = Database::Postgres(server.database(TABLES).await);
+            sweep(&World { direct, writes }, server.port, step).await;
+        }
+        if let Some(server) = mariadb::mariadb().await {
+            let direct = Database::MariaDb(server.database(TABLES).await);
+            sweep(&World { direct, writes }, server.port, step).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_connection_leaves_the_old_or_the_new_password() {
-    sweep(Writes::OneStatement, 16).await;
-    sweep(Writes::Transaction, 16).await;
+    sweeps(16).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long version"]
 async fn connection_cut_at_every_byte_leaves_the_old_or_the_new_password() {
-    sweep(Writes::OneStatement, 1).await;
-    sweep(Writes::Transaction, 1).await;
+    sweeps(1).await;
 }
 
 /// A delay at any byte changes nothing.
 async fn delays(step: usize) {
     let Some(server) = postgres::postgres().await else { return };
-    let world = World { direct: server.database(TABLES).await, writes: Writes::Transaction };
+    let world = World { direct: Database::Postgres(server.database(TABLES).await), writes: Writes::Transaction };
     let site = Site::warm(&world, server.port, 1).await;
     let mut positions = 0;
     for (direction, length) in length_of_a_confirmation(&world, server.port).await {

@@ -1,12 +1,13 @@
 //! The server is killed with SIGKILL at a point of a confirmation, and started again.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::postgres::{create_cluster, server_command, url, wait_until_ready};
+use crate::postgres::{START_DEADLINE, create_cluster, is_ready, server_command, url};
 use crate::proxy::{Action, Direction, Release};
-use crate::server::{ServerProcess, TempDirectory, free_port};
+use crate::server::{ServerProcess, TempDirectory, lasting_port};
 use crate::world::{
-    Password, Site, TABLES, World, Writes, at_port, confirm, confirm_again, is_acknowledged, password_reset, store,
+    Database, PATIENCE, Password, Site, TABLES, World, Writes, confirm, confirm_again, is_acknowledged,
 };
 
 /// A server of its own, which the test kills. Its files are synchronized, as they are in production.
@@ -22,15 +23,26 @@ impl OwnServer {
     pub(crate) async fn start() -> Option<Self> {
         let directory = TempDirectory::new();
         let data = create_cluster(&directory)?;
-        let mut server = Self { port: free_port(), data, process: None, _directory: directory };
+        let mut server = Self { port: lasting_port(), data, process: None, _directory: directory };
         server.start_again().await;
         Some(server)
     }
 
+    /// Starts the server, again if it ends at once: a process of the killed one may still hold its memory or its port.
     pub(crate) async fn start_again(&mut self) {
-        let mut command = server_command(&self.data, self.port).unwrap();
-        self.process = Some(ServerProcess::spawn(&mut command));
-        wait_until_ready(self.port).await;
+        let begun = Instant::now();
+        loop {
+            let mut process = ServerProcess::spawn(&mut server_command(&self.data, self.port).unwrap());
+            while process.is_running() {
+                if is_ready(self.port).await {
+                    self.process = Some(process);
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert!(begun.elapsed() < START_DEADLINE, "PostgreSQL does not start again");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Sends SIGKILL to the server and to every process that it started.
@@ -62,7 +74,7 @@ async fn kills(rounds: usize) {
     let Some(mut server) = OwnServer::start().await else { return };
     let pool = server.pool().await;
     sqlx::raw_sql(TABLES).execute(&pool).await.unwrap();
-    let mut world = World { direct: pool, writes: Writes::Transaction };
+    let mut world = World { direct: Database::Postgres(pool), writes: Writes::Transaction };
     let site = Site::warm(&world, server.port, 1).await;
     world.prepare("ann").await;
     let event = world.issue(&site.reset, "ann").await;
@@ -72,11 +84,11 @@ async fn kills(rounds: usize) {
     drop(site);
 
     let (mut acknowledged, mut unchanged, mut unknown) = (0, 0, 0);
-    let point = |direction, length: usize, number: usize| (direction, (length * number / 4).min(length - 1));
-    let points = (1..=4).flat_map(|number| {
-        [point(Direction::ToServer, to_server, number), point(Direction::ToClient, to_client, number)]
+    // The last point is in the acknowledgement. The bytes after it are of the return of the connection to the pool.
+    let points = [4, 8, 12, 15].into_iter().flat_map(|sixteenths| {
+        [(Direction::ToServer, to_server * sixteenths / 16), (Direction::ToClient, to_client * sixteenths / 16)]
     });
-    for (direction, position) in points.collect::<Vec<_>>() {
+    for (direction, position) in points {
         for round in 0..rounds {
             let context = format!("kill at {direction:?} {position}, round {round}");
             let new = format!("the password of round {round}");
@@ -85,13 +97,14 @@ async fn kills(rounds: usize) {
             let event = world.issue(&site.reset, "ann").await;
             site.proxy.arm(direction, position, Action::Hold);
             let first = tokio::join!(confirm(&site.reset, &event, &new), async {
-                site.proxy.holds().await;
+                let held = tokio::time::timeout(PATIENCE, site.proxy.holds()).await;
+                held.unwrap_or_else(|_| panic!("{context}: the byte never comes"));
                 server.kill();
                 site.proxy.release(Release::Cut);
             });
             let is_acknowledged = is_acknowledged(&first.0, &context);
             server.start_again().await;
-            world.direct = server.pool().await;
+            world.direct = Database::Postgres(server.pool().await);
             match (is_acknowledged, world.password("ann", &new, &context).await) {
                 (true, Password::Old) => panic!("{context}: the confirmed password is lost"),
                 (true, Password::New) => acknowledged += 1,
@@ -99,11 +112,10 @@ async fn kills(rounds: usize) {
                 (false, Password::New) => unknown += 1,
             }
             // Another instance makes the second try.
-            let options = at_port(&world.direct, server.port);
-            let pool = sqlx::postgres::PgPoolOptions::new().connect_lazy_with(options);
-            let reset = password_reset(store(pool, world.writes)).await;
+            let reset = world.direct.at_port(server.port, 4).password_reset(world.writes).await;
             confirm_again(&world, &reset, &event, "ann", &new, &context).await;
         }
+        println!("killed {rounds} times at {direction:?} {position}: {unchanged} unchanged, {unknown} unknown so far");
     }
     println!(
         "{} kills: {acknowledged} acknowledged, {unchanged} unchanged, {unknown} unknown, violations: 0",

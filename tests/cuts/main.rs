@@ -1,4 +1,4 @@
-//! F2, F9 and F22: the connection to PostgreSQL is cut, stalled or delayed at any byte of a confirmation, and the server is
+//! F2, F9 and F22: the connection to PostgreSQL or MariaDB is cut, stalled or delayed at any byte of a confirmation, and the server is
 //! killed or restarted. Afterwards the password is the old or the new one, and the rows that belong to a reset agree with it.
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion, in its helpers too")]
@@ -8,6 +8,8 @@ mod cuts;
 #[path = "../support/doubles.rs"]
 mod doubles;
 mod kills;
+#[path = "../support/mariadb.rs"]
+mod mariadb;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod proxy;

@@ -119,6 +119,11 @@ impl Proxy {
         [(Direction::ToServer, plan.to_server), (Direction::ToClient, plan.to_client)]
     }
 
+    /// Disarms the proxy, and returns whether it was still armed: the chosen byte never came.
+    pub(crate) fn disarm(&self) -> bool {
+        self.shared.plan.lock().unwrap().armed.take().is_some()
+    }
+
     /// Waits until bytes are held.
     pub(crate) async fn holds(&self) {
         self.shared.holds.subscribe().wait_for(|holds| *holds).await.unwrap();

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use poem_password_reset::{PasswordReset, ResetError};
-use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
 use crate::kills::OwnServer;
-use crate::world::{Password, TABLES, World, Writes, at_port, confirm, confirm_again, password_reset, store};
+use crate::world::{Database, Password, TABLES, World, Writes, confirm, confirm_again};
 
 const CLIENTS: usize = 8;
 
@@ -46,13 +45,10 @@ async fn restarts(rounds: usize) {
     let Some(mut server) = OwnServer::start().await else { return };
     let pool = server.pool().await;
     sqlx::raw_sql(TABLES).execute(&pool).await.unwrap();
-    let mut world = World { direct: pool, writes: Writes::Transaction };
+    let mut world = World { direct: Database::Postgres(pool), writes: Writes::Transaction };
     let (mut acknowledged, mut failed, mut unknown) = (0, 0, 0);
     for (round, signal) in (0..rounds).flat_map(|round| [(round, "INT"), (round, "QUIT")]) {
-        let options = at_port(&world.direct, server.port);
-        let pool =
-            PgPoolOptions::new().max_connections(4).acquire_timeout(Duration::from_secs(2)).connect_lazy_with(options);
-        let reset = password_reset(store(pool, world.writes)).await;
+        let reset = world.direct.at_port(server.port, 4).password_reset(world.writes).await;
         let (is_over, confirmed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
@@ -81,7 +77,7 @@ async fn restarts(rounds: usize) {
         let results: Vec<_> = clients.join_all().await.into_iter().flatten().collect();
         println!("{signal}: {} confirmations, {before} acknowledged before the start", results.len());
 
-        world.direct = server.pool().await;
+        world.direct = Database::Postgres(server.pool().await);
         for (id, event, is_acknowledged) in results {
             let new = format!("the new password of {id}");
             match (is_acknowledged, world.password(&id, &new, &id).await) {

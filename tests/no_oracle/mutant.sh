@@ -4,10 +4,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+origin=$PWD
 copy=$(mktemp -d)
 # The copy shares the target directory. To cargo its packages are the same, so it would take the library with the leak for
 # that of this directory. A newer source file makes it build again.
-trap 'rm -r "$copy"; touch "$OLDPWD/src/lib.rs"' EXIT
+trap 'rm -r "$copy"; touch "$origin/src/lib.rs"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$copy"
 cd "$copy"
 
@@ -20,7 +21,7 @@ mutated='Slot::Queue(permit) => {
             }'
 grep -qF "$original" src/reset/request.rs || { echo "src/reset/request.rs no longer contains: $original" >&2; exit 1; }
 ORIGINAL=$original MUTATED=$mutated perl -0pi -e 's/\Q$ENV{ORIGINAL}\E/$ENV{MUTATED}/' src/reset/request.rs
-if cmp -s src/reset/request.rs "$OLDPWD/src/reset/request.rs"; then
+if cmp -s src/reset/request.rs "$origin/src/reset/request.rs"; then
     echo "the leak was not planted" >&2
     exit 1
 fi

@@ -17,7 +17,7 @@ const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A server that all tests of a test crate share.
 pub(crate) struct MariaDb {
-    port: u16,
+    pub(crate) port: u16,
     _server: SharedServer,
 }
 

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::server::{SharedServer, TempDirectory, command_as, free_port, installed};
@@ -104,13 +104,17 @@ pub(crate) fn server_command(data: &Path, port: u16) -> Option<Command> {
 
 pub(crate) async fn wait_until_ready(port: u16) {
     let begun = Instant::now();
-    let options: PgConnectOptions = url(port, "postgres").parse().expect("the URL is valid");
-    loop {
-        match PgConnection::connect_with(&options).await {
-            Ok(connection) => return drop(connection.close().await),
-            Err(error) => assert!(begun.elapsed() < START_DEADLINE, "PostgreSQL does not start: {error}"),
-        }
+    while !is_ready(port).await {
+        assert!(begun.elapsed() < START_DEADLINE, "PostgreSQL does not start");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Returns whether the server accepts connections.
+pub(crate) async fn is_ready(port: u16) -> bool {
+    match PgConnection::connect(&url(port, "postgres")).await {
+        Ok(connection) => connection.close().await.is_ok(),
+        Err(_) => false,
     }
 }
 

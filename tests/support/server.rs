@@ -39,6 +39,17 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("the listener has an address").port()
 }
 
+/// Returns a port for a server that is stopped and started. It is outside the usual range of the system for other sockets, which
+/// could otherwise take it while the server is down.
+pub(crate) fn lasting_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(17);
+    let ports = (0..10_000).map(|_| 20_000 + (start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000));
+    let mut ports = ports.map(|port| u16::try_from(port).expect("the port is below 32,000"));
+    let is_free = |port: &u16| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).is_ok();
+    ports.find(is_free).expect("a port is free")
+}
+
 /// A temporary directory, removed when dropped.
 pub(crate) struct TempDirectory(PathBuf);
 

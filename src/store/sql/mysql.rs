@@ -56,7 +56,7 @@ impl Dialect for MySql {
         has_number(error, &[1054])
     }
 
-    /// `ER_CANT_AGGREGATE_2COLLATIONS`, `ER_CANT_AGGREGATE_NCOLLATIONS` and MySQL's
+    /// `ER_CANT_AGGREGATE_2COLLATIONS`, `ER_CANT_AGGREGATE_NCOLLATIONS`, and MySQL's `ER_CANNOT_CONVERT_STRING` and
     /// `ER_IMPOSSIBLE_STRING_CONVERSION`: the character set of the column lacks a letter of the parameter.
     fn is_unrepresentable(error: &sqlx::Error) -> bool {
         has_number(error, &[1267, 1271, 3854, 3988])
