@@ -23,6 +23,7 @@ default         poem           60
 sqlite          poem,sqlite    86
 postgres        poem,postgres  89
 mysql           poem,mysql     80
+redis           poem,redis     70
 metrics         poem,metrics   62
 breached        poem,breached  62
 mail            poem,mail      67

@@ -73,7 +73,11 @@ async fn hash_of(pool: &SqlitePool, email: &str) -> Result<String, BoxError> {
     Ok(query.bind(email).fetch_one(pool).await?)
 }
 
-/// Runs the whole move. Returns an error at the first step that does not go as described.
+/// Runs the whole move.
+///
+/// # Errors
+///
+/// The first step that does not go as described.
 pub async fn run() -> Result<(), BoxError> {
     let options = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = options.connect("sqlite::memory:").await?;

@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn catch_panic_returns_an_error_even_if_dropping_the_payload_panics() {
         assert_eq!(catch_panic(|| 1), Ok(1));
-        assert_eq!(catch_panic(|| panic!("as planned")), Err::<(), _>(Panicked));
+        assert_eq!(catch_panic(|| panic!("an injected panic")), Err::<(), _>(Panicked));
         assert_eq!(catch_panic(|| std::panic::panic_any(PanicOnDrop)), Err::<(), _>(Panicked));
     }
 

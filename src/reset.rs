@@ -310,10 +310,10 @@ impl Inner {
             tracing::error!(reason = redacted_error(&error, []), "the user store failed to look up a user");
             unavailable(Unavailable::StoreDown)
         })?;
-        let user = user.ok_or_else(|| refused(InvalidToken::because(Refusal::UnknownUser)))?;
+        let user = user.ok_or_else(|| refused(InvalidToken::new(Refusal::UnknownUser)))?;
         let bound = self.codec.bind(claims, user).map_err(refused)?;
         if !self.is_eligible(bound.user()) {
-            return Err(refused(InvalidToken::because(Refusal::Ineligible)).into());
+            return Err(refused(InvalidToken::new(Refusal::Ineligible)).into());
         }
         Ok(bound)
     }
@@ -378,7 +378,7 @@ fn answered<T>(operation: Scope, answer: Result<T, ResetError>) -> Result<T, Res
         Err(error) => {
             metrics::answered(operation, error.as_str());
             match error {
-                ResetError::Unavailable { because, .. } => tracing::warn!(operation, %because, "not available now"),
+                ResetError::Unavailable { reason, .. } => tracing::warn!(operation, %reason, "not available now"),
                 ResetError::PasswordRefused(_) => tracing::info!(operation, "a new password was refused"),
                 _ => {}
             }
@@ -394,6 +394,6 @@ fn refused(error: InvalidToken) -> InvalidToken {
     error
 }
 
-fn unavailable(because: Unavailable) -> ResetError {
-    ResetError::Unavailable { because, retry_after: RETRY_AFTER }
+fn unavailable(reason: Unavailable) -> ResetError {
+    ResetError::Unavailable { reason, retry_after: RETRY_AFTER }
 }

@@ -9,6 +9,8 @@ mod fallback;
 mod key;
 mod memory;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,11 +20,13 @@ pub use self::key::ThrottleKey;
 pub(crate) use self::key::is_namespace;
 pub use self::memory::MemoryThrottle;
 pub use self::quota::{Quota, QuotaError, Quotas};
+#[cfg(feature = "redis")]
+pub use self::redis::RedisThrottle;
 use crate::error::BoxError;
 
 /// Counts the uses of keys and compares them with quotas.
 ///
-/// Implement the methods as plain `async fn`s. The library stops a call after 20 ms. A timeout and a panic count as an
+/// Implement the methods as plain `async fn`s. The library stops a call after 60 ms. A timeout and a panic count as an
 /// error. After an error in [`count`](Self::count) the throttle in memory counts instead for up to five seconds.
 pub trait Throttle: Send + Sync + 'static {
     /// The error if the throttle cannot count. It is logged and never shown to a client.

@@ -125,7 +125,7 @@ impl TokenCodec {
     /// [`InvalidToken`]. Its [`refusal`](InvalidToken::refusal) is the reason, for the log.
     pub fn verify(&self, token: &str, now: OffsetDateTime) -> Result<SignedClaims, InvalidToken> {
         let now = now.unix_timestamp();
-        let refused = InvalidToken::because;
+        let refused = InvalidToken::new;
         let opened = jws::open(&self.jws, token).map_err(refused)?;
         let claims =
             opened.decoded(|json| Claims::from_json(json, self.kind.audience)).ok_or(refused(Refusal::Claims))?;
@@ -151,7 +151,7 @@ impl TokenCodec {
     ///
     /// [`InvalidToken`], always with [`Refusal::Stale`].
     pub fn bind(&self, claims: SignedClaims, user: StoredUser) -> Result<BoundUser, InvalidToken> {
-        let stale = InvalidToken::because(Refusal::Stale);
+        let stale = InvalidToken::new(Refusal::Stale);
         // Claims verified by another codec can have a key index that does not exist here.
         let key = self.bindings.get(claims.key).ok_or(stale)?;
         // Constant time. A keyed MAC does not need this, but it is cheaper than a proof that it does not. Comparing one integer instead of

@@ -109,10 +109,10 @@ fn forged_token_allocates_nothing() {
         (format!("{header}.{}.{tag}", "A".repeat(800)), Refusal::Signature),
         (format!("{header}.{}", ".".repeat(900)), Refusal::Signature),
     ];
-    for (token, because) in forged {
+    for (token, expected) in forged {
         let (count, verdict) = allocations(|| codec.verify(&token, now));
-        assert_eq!(verdict.unwrap_err().refusal(), because);
-        assert_eq!(count, 0, "{because}: {:.80}", token);
+        assert_eq!(verdict.unwrap_err().refusal(), expected);
+        assert_eq!(count, 0, "{expected}: {:.80}", token);
     }
 
     let (claims, used) = (codec.verify(good, now).unwrap(), ann().bind_also("used"));
@@ -152,12 +152,12 @@ async fn queued_request_takes_under_300_bytes() {
         .build()
         .await
         .unwrap();
-    let ask = async || reset.request("ann@example.com", Client::none()).await.unwrap();
+    let request = async || reset.request("ann@example.com", Client::none()).await.unwrap();
     // The first request allocates the worker task and the initial queue.
-    ask().await;
+    request().await;
     let before = HELD.get();
     for _ in 0..REQUESTS {
-        ask().await;
+        request().await;
     }
     let held = HELD.get() - before;
     assert_eq!(reset.ledger().waiting, 1_025, "the test does not yield to the worker");

@@ -1,4 +1,4 @@
-//! The operation **confirm**: the order of its steps, failures at each step, and callers that give up.
+//! The operation **confirm**: the order of its steps, failures at each step, and callers that drop the future.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -36,7 +36,7 @@ impl Steps {
 }
 
 /// Returns a builder whose parts record every step.
-fn noted(users: &MemoryUsers, steps: &Steps) -> PasswordResetBuilder {
+fn recorded(users: &MemoryUsers, steps: &Steps) -> PasswordResetBuilder {
     let (stored, checked, hashed) = (steps.clone(), steps.clone(), steps.clone());
     let (before, after) = (steps.clone(), steps.clone());
     let built = Arc::new(AtomicUsize::new(0));
@@ -94,7 +94,7 @@ async fn finished(reset: &PasswordReset) {
 #[tokio::test]
 async fn confirm_runs_its_steps_in_order() {
     let (users, steps) = (people(), Steps::default());
-    let reset = noted(&users, &steps).build().await.unwrap();
+    let reset = recorded(&users, &steps).build().await.unwrap();
     confirm(&reset, &token_of(&reset, &users, "1"), GOOD_PASSWORD).await.unwrap();
     finished(&reset).await;
     assert_eq!(steps.all(), ["look up", "policy", "pre", "hash", "swap", "post"]);
@@ -153,12 +153,12 @@ async fn validate_and_validate_for_return_the_same_results() {
 async fn failed_step_stops_confirm() {
     let agent = |agent: &str| Client::new(None, Some(agent));
     let (users, steps) = (people(), Steps::default());
-    let reset = noted(&users, &steps).build().await.unwrap();
+    let reset = recorded(&users, &steps).build().await.unwrap();
     let good = token_of(&reset, &users, "1");
     let elsewhere = TokenCodec::new(SigningKey::generate().unwrap());
     let forged = elsewhere.issue(&users.get("1").unwrap(), OffsetDateTime::now_utc(), time::Duration::HOUR).unwrap();
-    let stranger = StoredUser::new(99, "eve@example.com", Some("a hash".to_owned()));
-    let unknown = reset.issue(&stranger, None).unwrap().token().expose().to_owned();
+    let unknown_user = StoredUser::new(99, "eve@example.com", Some("a hash".to_owned()));
+    let unknown = reset.issue(&unknown_user, None).unwrap().token().expose().to_owned();
     let stale = reset.issue(&StoredUser::new(1, "ann@example.com", Some("older".to_owned())), None).unwrap();
     let inactive = {
         let carol = users.get("3").unwrap().with_active(true);
@@ -235,7 +235,7 @@ async fn veto_text_is_returned_and_other_errors_are_not() {
     assert!(verifies(&users.get("1").unwrap(), "ann's old password"));
 }
 
-/// A caller that gives up at any await does not change the outcome of a confirm.
+/// A caller that drops the future at any await does not change the outcome of a confirmation.
 #[tokio::test]
 async fn confirm_continues_if_the_caller_drops_it() {
     for awaits in 0..40 {
@@ -268,8 +268,8 @@ async fn confirm_continues_if_the_caller_drops_it() {
         caller.abort();
         let _ = caller.await;
         finished(&reset).await;
-        assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD), "hung up after {awaits} awaits");
-        assert_eq!(posted.load(Ordering::SeqCst), 1, "hung up after {awaits} awaits");
+        assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD), "dropped after {awaits} awaits");
+        assert_eq!(posted.load(Ordering::SeqCst), 1, "dropped after {awaits} awaits");
     }
 }
 
@@ -330,10 +330,10 @@ async fn confirm_returns_before_post_handlers_finish() {
     assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
 }
 
-/// "Fail the k-th call", for every call of a confirm to the store.
+/// For every k, the k-th store call of a confirmation fails.
 #[tokio::test]
 async fn store_failure_at_any_call_leaves_a_working_password() {
-    for (call, because) in
+    for (call, expected) in
         [(Call::FindById, Unavailable::StoreDown), (Call::ReplacePassword, Unavailable::UnknownOutcome)]
     {
         let users = people();
@@ -352,10 +352,10 @@ async fn store_failure_at_any_call_leaves_a_working_password() {
         .await
         .unwrap();
         let token = token_of(&reset, &users, "1");
-        let Err(ResetError::Unavailable { because: said, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
+        let Err(ResetError::Unavailable { reason, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
             panic!("{call:?}");
         };
-        assert_eq!(said, because);
+        assert_eq!(reason, expected);
         assert!(verifies(&users.get("1").unwrap(), "ann's old password"), "{call:?}");
         failing.store(false, Ordering::SeqCst);
         confirm(&reset, &token, GOOD_PASSWORD).await.expect("a second try is safe");
@@ -372,7 +372,7 @@ async fn store_that_hangs_or_panics_in_the_write_is_an_unknown_outcome() {
             calls: Arc::default(),
             before: move |call| async move {
                 match call {
-                    Call::ReplacePassword if panics => panic!("as planned"),
+                    Call::ReplacePassword if panics => panic!("an injected panic"),
                     Call::ReplacePassword => std::future::pending::<Result<(), BoxError>>().await,
                     _ => Ok(()),
                 }
@@ -384,11 +384,11 @@ async fn store_that_hangs_or_panics_in_the_write_is_an_unknown_outcome() {
         .unwrap();
         let token = token_of(&reset, &users, "1");
         let before = tokio::time::Instant::now();
-        let Err(ResetError::Unavailable { because, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
+        let Err(ResetError::Unavailable { reason, .. }) = confirm(&reset, &token, GOOD_PASSWORD).await else {
             panic!("panics: {panics}");
         };
         assert!(before.elapsed() < Duration::from_secs(11), "a store call is timed out after ten seconds");
-        assert_eq!(because, Unavailable::UnknownOutcome);
+        assert_eq!(reason, Unavailable::UnknownOutcome);
     }
 }
 
@@ -403,7 +403,7 @@ async fn faulty_hasher_changes_nothing() {
                 match fault {
                     _ if hashed.fetch_add(1, Ordering::SeqCst) < 2 => Ok(cheap_hash(password)?),
                     "fails" => Err("no randomness".into()),
-                    "panics" => panic!("as planned"),
+                    "panics" => panic!("an injected panic"),
                     _ => Ok(old.clone()),
                 }
             })

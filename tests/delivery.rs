@@ -56,7 +56,7 @@ impl Delivery for Engine {
         let fault = *self.fault.lock().unwrap();
         match fault {
             Some(Fault::Errs) => Err(format!("cannot store {}", serde_json::to_string(&request)?).into()),
-            Some(Fault::Panics) => panic!("as planned"),
+            Some(Fault::Panics) => panic!("an injected panic"),
             Some(Fault::Hangs) => pending().await,
             None => {
                 self.jobs.lock().unwrap().push(serde_json::to_string(&request)?);
@@ -75,10 +75,13 @@ async fn request(reset: &PasswordReset, email: &str) {
     reset.request(email, Client::none()).await.unwrap();
 }
 
+/// The error with which a handler fails, if any.
+type Fails = Arc<Mutex<Option<fn() -> BoxError>>>;
+
 /// A handler that fails with the error of `fails` and counts its calls.
 fn handler(
     calls: &Arc<AtomicUsize>,
-    fails: &Arc<Mutex<Option<fn() -> BoxError>>>,
+    fails: &Fails,
 ) -> impl Fn(Arc<ResetTokenCreated>) -> std::future::Ready<Result<(), BoxError>> + Send + Sync + 'static + use<> {
     let (calls, fails) = (Arc::clone(calls), Arc::clone(fails));
     move |_| {
@@ -176,7 +179,7 @@ async fn faulty_delivery_is_answered_503_for_every_address_and_counts_no_use() {
             let start = Instant::now();
             let error = reset.request(email, client.clone()).await.unwrap_err();
             let expected = Unavailable::DeliveryDown;
-            assert!(matches!(error, ResetError::Unavailable { because, .. } if because == expected), "{error}");
+            assert!(matches!(error, ResetError::Unavailable { reason, .. } if reason == expected), "{error}");
             assert!(start.elapsed() <= Duration::from_secs(5), "{:?}", start.elapsed());
         }
     }
@@ -190,7 +193,7 @@ async fn faulty_delivery_is_answered_503_for_every_address_and_counts_no_use() {
 #[tokio::test]
 async fn failed_handler_is_an_error_without_address_and_token_and_every_try_calls_it_again() {
     let (engine, calls) = (Engine::default(), Arc::default());
-    let fails: Arc<Mutex<Option<fn() -> BoxError>>> = Arc::default();
+    let fails = Fails::default();
     let reset = builder(people())
         .on_reset_token_created(handler(&calls, &fails))
         .delivery(engine.clone())
@@ -214,7 +217,7 @@ async fn failed_handler_is_an_error_without_address_and_token_and_every_try_call
 #[tokio::test]
 async fn permanent_error_of_a_handler_ends_the_request_and_gives_its_quota_back() {
     let engine = Engine::default();
-    let fails: Arc<Mutex<Option<fn() -> BoxError>>> = Arc::default();
+    let fails = Fails::default();
     *fails.lock().unwrap() = Some(|| Permanent::new("550 no such user").into());
     let reset = builder(people())
         .quotas(Quotas::off().mails_per_address(Quota::per_hour(1).unwrap()))
@@ -302,7 +305,7 @@ async fn shutdown_waits_for_running_deliveries_and_refuses_new_ones() {
     assert_eq!(running.await.unwrap(), Ok(Delivered::Mailed));
     assert_eq!(reset.deliver(job).await, Err(DeliveryError::ShuttingDown));
     let refused = reset.request("ann@example.com", Client::none()).await.unwrap_err();
-    assert!(matches!(refused, ResetError::Unavailable { because: Unavailable::ShuttingDown, .. }), "{refused}");
+    assert!(matches!(refused, ResetError::Unavailable { reason: Unavailable::ShuttingDown, .. }), "{refused}");
     assert_eq!(engine.waiting(), 0);
 }
 

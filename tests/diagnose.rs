@@ -126,16 +126,16 @@ async fn diagnosis_reads_the_applications_throttle() {
 
         async fn peek(&self, key: &ThrottleKey, quota: Quota) -> Result<Option<Verdict>, BoxError> {
             match self.1 {
-                "tells" => Ok(Some(self.0.peek_now(key, quota))),
+                "answers" => Ok(Some(self.0.peek_now(key, quota))),
                 "does not" => Ok(None),
                 "errs" => Err("READONLY".into()),
-                "panics" => panic!("as planned"),
+                "panics" => panic!("an injected panic"),
                 _ => std::future::pending().await,
             }
         }
     }
 
-    for how in ["tells", "does not", "errs", "panics", "hangs"] {
+    for how in ["answers", "does not", "errs", "panics", "hangs"] {
         let reset = builder(people())
             .quotas(Quotas::off().mails_per_address(Quota::per_hour(1).unwrap()))
             .throttle(Own(MemoryThrottle::new(), how))
@@ -146,7 +146,7 @@ async fn diagnosis_reads_the_applications_throttle() {
         reset.request("ann@example.com", Client::none()).await.unwrap();
         let quota = reset.diagnose("ann@example.com").await.quota();
         match how {
-            "tells" => assert!(matches!(quota, MailQuota::UsedUp { .. }), "{quota:?}"),
+            "answers" => assert!(matches!(quota, MailQuota::UsedUp { .. }), "{quota:?}"),
             _ => assert_eq!(quota, MailQuota::Unknown, "{how}"),
         }
     }
@@ -173,14 +173,14 @@ async fn diagnosis_has_the_last_failure_until_a_request_succeeds() {
         .build()
         .await
         .unwrap();
-    let ask = async || {
+    let diagnose_again = async || {
         reset.request("ann@example.com", Client::none()).await.unwrap();
         settled(&reset).await;
         reset.diagnose("Ann@example.com").await
     };
     assert_eq!(reset.diagnose("ann@example.com").await.last_failure(), None);
 
-    let diagnosis = ask().await;
+    let diagnosis = diagnose_again().await;
     let reason = &diagnosis.last_failure().unwrap().reason;
     assert!(reason.starts_with("diagnose::diagnosis_has_the_last_failure"), "the handler is named: {reason}");
     assert!(reason.contains(": 550 <[..]> https://app.example.com/reset-password#token=[..]"), "{reason}");
@@ -188,14 +188,14 @@ async fn diagnosis_has_the_last_failure_until_a_request_succeeds() {
     assert_eq!(reset.diagnose("bob@example.com").await.last_failure(), None, "another address has its own");
 
     store_fails.store(true, Ordering::SeqCst);
-    let diagnosis = ask().await;
+    let diagnosis = diagnose_again().await;
     assert_eq!(diagnosis.store_failure(), Some("deadlock at [..]"));
     assert_eq!(diagnosis.last_failure().unwrap().reason, "the user store failed: deadlock at [..]");
     assert!(!diagnosis.would_send());
 
     store_fails.store(false, Ordering::SeqCst);
     fails.store(false, Ordering::SeqCst);
-    assert_eq!(ask().await.last_failure(), None, "a success clears it");
+    assert_eq!(diagnose_again().await.last_failure(), None, "a success clears it");
 }
 
 #[tokio::test]

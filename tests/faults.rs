@@ -1,4 +1,4 @@
-//! Parts that fail, at any call and in any number. The names F1 to F24 of faults are those of SECURITY.md.
+//! Faults of the store, the hasher, the handlers, the throttle and the clock. SECURITY.md lists the faults F1 to F24.
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion")]
 
@@ -56,8 +56,8 @@ impl Counter {
     async fn call(self) -> Result<(), BoxError> {
         match self.is_this().then_some(self.how) {
             None | Some(How::Ahead | How::Behind) => Ok(()),
-            Some(How::Errs) => Err("as planned".into()),
-            Some(How::Panics) => panic!("as planned"),
+            Some(How::Errs) => Err("an injected fault".into()),
+            Some(How::Panics) => panic!("an injected panic"),
             Some(How::Hangs) => pending().await,
         }
     }
@@ -65,8 +65,8 @@ impl Counter {
     fn hash(&self, password: &str) -> Result<String, BoxError> {
         match self.is_this().then_some(self.how) {
             // A hasher that blocks its thread cannot be timed out, so this one panics instead.
-            Some(How::Panics | How::Hangs) => panic!("as planned"),
-            Some(How::Errs) => Err("as planned".into()),
+            Some(How::Panics | How::Hangs) => panic!("an injected panic"),
+            Some(How::Errs) => Err("an injected fault".into()),
             Some(How::Ahead | How::Behind) | None => Ok(cheap_hash(password)?),
         }
     }
@@ -108,7 +108,7 @@ impl Throttle for Counter {
     }
 }
 
-/// Everything that can be asked for, in one go. Reports what the confirm was answered, if it was asked for at all.
+/// Runs every operation once. Returns the result of the confirmation, or `None` if there was no token to confirm.
 async fn whole_flow(reset: &PasswordReset, users: &MemoryUsers) -> Option<Result<(), ResetError>> {
     let ann = users.get("1").unwrap();
     let known = reset.request("ann@example.com", Client::none()).await;
@@ -118,10 +118,10 @@ async fn whole_flow(reset: &PasswordReset, users: &MemoryUsers) -> Option<Result
     let _ = reset.send(&ann, None).await;
     let token = reset.issue(&ann, None).unwrap().token().expose().to_owned();
     let (asked, copy) = (reset.clone(), token.clone());
-    // Over HTTP a panic here is answered 500.
+    // Over HTTP, a panic here leads to status 500.
     let validated = tokio::spawn(async move { asked.validate(&copy).await.map(drop) }).await;
     let fine = |error: &ResetError| {
-        matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. } | ResetError::InvalidToken(_))
+        matches!(error, ResetError::Unavailable { reason: Unavailable::StoreDown, .. } | ResetError::InvalidToken(_))
     };
     assert!(!matches!(validated, Ok(Err(ref error)) if !fine(error)), "{validated:?}");
     let confirmed = reset.confirm(&token, GOOD_PASSWORD.into(), Client::none()).await.map(drop);
@@ -129,8 +129,8 @@ async fn whole_flow(reset: &PasswordReset, users: &MemoryUsers) -> Option<Result
     Some(confirmed)
 }
 
-/// F1, F2, F4, F5 and the like: for every k, the k-th call of anything errs, panics or hangs. Afterwards the ledger adds
-/// up, the password is the old one or the new one as the answer says, and everything works.
+/// F1, F2, F4, F5 and similar faults: for every k, the k-th call of any part returns an error, panics or hangs. Afterwards the
+/// ledger adds up, the password is the one that the response implies, and every operation works.
 #[tokio::test(start_paused = true)]
 async fn fault_at_any_call_leaves_a_consistent_state() {
     for how in [How::Errs, How::Panics, How::Hangs, How::Ahead, How::Behind] {
@@ -138,7 +138,7 @@ async fn fault_at_any_call_leaves_a_consistent_state() {
         for fails_at in 0.. {
             let users = people();
             let old = users.get("1").unwrap().password_hash().unwrap().expose().to_owned();
-            // Not before it is built: `build()` tries the hasher.
+            // Only after `build()`, which calls the hasher.
             let counter = Counter { calls: Arc::new(AtomicUsize::new(usize::MAX / 2)), fails_at, how };
             let reset = counter.reset(&users).await;
             let confirmed = whole_flow(&reset, &users).await.unwrap();
@@ -147,7 +147,7 @@ async fn fault_at_any_call_leaves_a_consistent_state() {
             let ann = users.get("1").unwrap();
             match &confirmed {
                 Ok(()) => assert!(verifies(&ann, GOOD_PASSWORD), "{how:?} at {fails_at}"),
-                Err(ResetError::Unavailable { because: Unavailable::UnknownOutcome, .. }) => {
+                Err(ResetError::Unavailable { reason: Unavailable::UnknownOutcome, .. }) => {
                     assert!(verifies(&ann, GOOD_PASSWORD) || ann.password_hash().unwrap().expose() == old);
                 }
                 Err(_) => {
@@ -185,16 +185,16 @@ async fn settled(reset: &PasswordReset) -> Ledger {
     reset.ledger()
 }
 
-/// The way in which a slow store call waits.
+/// How a slow store call waits.
 #[derive(Clone, Copy, Debug)]
 enum Wait {
-    /// Like an async driver.
+    /// In async code, like an async driver.
     Async,
     /// On a thread of the blocking pool, as a synchronous driver does.
     BlockingThread,
 }
 
-/// A store whose calls about Ann wait until the test opens the gate. Calls about others are answered at once.
+/// A store in which calls about Ann wait until the test opens the gate. Calls about other users return at once.
 #[derive(Clone)]
 struct SlowForAnn {
     users: MemoryUsers,
@@ -244,13 +244,13 @@ impl UserStore for SlowForAnn {
     }
 }
 
-/// F3: while 180 calls wait in the store, requests, refusals and whole resets of another user are completed. The order of
-/// events decides, not time: the gate opens only after all others have their answers.
+/// F3: while 180 calls wait in the store, requests, refusals and complete resets of another user succeed. The test depends on the
+/// order of events, not on time: the gate opens only after all other calls have returned.
 #[tokio::test]
 async fn slow_store_calls_do_not_delay_other_users() {
     const CONFIRMS: usize = 100;
     const VALIDATIONS: usize = 30;
-    // Below the number of requests that are handled at once, so that a worker is left for Bob's.
+    // Fewer than the requests that are handled at once, so that a worker is free for Bob's request.
     const REQUESTS: usize = 50;
     for wait in [Wait::Async, Wait::BlockingThread] {
         let (users, mails) = (people(), Arc::new(Mutex::new(Vec::new())));
@@ -279,7 +279,7 @@ async fn slow_store_calls_do_not_delay_other_users() {
             validations.spawn(async move { reset.validate(&token).await.map(drop) });
         }
         for _ in 0..REQUESTS {
-            timeout(PATIENCE, reset.request("ann@example.com", Client::none())).await.expect("an answer").unwrap();
+            timeout(STEP_TIMEOUT, reset.request("ann@example.com", Client::none())).await.expect("an answer").unwrap();
         }
         let slow = CONFIRMS + VALIDATIONS + REQUESTS;
         until(|| reached.load(Ordering::SeqCst) == slow).await;
@@ -298,13 +298,13 @@ async fn slow_store_calls_do_not_delay_other_users() {
             until(|| mails.lock().unwrap().as_slice() == ["bob@example.com"]).await;
             reset.confirm(&bobs, GOOD_PASSWORD.into(), Client::none()).await.unwrap();
         };
-        timeout(PATIENCE, others).await.expect("others do not wait for the slow calls");
+        timeout(STEP_TIMEOUT, others).await.expect("others do not wait for the slow calls");
         assert!(verifies(&users.get("2").unwrap(), GOOD_PASSWORD));
         assert_eq!(answered.load(Ordering::SeqCst), 0, "{wait:?}: every slow call is still pending");
         assert!(confirms.try_join_next().is_none() && validations.try_join_next().is_none(), "{wait:?}");
         assert_eq!(reset.ledger().waiting, REQUESTS as u64, "{wait:?}: only Ann's requests wait");
 
-        // The slow calls are not lost either.
+        // The slow calls complete too.
         open.send(true).unwrap();
         let answers = confirms.join_all().await;
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{wait:?}: one wins");
@@ -315,8 +315,8 @@ async fn slow_store_calls_do_not_delay_other_users() {
     }
 }
 
-/// Longer than anything takes on a busy machine, shorter than the ten seconds after which a call of the store is given up.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// Timeout of a step: long enough for a busy machine, shorter than the ten seconds after which a store call is timed out.
+const STEP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Waits until the condition holds.
 async fn until(condition: impl Fn() -> bool) {
@@ -325,7 +325,7 @@ async fn until(condition: impl Fn() -> bool) {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, wait).await.expect("the condition becomes true");
+    timeout(STEP_TIMEOUT, wait).await.expect("the condition becomes true");
 }
 
 /// F5: a thousand hanging handlers are timed out, and their permits are released.
@@ -373,24 +373,24 @@ async fn burst_of_requests_is_limited_by_the_queue() {
         .build()
         .await
         .unwrap();
-    let mut told = [0, 0];
+    let mut counts = [0, 0];
     for number in 0..10_000 {
         let email = ["ann@example.com", "nobody@example.com"][number % 2];
         match reset.request(email, Client::none()).await {
-            Ok(_) => told[0] += 1,
-            Err(ResetError::Unavailable { because: Unavailable::QueueFull, .. }) => told[1] += 1,
+            Ok(_) => counts[0] += 1,
+            Err(ResetError::Unavailable { reason: Unavailable::QueueFull, .. }) => counts[1] += 1,
             Err(other) => panic!("{other:?}"),
         }
     }
-    // The number that waits while 64 are handled.
-    assert_eq!(told, [4_096 + 64, 10_000 - 4_096 - 64]);
+    // The number of waiting requests while 64 are handled.
+    assert_eq!(counts, [4_096 + 64, 10_000 - 4_096 - 64]);
     let ledger = settled(&reset).await;
     assert_eq!((ledger.delivered, ledger.ineligible), (2_080, 2_080));
     assert!(running.1.load(Ordering::SeqCst) <= 64, "{} handlers at once", running.1.load(Ordering::SeqCst));
 }
 
-/// F11: ten thousand confirms with good tokens at once, half of whose clients go away: as many hashes at a time as there
-/// are cores, a line that is bounded, every success true, and the places come back.
+/// F11: ten thousand confirmations with valid tokens at once, of which half are dropped by their callers. At most as many hashes as
+/// cores run at a time, the queue is bounded, every reported success is true, and every permit is released.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_concurrent_confirms_are_limited_and_free_their_permits() {
     const USERS: usize = 10_000;
@@ -405,7 +405,7 @@ async fn ten_thousand_concurrent_confirms_are_limited_and_free_their_permits() {
         counted.1.fetch_max(counted.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(1));
         counted.0.fetch_sub(1, Ordering::SeqCst);
-        // `build()` hashes twice, and nothing is under way then.
+        // `build()` hashes twice before any confirmation.
         let _ = done_with.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
         cheap_hash(password)
     };
@@ -425,7 +425,7 @@ async fn ten_thousand_concurrent_confirms_are_limited_and_free_their_permits() {
         confirms.spawn(async move {
             let password = NewPassword::new(format!("the new password of {id}"));
             let confirm = reset.confirm(token.token().expose(), password, Client::none());
-            // Every other caller gives up.
+            // Every second caller drops its future.
             match id % 2 {
                 0 => (id, Some(confirm.await)),
                 _ => (id, timeout(Duration::from_micros(id as u64), confirm).await.ok()),
@@ -439,7 +439,7 @@ async fn ten_thousand_concurrent_confirms_are_limited_and_free_their_permits() {
                 assert!(verifies(&users.get(&id.to_string()).unwrap(), &format!("the new password of {id}")));
                 done += 1;
             }
-            Some(Err(ResetError::Unavailable { because: Unavailable::HashersBusy, .. })) => refused += 1,
+            Some(Err(ResetError::Unavailable { reason: Unavailable::HashersBusy, .. })) => refused += 1,
             Some(Err(other)) => panic!("{other:?}"),
             None => {}
         }
@@ -450,7 +450,7 @@ async fn ten_thousand_concurrent_confirms_are_limited_and_free_their_permits() {
         "{} confirms under way at once",
         under_way.1.load(Ordering::SeqCst)
     );
-    // Every permit is released, also those of callers that gave up.
+    // Every permit is released, also those of dropped calls.
     until(|| under_way.0.load(Ordering::SeqCst) == 0).await;
     let mut again = JoinSet::new();
     for id in 0..1_000 {
@@ -459,7 +459,7 @@ async fn ten_thousand_concurrent_confirms_are_limited_and_free_their_permits() {
         again.spawn(async move { reset.confirm(token.token().expose(), GOOD_PASSWORD.into(), Client::none()).await });
     }
     let refused = again.join_all().await.into_iter().filter(Result::is_err).count();
-    assert_eq!(refused, 0, "of 1,000 confirms after the flood");
+    assert_eq!(refused, 0, "1,000 confirmations after the flood");
     let cores = std::thread::available_parallelism().unwrap().get();
     assert!(hashing.1.load(Ordering::SeqCst) <= cores, "{} hashes at once", hashing.1.load(Ordering::SeqCst));
     assert_eq!(reset.shutdown(Duration::from_secs(60)).await.unfinished_confirms, 0, "dropped confirms continue");
@@ -478,7 +478,7 @@ impl Liar {
     }
 
     /// Another user, or the right user with odd data. Some have Ann's hash, so that only id and address tell them apart.
-    fn somebody(&self) -> StoredUser {
+    fn any_user(&self) -> StoredUser {
         let anns = self.users.get("1").and_then(|ann| ann.password_hash().map(|hash| hash.expose().to_owned()));
         let hashes =
             ["", "$", "not a hash", "$argon2id$", "\u{fffd}\u{202e}", "ä".repeat(10_000).leak(), "\0", "$2b$12$\u{e9}"];
@@ -508,14 +508,14 @@ impl UserStore for Liar {
     async fn find_by_email(&self, email: &str) -> Result<Vec<StoredUser>, BoxError> {
         match self.pick(3) {
             0 => Ok(self.users.find_by_email(email).await?),
-            _ => Ok((0..self.pick(4)).map(|_| self.somebody()).collect()),
+            _ => Ok((0..self.pick(4)).map(|_| self.any_user()).collect()),
         }
     }
 
     async fn find_by_id(&self, id: &str) -> Result<Option<StoredUser>, BoxError> {
         match self.pick(3) {
             0 => Ok(self.users.find_by_id(id).await?),
-            _ => Ok(Some(self.somebody())),
+            _ => Ok(Some(self.any_user())),
         }
     }
 
@@ -549,7 +549,7 @@ async fn store_with_wrong_results_causes_no_panic_and_no_wrong_mail() {
         }
         let answer = reset.confirm(token.token().expose(), GOOD_PASSWORD.into(), Client::none()).await;
         assert!(matches!(answer, Ok(_) | Err(ResetError::InvalidToken(_))), "{answer:?}");
-        let odd = store.somebody();
+        let odd = store.any_user();
         if let Ok(event) = reset.issue(&odd, None) {
             let email = event.user().email();
             assert!(["ann@example.com", "bob@example.com"].contains(&&*email.to_ascii_lowercase()), "{email:?}");
@@ -560,7 +560,7 @@ async fn store_with_wrong_results_causes_no_panic_and_no_wrong_mail() {
     assert!(mails.len() > 100 && mails.iter().all(|mail| mail.eq_ignore_ascii_case("ann@example.com")));
 }
 
-/// C1: ten thousand schedules of confirms that race, with pauses at random in every call of the store.
+/// C1: ten thousand schedules of racing confirmations, with random pauses in every store call.
 #[tokio::test(start_paused = true)]
 async fn one_confirm_wins_in_ten_thousand_schedules() {
     let random = Arc::new(Mutex::new(Random::seeded()));
@@ -602,7 +602,7 @@ fn schedule(store: impl UserStore) -> PasswordResetBuilder {
     builder(store).policy(policy).on_reset_token_created(no_mail)
 }
 
-/// C7: whatever became of a user, validate and confirm agree about the token. A handler vetoes, so that nothing changes.
+/// C7: in every state of the user, validate and confirm agree about the token. A handler vetoes, so that nothing changes.
 #[tokio::test]
 async fn validate_and_confirm_agree_in_ten_thousand_states() {
     let mut random = Random::seeded();

@@ -46,7 +46,7 @@ async fn each_event_is_logged_once() {
         .build()
         .await
         .unwrap();
-    let ask = async |email: &str| reset.request(email, Client::none()).await.unwrap();
+    let request = async |email: &str| reset.request(email, Client::none()).await.unwrap();
     let confirm = async |id: &str, passwords: &[&str]| {
         let token = reset.issue(&users.get(id).unwrap(), None).unwrap().token().expose().to_owned();
         for password in passwords {
@@ -55,7 +55,7 @@ async fn each_event_is_logged_once() {
     };
 
     for email in ["ann@example.com", "ann@example.com", "bob@example.com", "nobody@example.com"] {
-        ask(email).await;
+        request(email).await;
     }
     while reset.ledger().waiting > 0 {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -67,12 +67,12 @@ async fn each_event_is_logged_once() {
     confirm("2", &[GOOD_PASSWORD]).await;
     confirm("1", &["short", GOOD_PASSWORD, GOOD_PASSWORD]).await;
     hangs.store(true, Ordering::SeqCst);
-    ask("ann@example.com").await;
+    request("ann@example.com").await;
     reset.shutdown(Duration::from_secs(1)).await;
     let _ = reset.request("ann@example.com", Client::none()).await;
 
     let text = log.text();
-    let told = [
+    let expected = [
         ("INFO password reset is ready", 1),
         ("INFO a reset was requested", 5),
         ("INFO no mail for a reset request reason=\"over_quota\" user=\"1\"", 1),
@@ -88,12 +88,12 @@ async fn each_event_is_logged_once() {
         ("WARN HttpContract is not mounted around this service", 1),
         ("WARN no mail for a reset request reason=\"lost\"", 1),
         ("INFO password reset has shut down lost_requests=1 unfinished_confirms=0", 1),
-        ("WARN not available now operation=\"request\" because=", 1),
+        ("WARN not available now operation=\"request\" reason=", 1),
     ];
-    for (line, times) in told {
+    for (line, times) in expected {
         assert_eq!(text.matches(line).count(), times, "{line}\n{text}");
     }
-    assert_eq!(text.lines().count(), told.iter().map(|(_, times)| times).sum::<usize>(), "{text}");
+    assert_eq!(text.lines().count(), expected.iter().map(|(_, times)| times).sum::<usize>(), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +101,7 @@ async fn users_with_another_address_are_logged_with_their_number() {
     let user = |id: u8, email: &str| StoredUser::new(id, email, Some("a hash".to_owned()));
     let ann = || user(1, "ann@example.com");
     let others = || [user(2, "bob@example.com"), user(3, "ann@example.org")];
-    for (found, told) in [
+    for (found, expected) in [
         (vec![], None),
         (vec![ann(), ann()], None),
         (others().to_vec(), Some("users=2")),
@@ -115,8 +115,8 @@ async fn users_with_another_address_are_logged_with_their_number() {
         reset.shutdown(Duration::from_secs(60)).await;
         let text = log.text();
         let line = "WARN the user store found users whose address is another; they get no mail";
-        assert_eq!(text.matches(line).count(), usize::from(told.is_some()), "{text}");
-        assert!(text.contains(&format!("{line} {}", told.unwrap_or_default())) || told.is_none(), "{text}");
+        assert_eq!(text.matches(line).count(), usize::from(expected.is_some()), "{text}");
+        assert!(text.contains(&format!("{line} {}", expected.unwrap_or_default())) || expected.is_none(), "{text}");
     }
 }
 
@@ -170,7 +170,7 @@ async fn request_without_mail_is_logged_with_reason_and_user() {
         ("ann@example.com", |user| user, "INFO a mail\n"),
         ("over.quota@example.com", |user| user, "reason=\"over_quota\" user=\"5\""),
     ];
-    for (email, change, told) in cases {
+    for (email, change, expected) in cases {
         let log = Log::default();
         let users = people();
         users.put(StoredUser::new(5, "over.quota@example.com", Some("a hash".to_owned())));
@@ -199,8 +199,8 @@ async fn request_without_mail_is_logged_with_reason_and_user() {
         }
         drop(guard);
         let text = log.text();
-        assert_eq!(text.matches(told).count(), 1, "{email}, {told}: {text}");
-        let reasons = usize::from(told != "INFO a mail\n");
+        assert_eq!(text.matches(expected).count(), 1, "{email}, {expected}: {text}");
+        let reasons = usize::from(expected != "INFO a mail\n");
         assert_eq!(text.matches("no mail for a reset request").count(), reasons, "{email}: {text}");
         assert!(!text.contains('@'), "{email}: {text}");
     }

@@ -185,7 +185,7 @@ fn confirm_is_counted_if_the_caller_drops_it() {
             let panics = call == doubles::Call::ReplacePassword && store_panics.load(Ordering::SeqCst);
             async move {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                assert!(!panics, "as planned");
+                assert!(!panics, "an injected fault");
                 Ok(())
             }
         };

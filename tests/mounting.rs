@@ -31,7 +31,7 @@ async fn reset() -> PasswordReset {
     builder(people()).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
-async fn ask(app: &TestClient<impl Endpoint>, method: &str, url: &str, body: &str) -> Reply {
+async fn send(app: &TestClient<impl Endpoint>, method: &str, url: &str, body: &str) -> Reply {
     let request = app.request(method.parse().unwrap(), url).content_type("application/json").body(body.to_owned());
     reply_of(request.send().await.0, method).await
 }
@@ -53,7 +53,7 @@ async fn warnings_of(app: impl IntoEndpoint, mount: &str) -> Vec<String> {
     let _guard = log.of_thread();
     let app = TestClient::new(app.into_endpoint());
     for (path, body) in GOOD.into_iter().chain(GOOD) {
-        let reply = ask(&app, "POST", &format!("{mount}{path}"), body).await;
+        let reply = send(&app, "POST", &format!("{mount}{path}"), body).await;
         assert_eq!(reply.status, if path.is_empty() { 200 } else { 404 }, "{reply:?}");
     }
     warnings(&log)
@@ -79,7 +79,7 @@ async fn each_endpoint_warns_about_the_missing_contract() {
         let log = Log::default();
         let _guard = log.of_thread();
         let service = OpenApiService::new(ResetApi::new(reset().await), "Accounts", "1.0");
-        ask(&TestClient::new(Route::new().nest("/reset", service)), "POST", &format!("/reset{path}"), body).await;
+        send(&TestClient::new(Route::new().nest("/reset", service)), "POST", &format!("/reset{path}"), body).await;
         assert_eq!(warnings(&log).len(), 1, "{path}");
     }
 }
@@ -163,34 +163,34 @@ async fn contract_at_a_path_covers_the_endpoints_there() {
     let mut replies = Vec::new();
     for (path, body) in GOOD {
         for url in spellings(&format!("/auth/reset{path}")) {
-            let bad = ask(&app, "POST", &url, body).await;
+            let bad = send(&app, "POST", &url, body).await;
             if path.is_empty() {
                 bad.is_ok()
             } else {
                 bad.is_bad_token()
             }
-            let parse_error = ask(&app, "POST", &url, "{").await;
+            let parse_error = send(&app, "POST", &url, "{").await;
             parse_error.is_parse_error();
-            let empty = ask(&app, "POST", &url, "{}").await;
+            let empty = send(&app, "POST", &url, "{}").await;
             assert_eq!(empty.status, 400, "{url}");
             replies.extend([bad, parse_error, empty]);
             for method in ["GET", "PUT", "DELETE", "PATCH"] {
-                let refused = ask(&app, method, &url, "").await;
+                let refused = send(&app, method, &url, "").await;
                 refused.is_refused(405);
                 assert_eq!(refused.header("allow"), ["POST, OPTIONS"], "{method} {url}");
                 replies.push(refused);
             }
-            let options = ask(&app, "OPTIONS", &url, "").await;
+            let options = send(&app, "OPTIONS", &url, "").await;
             assert_eq!((options.status, options.header("allow")), (204, vec!["POST, OPTIONS"]), "{url}");
             replies.push(options);
         }
     }
     for url in spellings("/auth/reset/validate_token") {
-        ask(&app, "POST", &url, &format!(r#"{{"token":"{}"}}"#, token())).await.is_ok();
+        send(&app, "POST", &url, &format!(r#"{{"token":"{}"}}"#, token())).await.is_ok();
     }
     for url in spellings("/auth/reset/confirm") {
         let confirm = format!(r#"{{"token":"{}","password":"{GOOD_PASSWORD}"}}"#, token());
-        ask(&app, "POST", &url, &confirm).await.is_ok();
+        send(&app, "POST", &url, &confirm).await.is_ok();
     }
     assert!(verifies(&users.get("1").unwrap(), GOOD_PASSWORD));
     for reply in replies {
@@ -210,7 +210,7 @@ async fn panic_in_an_endpoint_at_a_path_returns_500_as_json() {
     let reset =
         builder(users).usable_hash(|_| panic!("planned")).on_reset_token_created(no_mail).build().await.unwrap();
     let app = TestClient::new(one_document::app(reset));
-    let reply = ask(&app, "POST", "/api/auth/reset/validate_token/", &format!(r#"{{"token":"{token}"}}"#)).await;
+    let reply = send(&app, "POST", "/api/auth/reset/validate_token/", &format!(r#"{{"token":"{token}"}}"#)).await;
     reply.is_refused(500);
     assert_eq!(reply.header("cache-control"), ["no-store"]);
 }
@@ -284,11 +284,11 @@ async fn contract_at_a_path_does_not_change_other_endpoints() {
     let with = TestClient::new(Route::new().nest("/api", service().with(HttpContract::at::<Account>())));
     for (method, path, body, status) in TO_THE_APPLICATION {
         let url = format!("/api{path}");
-        let (without, with) = (ask(&without, method, &url, body).await, ask(&with, method, &url, body).await);
+        let (without, with) = (send(&without, method, &url, body).await, send(&with, method, &url, body).await);
         assert_eq!(with.status, status, "{method} {path}: {with:?}");
         assert_eq!(with, without, "{method} {path}");
     }
-    ask(&with, "POST", "/api/account/v1.0/password-reset/confirm/", "{}").await.is_faulty(&["token", "password"]);
+    send(&with, "POST", "/api/account/v1.0/password-reset/confirm/", "{}").await.is_faulty(&["token", "password"]);
 }
 
 #[tokio::test]
@@ -308,18 +308,18 @@ async fn contract_at_the_root_path_does_not_change_other_endpoints() {
     let without = TestClient::new(Route::new().nest("/api", service()));
     let with = TestClient::new(Route::new().nest("/api", service().with(HttpContract::at::<AtRoot>())));
     for (method, path) in [("GET", "/api/orders"), ("GET", "/api/orders/"), ("PUT", "/api/orders"), ("GET", "/api/x")] {
-        assert_eq!(ask(&with, method, path, "").await, ask(&without, method, path, "").await, "{method} {path}");
+        assert_eq!(send(&with, method, path, "").await, send(&without, method, path, "").await, "{method} {path}");
     }
-    ask(&with, "POST", "/api/", r#"{"email":"ann@example.com"}"#).await.is_ok();
-    ask(&with, "GET", "/api/confirm/", "").await.is_refused(405);
+    send(&with, "POST", "/api/", r#"{"email":"ann@example.com"}"#).await.is_ok();
+    send(&with, "GET", "/api/confirm/", "").await.is_refused(405);
 }
 
 #[tokio::test]
 async fn one_document_example_serves_its_own_endpoint_and_the_docs() {
     let app = TestClient::new(one_document::app(reset().await));
-    let reply = ask(&app, "GET", "/api/profiles/1", "").await;
+    let reply = send(&app, "GET", "/api/profiles/1", "").await;
     assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"name":"Ann"}"#));
     assert_eq!(reply.header("referrer-policy"), [""; 0]);
-    assert_eq!(ask(&app, "GET", "/api/profiles/2", "").await.status, 404);
-    assert_eq!(ask(&app, "GET", "/docs", "").await.status, 200);
+    assert_eq!(send(&app, "GET", "/api/profiles/2", "").await.status, 404);
+    assert_eq!(send(&app, "GET", "/docs", "").await.status, 200);
 }

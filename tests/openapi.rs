@@ -11,7 +11,7 @@ mod http;
 use std::collections::BTreeSet;
 
 use http::doubles::{GOOD_PASSWORD, cheap_hash};
-use http::{Ask, JSON, Operation, Store, World, defaults};
+use http::{HttpRequest, JSON, Operation, Store, World, defaults};
 use poem::Body;
 use poem_password_reset::PasswordResetBuilder;
 use poem_password_reset::throttle::{Quota, Quotas};
@@ -96,7 +96,7 @@ fn settings(builder: PasswordResetBuilder) -> PasswordResetBuilder {
     })
 }
 
-/// `World::ask` also checks each response against the document.
+/// `World::request` also checks each response against the document.
 #[tokio::test(start_paused = true)]
 async fn documented_statuses_are_exactly_the_statuses_that_occur() {
     for operation in Operation::ALL {
@@ -110,35 +110,35 @@ async fn documented_statuses_are_exactly_the_statuses_that_occur() {
             (good_fields, Store::Panics),
         ] {
             let world = World::in_process(settings).await;
-            let ask = Ask::post(operation).json(fields(&world));
+            let request = HttpRequest::post(operation).json(fields(&world));
             world.store(store);
-            seen.insert(world.ask(&ask).await.status);
+            seen.insert(world.send(&request).await.status);
         }
         // A rule of the application panics outside of a task.
         let world = World::in_process(|builder| settings(builder).usable_hash(|_| panic!("planned"))).await;
-        let ask = Ask::post(operation).json(good_fields(&world));
-        seen.insert(world.ask(&ask).await.status);
+        let request = HttpRequest::post(operation).json(good_fields(&world));
+        seen.insert(world.send(&request).await.status);
 
         let world = World::in_process(defaults).await;
-        for ask in [
-            Ask::post(operation).header("Accept", "application/xml"),
-            Ask::post(operation).body("text/plain", "{}"),
-            Ask::post(operation).json(vec![b' '; 20_000]),
+        for request in [
+            HttpRequest::post(operation).header("Accept", "application/xml"),
+            HttpRequest::post(operation).body("text/plain", "{}"),
+            HttpRequest::post(operation).json(vec![b' '; 20_000]),
         ] {
-            seen.insert(world.ask(&ask).await.status);
+            seen.insert(world.send(&request).await.status);
         }
         let (stalled, _writer) = tokio::io::duplex(1);
-        let ask = Ask::post(operation).header("Content-Type", JSON);
-        seen.insert(world.ask_with(&ask, Body::from_async_read(stalled)).await.status);
+        let request = HttpRequest::post(operation).header("Content-Type", JSON);
+        seen.insert(world.send_with(&request, Body::from_async_read(stalled)).await.status);
 
         let throttled = World::in_process(|builder| {
             let one = Quota::per_hour(1).unwrap();
             builder.quotas(Quotas::off().request_per_client(one).validate_per_client(one).confirm_per_client(one))
         })
         .await;
-        let ask = Ask::post(operation).json(good_fields(&throttled));
-        throttled.ask(&ask).await;
-        seen.insert(throttled.ask(&ask).await.status);
+        let request = HttpRequest::post(operation).json(good_fields(&throttled));
+        throttled.send(&request).await;
+        seen.insert(throttled.send(&request).await.status);
 
         assert_eq!(world.document.statuses(operation.path()), seen.into_iter().collect::<Vec<_>>(), "{operation:?}");
     }

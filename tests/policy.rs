@@ -34,7 +34,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Rule timeout that no test reaches.
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
-/// Blocks synchronous calls until it is opened. The calls return after a while in any case, so that a failed test ends.
+/// Blocks synchronous calls until it is opened. The calls return after a time limit too, so that a failed test ends.
 #[derive(Default)]
 struct Gate {
     calls: AtomicUsize,
@@ -285,7 +285,7 @@ async fn rule_error_that_panics_in_display_fails_the_confirmation() {
     struct PanicsInDisplay;
     impl std::fmt::Display for PanicsInDisplay {
         fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            panic!("as planned")
+            panic!("an injected panic")
         }
     }
     impl std::error::Error for PanicsInDisplay {}

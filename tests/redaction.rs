@@ -120,14 +120,14 @@ async fn no_secret_is_logged_in_a_whole_flow() {
     reset.shutdown(Duration::from_secs(10)).await;
 
     let text = log.text();
-    for told in [
+    for expected in [
         "a reset was requested",
         "a reset token was refused",
         "refusal=signature",
         "a password was reset",
         "a handler vetoed",
     ] {
-        assert!(text.contains(told), "{told:?} is logged: {text}");
+        assert!(text.contains(expected), "{expected:?} is logged: {text}");
     }
     let hash = |id: &str| users.get(id).unwrap().password_hash().unwrap().expose().to_owned();
     let claims = token.split('.').nth(1).unwrap().to_owned();
@@ -196,8 +196,8 @@ async fn application_errors_are_logged_in_one_line_without_secrets() {
     reset.shutdown(Duration::from_secs(60)).await;
 
     let text = log.text();
-    for told in ["cannot hash ERROR [..]", "for ERROR [..]", "no answer for ERROR [..]"] {
-        assert!(text.contains(told), "{told:?} is logged: {text}");
+    for expected in ["cannot hash ERROR [..]", "for ERROR [..]", "no answer for ERROR [..]"] {
+        assert!(text.contains(expected), "{expected:?} is logged: {text}");
     }
     let secrets = [
         ("the address", "ann@example.com".to_owned()),

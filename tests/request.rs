@@ -121,7 +121,7 @@ async fn handlers_neither_delay_nor_change_the_result_of_request() {
         match kind {
             0 => std::future::pending::<Outcome>().await,
             1 => Err("no mail today".into()),
-            _ => panic!("as planned"),
+            _ => panic!("an injected panic"),
         }
     }
     for kind in 0..3 {
@@ -232,16 +232,16 @@ async fn every_request_is_refused_while_the_store_is_down() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for email in ["ann@example.com", "nobody@example.com"] {
-        let Err(ResetError::Unavailable { because, retry_after }) = reset.request(email, Client::none()).await else {
+        let Err(ResetError::Unavailable { reason, retry_after }) = reset.request(email, Client::none()).await else {
             panic!("the store is known to be down");
         };
-        assert_eq!(because, Unavailable::StoreDown);
+        assert_eq!(reason, Unavailable::StoreDown);
         assert!(retry_after <= Duration::from_secs(5) && !retry_after.is_zero());
     }
     let validated = reset.validate("not even a token").await.map(drop);
     let confirmed = reset.confirm("not even a token", doubles::GOOD_PASSWORD.into(), Client::none()).await.map(drop);
     for answer in [validated, confirmed] {
-        let is_down = matches!(answer, Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }));
+        let is_down = matches!(answer, Err(ResetError::Unavailable { reason: Unavailable::StoreDown, .. }));
         assert!(is_down, "the outage is reported before the token is read: {answer:?}");
     }
     down.store(false, Ordering::SeqCst);
@@ -274,10 +274,10 @@ async fn full_queue_refuses_every_address() {
         reset.request(email, Client::none()).await.unwrap();
     }
     for email in ["ann@example.com", "nobody@example.com"] {
-        let Err(ResetError::Unavailable { because, .. }) = reset.request(email, Client::none()).await else {
+        let Err(ResetError::Unavailable { reason, .. }) = reset.request(email, Client::none()).await else {
             panic!("the queue is full");
         };
-        assert_eq!(because, Unavailable::QueueFull);
+        assert_eq!(reason, Unavailable::QueueFull);
     }
     assert_eq!((reset.ledger().accepted, reset.ledger().waiting), (5, 5));
 }
@@ -367,7 +367,7 @@ async fn malformed_address_on_record_gets_no_mail() {
     assert!(outbox.addresses().is_empty());
 }
 
-/// A browser sends the Punycode of a domain that is typed in Unicode: either spelling finds the user of the other.
+/// A browser sends the Punycode of a domain that was typed in Unicode. Each spelling finds the user of the other one.
 #[tokio::test]
 async fn unicode_and_punycode_domains_are_the_same_address() {
     let (unicode, punycode) = ("ann@b\u{fc}cher.example", "ann@xn--bcher-kva.example");
@@ -385,7 +385,7 @@ async fn unicode_and_punycode_domains_are_the_same_address() {
         assert_eq!(outbox.addresses(), [stored], "{typed:?}");
     }
 
-    // Each spelling on record once: one request, a mail for each. A store that finds both at once is asked twice.
+    // One user for each spelling: one request leads to a mail for each. The store is called twice.
     let users = [user(1, unicode), user(2, punycode), user(3, "ann@b\u{430}cher.example")];
     let (memory, memory_outbox) = with_outbox(MemoryUsers::new(users.clone()));
     let (loose, loose_outbox) = with_outbox(Finds(users.to_vec()));
@@ -399,7 +399,7 @@ async fn unicode_and_punycode_domains_are_the_same_address() {
     }
 }
 
-/// The look-ups depend on the text that is typed alone.
+/// The number of look-ups depends only on the typed text.
 #[tokio::test]
 async fn international_domain_takes_two_look_ups_for_known_and_unknown_users() {
     for (typed, look_ups) in [
@@ -422,7 +422,7 @@ async fn international_domain_takes_two_look_ups_for_known_and_unknown_users() {
     }
 }
 
-/// One setting governs both ends: an address that can be typed can be mailed.
+/// One setting applies to typed addresses and to addresses on record.
 #[tokio::test]
 async fn lenient_addresses_are_accepted_only_with_the_setting() {
     let lenient = ["taro..suzuki@example.ne.jp", "taro.@docomo.example", "root@intranet", "ops@mail_host.example"];

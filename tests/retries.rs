@@ -336,7 +336,7 @@ async fn requests_that_wait_for_a_retry_fill_the_queue() {
     }
     for email in ["ann@example.com", "nobody@example.com"] {
         let full = reset.request(email, Client::none()).await.unwrap_err();
-        assert!(matches!(full, ResetError::Unavailable { because: Unavailable::QueueFull, .. }), "{full}");
+        assert!(matches!(full, ResetError::Unavailable { reason: Unavailable::QueueFull, .. }), "{full}");
     }
     server.set_down(false);
     until_none_waits(&reset).await;

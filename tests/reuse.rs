@@ -113,7 +113,7 @@ async fn unusable_hashes_are_not_compared() {
 #[tokio::test]
 async fn hash_that_the_verifier_cannot_read_is_logged_without_secrets_and_accepted() {
     type Verifier = fn(&str, &str) -> Result<bool, BoxError>;
-    let panics: Verifier = |_, _| panic!("as planned");
+    let panics: Verifier = |_, _| panic!("an injected panic");
     for verifier in [verify as Verifier, panics] {
         let log = Log::default();
         let _guard = log.of_thread();
@@ -170,7 +170,7 @@ impl PasswordHistory for Faulty {
 #[tokio::test(start_paused = true)]
 async fn history_that_fails_panics_or_hangs_fails_the_confirmation_and_the_token_stays_valid() {
     let faults: [fn() -> Result<(), BoxError>; 3] =
-        [|| Err("no table for ann@example.com".into()), || panic!("as planned"), || Ok(())];
+        [|| Err("no table for ann@example.com".into()), || panic!("an injected panic"), || Ok(())];
     for fault in faults {
         let log = Log::default();
         let _guard = log.of_thread();

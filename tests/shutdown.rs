@@ -12,7 +12,7 @@ use doubles::{GOOD_PASSWORD, builder, no_mail, people, verifies};
 use poem_password_reset::{Client, ResetError, Unavailable};
 
 fn is_shutting_down<T>(answer: Result<T, ResetError>) -> bool {
-    matches!(answer, Err(ResetError::Unavailable { because: Unavailable::ShuttingDown, .. }))
+    matches!(answer, Err(ResetError::Unavailable { reason: Unavailable::ShuttingDown, .. }))
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The first start: a store, a throttle or a hasher that cannot work keeps the program from starting, and the error names
-//! the cure.
+//! The checks at start: with a store, throttle or hasher that cannot work the program does not start, and the error names the
+//! cure.
 
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "support/doubles.rs"]
@@ -40,12 +40,12 @@ impl How {
             Self::Works => Ok(()),
             Self::Errs => Err("connection refused\nby the server".into()),
             Self::Hangs => std::future::pending().await,
-            Self::Panics => panic!("as planned"),
+            Self::Panics => panic!("an injected panic"),
         }
     }
 }
 
-/// A store that works, but for its check at start, and a throttle whose check fails the same way.
+/// A store whose check at start fails, while its other methods work. The throttle below fails its check in the same way.
 #[derive(Clone)]
 struct Checked {
     users: MemoryUsers,
@@ -342,8 +342,8 @@ async fn missing_table_is_reported_with_other_tables_and_the_setter() {
     assert!(reason.contains("there is no table `users`, and no other"), "{reason}");
 }
 
-/// SQLite reads `"username"` as a text if there is no such column. Each user was called "username", and each token was bound
-/// to the text "password_hash".
+/// SQLite reads `"username"` as a text if there is no such column. Without qualified names, each user would have the name
+/// "username", and each token would be bound to the text "password_hash".
 #[tokio::test]
 async fn missing_column_is_an_error_at_run_time() {
     let columns =
@@ -369,7 +369,7 @@ async fn check_writes_nothing_and_finds_a_broken_trigger() {
         "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT NOT NULL, username TEXT,
              active BOOLEAN NOT NULL DEFAULT 1, password_hash TEXT);
          CREATE TABLE changes (id INTEGER);
-         CREATE TRIGGER noted AFTER UPDATE ON users BEGIN INSERT INTO changes VALUES (NEW.id); END;
+         CREATE TRIGGER record AFTER UPDATE ON users BEGIN INSERT INTO changes VALUES (NEW.id); END;
          INSERT INTO users (email, password_hash) VALUES ('{ANN}', 'a')"
     ))
     .await;

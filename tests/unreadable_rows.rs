@@ -28,7 +28,7 @@ use sqlx::{AssertSqlSafe, SqlitePool};
 
 const SHARED: &str = "both@example.com";
 
-/// Another client: it asks for a reset, validates and confirms, and counts the 503s that it gets.
+/// Another client: requests a reset, validates and confirms, and counts its 503 responses.
 struct Bystander<E> {
     http: TestClient<E>,
     good_token: String,
@@ -80,7 +80,7 @@ async fn run(pool: &SqlitePool, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
 }
 
-/// Columns without a type hold values of every type, as do typed ones in a table that is not STRICT.
+/// In SQLite, a column without a type holds values of every type, and so does a typed column of a table that is not STRICT.
 async fn table() -> SqlitePool {
     let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
     run(&pool, "CREATE TABLE users (id, email, username, active, password_hash, epoch)".to_owned()).await;
@@ -91,7 +91,7 @@ async fn table() -> SqlitePool {
     pool
 }
 
-/// Every kind of value that does not belong into a column. The word says how the row's id appears in the log.
+/// Values that a column should not hold, and the id of the row as it appears in the log.
 const BAD_VALUES: [(&str, &[&str], &str); 5] = [
     ("id", &["NULL", "7", "1.5", "x'626164'", "x'ff'", "CAST(x'ff' AS TEXT)"], "unreadable"),
     ("email", &["CAST('both@example.com' AS BLOB)"], "bad"),
@@ -141,7 +141,7 @@ async fn unreadable_row_is_logged_and_does_not_affect_other_users() {
     }
 }
 
-/// Ids of other types: bytes that are no UUID, and text in a column of numbers.
+/// Ids of other types: bytes that are not a UUID, and text in a column of numbers.
 #[tokio::test]
 async fn row_with_unreadable_id_is_skipped() {
     for (id_type, good, bad) in [
@@ -186,7 +186,7 @@ impl UserStore for Charset {
     }
 }
 
-/// A letter, digit or mark of each class that may stand in an address, by script and plane.
+/// One letter, digit or mark of each Unicode class that an address can contain, by script and plane.
 const LETTERS: &[char] = &[
     'é', 'ß', 'ÿ', 'ł', 'İ', 'ǆ', 'Ω', 'я', 'ж', 'ա', 'א', 'ع', '٣', 'अ', 'ก', 'ა', '한', 'あ', '例', 'ﬁ', 'ａ', 'K',
     '\u{301}', '\u{93f}', 'ª', 'ⅷ', '𝐚', '𐐀', '𠀀', '𞤀', '𑄀', '²',
@@ -248,7 +248,7 @@ async fn unrepresentable_spelling_does_not_block_mail_to_the_other() {
     assert_eq!((reset.ledger().delivered, reset.ledger().lost), (1, 1));
 }
 
-/// A store that fails, panics or hangs for one user alone.
+/// A store that fails, panics or hangs for a single user.
 struct FailsFor {
     users: MemoryUsers,
     how: &'static str,
@@ -259,7 +259,7 @@ impl FailsFor {
     async fn fail(&self) -> Result<(), BoxError> {
         match self.how {
             "errs" => Err("cannot decode the row".into()),
-            "panics" => panic!("as planned"),
+            "panics" => panic!("an injected panic"),
             _ => std::future::pending().await,
         }
     }
@@ -311,7 +311,7 @@ async fn failed_call_affects_only_its_own_request() {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             let own = own.await.unwrap();
-            let is_down = matches!(own, Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }));
+            let is_down = matches!(own, Err(ResetError::Unavailable { reason: Unavailable::StoreDown, .. }));
             assert!(is_down, "{how}: its own request gets the error: {own:?}");
         }
         assert_eq!(bystander.unavailable, 0, "{how}: of {} answers", bystander.answers);
@@ -319,7 +319,7 @@ async fn failed_call_affects_only_its_own_request() {
     }
 }
 
-/// A store whose every call fails while it is down.
+/// A store in which every call fails during an outage.
 struct Down {
     users: MemoryUsers,
     is_down: Arc<AtomicBool>,
@@ -381,7 +381,7 @@ async fn outage_ends_when_the_store_answers() {
         tokio::time::sleep(Duration::from_millis(if hangs { 5_001 } else { 1 })).await;
         let unavailable = async || {
             let answer = reset.request("nobody@example.com", Client::none()).await;
-            matches!(answer, Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }))
+            matches!(answer, Err(ResetError::Unavailable { reason: Unavailable::StoreDown, .. }))
         };
         for _ in 0..100 {
             assert!(unavailable().await, "hangs: {hangs}");

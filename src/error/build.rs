@@ -214,7 +214,7 @@ pub enum Problem {
     MailTemplate {
         /// Name of the template: kind and part.
         template: String,
-        /// What is wrong, and the line.
+        /// The error, and its line.
         reason: String,
     },
 }

@@ -31,10 +31,10 @@ pub enum ResetError {
         retry_after: Duration,
     },
     /// The operation is not possible now. A retry is safe.
-    #[error("the service is unavailable ({because}); try again in {} s", .retry_after.as_secs_f64().ceil())]
+    #[error("the service is unavailable ({reason}); try again in {} s", .retry_after.as_secs_f64().ceil())]
     Unavailable {
         /// Reason, for the log.
-        because: Unavailable,
+        reason: Unavailable,
         /// Time to wait before a retry.
         retry_after: Duration,
     },
@@ -59,7 +59,7 @@ impl ResetError {
             ResetError::InvalidToken(_) => "invalid_token",
             ResetError::PasswordRefused(_) => "password_refused",
             ResetError::Throttled { .. } => "throttled",
-            ResetError::Unavailable { because, .. } => because.as_str(),
+            ResetError::Unavailable { reason, .. } => reason.as_str(),
             ResetError::Failed(_) => "failed",
         }
     }

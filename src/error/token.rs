@@ -34,7 +34,7 @@ pub struct InvalidToken {
 }
 
 impl InvalidToken {
-    pub(crate) fn because(refusal: Refusal) -> Self {
+    pub(crate) fn new(refusal: Refusal) -> Self {
         Self { refusal }
     }
 

@@ -57,10 +57,10 @@ pub(super) struct Variables<'a> {
     pub(super) origin: Option<String>,
     pub(super) address: Option<String>,
     pub(super) browser: Option<String>,
-    /// Of the mail `reset`.
+    /// Variables of the mail `reset` only.
     #[serde(flatten)]
     pub(super) reset: Option<ResetVariables<'a>>,
-    /// Of the mail `changed`.
+    /// Variables of the mail `changed` only.
     #[serde(flatten)]
     pub(super) changed: Option<ChangedVariables<'a>>,
     /// Set once the subject is rendered.
@@ -340,9 +340,9 @@ mod tests {
             (MailKind::Changed, MailPart::Text, "{{ name|upper }}{{ address.x.y }}", "changed.txt", "undefined value"),
             (MailKind::Changed, MailPart::Html, "{% include 'x' %}", "changed.html", "syntax error"),
         ] {
-            let (broken, because) = problem(kind, part, source);
+            let (broken, text) = problem(kind, part, source);
             assert_eq!(broken, name);
-            assert!(because.contains(reason), "{source}: {because}");
+            assert!(text.contains(reason), "{source}: {text}");
         }
     }
 }

@@ -252,7 +252,7 @@ mod tests {
         let workers = Workers::new();
         for _ in 0..2 * workers.queue.max_threads {
             let permit = workers.try_acquire().unwrap();
-            assert_eq!(permit.run(|| panic!("as planned")).await, Err::<(), _>(Panicked));
+            assert_eq!(permit.run(|| panic!("an injected panic")).await, Err::<(), _>(Panicked));
             assert_eq!(permit.run(|| 1).await, Ok(1));
         }
         wait_until_idle(&workers).await;

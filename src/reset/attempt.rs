@@ -22,7 +22,7 @@ pub(super) enum Attempt {
     Again(DeliveryError),
 }
 
-/// What the tries of a request achieved so far.
+/// The results of the tries of a request so far.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// The number of failed tries.
@@ -118,8 +118,8 @@ impl Inner {
             }
         };
         users.retain(|user| match self.ineligible_because(user) {
-            Some(because) => {
-                because.log(Some(user.id()));
+            Some(reason) => {
+                reason.log(Some(user.id()));
                 false
             }
             None => true,

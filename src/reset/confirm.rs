@@ -115,7 +115,7 @@ impl Inner {
                 self.throttles.clear(Scope::Mail, key).await;
                 Ok(bound.into_user().with_password(hash))
             }
-            Swap::Stale => Err(refused(InvalidToken::because(Refusal::LostRace)).into()),
+            Swap::Stale => Err(refused(InvalidToken::new(Refusal::LostRace)).into()),
         }
     }
 

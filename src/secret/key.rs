@@ -92,10 +92,11 @@ impl SigningKey {
     ///
     /// [`KeyError::Variable`], which names the variable and the problem: not set, not base64, too short.
     pub fn from_env(variable: &str) -> Result<Self, KeyError> {
-        let because = |reason: KeyError| KeyError::Variable { variable: variable.to_owned(), reason: Box::new(reason) };
-        let text = std::env::var_os(variable).ok_or_else(|| because(KeyError::Missing))?;
-        let text = Zeroizing::new(text.into_string().map_err(|_| because(KeyError::NotBase64))?);
-        Self::from_base64(&text).map_err(because)
+        let in_variable =
+            |reason: KeyError| KeyError::Variable { variable: variable.to_owned(), reason: Box::new(reason) };
+        let text = std::env::var_os(variable).ok_or_else(|| in_variable(KeyError::Missing))?;
+        let text = Zeroizing::new(text.into_string().map_err(|_| in_variable(KeyError::NotBase64))?);
+        Self::from_base64(&text).map_err(in_variable)
     }
 
     /// Generates a random key of 32 bytes, for tests and demos. When the process ends, the key and every link are lost.

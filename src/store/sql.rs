@@ -19,7 +19,7 @@ use std::sync::Arc;
 use sqlx::Pool;
 use tokio::sync::OnceCell;
 
-use self::dialect::{Dialect, Layout};
+use self::dialect::{Dialect, Folding, Layout};
 use self::id::Id;
 pub use self::id::IdType;
 use super::{Swap, UserStore};
@@ -84,7 +84,8 @@ pub type SqliteUsers = SqlUsers<sqlx::Sqlite>;
 /// [`IdType::Uuid`], and everything else is [`IdType::Text`].
 ///
 /// Look-ups by address compare `lower(email)` and use an index on it. Non-ASCII letters are folded by the rules of the
-/// database's locale. A column of the type `citext` is compared directly and uses its own index.
+/// column's collation. A column of the type `citext` is compared directly and uses its own index. If the collation is
+/// Turkish, in which `i` is not the small letter of `I`, look-ups compare `lower(email COLLATE "C")`.
 ///
 /// ```no_run
 /// use poem_password_reset::store::PostgresUsers;
@@ -207,7 +208,7 @@ impl<D: Dialect> SqlUsers<D> {
                 Ok(layout)
             }
             // Any type works for a table without users. Not stored, because the first row determines the type.
-            None => Ok(Layout { id_type: self.settings.id_type.unwrap_or(IdType::Text), email_folds: false }),
+            None => Ok(Layout { id_type: self.settings.id_type.unwrap_or(IdType::Text), email: Folding::Lower }),
         }
     }
 

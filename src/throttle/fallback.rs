@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::key::DEFAULT_NAMESPACE;
@@ -16,7 +17,7 @@ use crate::redact::redacted_error;
 use crate::timeout::{CoolDown, with_timeout};
 
 /// The timeout of a call of the application's throttle, because requests wait for it.
-const CALL_TIMEOUT: Duration = Duration::from_millis(20);
+const CALL_TIMEOUT: Duration = Duration::from_millis(60);
 
 /// The cool-down of a throttle that failed: for this time the throttle in memory counts instead.
 const COOL_DOWN: Duration = Duration::from_secs(5);
@@ -28,6 +29,8 @@ pub(crate) struct Throttles {
     custom: Option<Box<dyn DynThrottle>>,
     memory: MemoryThrottle,
     cool_down: CoolDown,
+    /// Whether the last count of the application's throttle failed.
+    is_failing: AtomicBool,
 }
 
 impl Throttles {
@@ -38,6 +41,7 @@ impl Throttles {
             custom: None,
             memory: MemoryThrottle::new(),
             cool_down: CoolDown::inactive(),
+            is_failing: AtomicBool::new(false),
         }
     }
 
@@ -87,7 +91,11 @@ impl Throttles {
         key: &ThrottleKey,
         quota: Quota,
     ) -> (Verdict, Option<Counter>) {
-        match call(CALL_TIMEOUT, custom.count(key, quota)).await {
+        let counted = call(CALL_TIMEOUT, custom.count(key, quota)).await;
+        if counted.is_ok() {
+            self.recovered();
+        }
+        match counted {
             // A faulty throttle must not block a client for longer than the window.
             Ok(Verdict::Over { retry_after }) => {
                 (Verdict::Over { retry_after: retry_after.min(quota.window()) }, Some(Counter::Custom))
@@ -163,10 +171,22 @@ impl Throttles {
         }
     }
 
+    /// Starts a cool-down. Logs the first failure of an outage only, because one follows after each cool-down.
     fn failed(&self, error: &BoxError) {
-        tracing::error!(reason = redacted_error(error, []), "the throttle failed; counting in memory for a while");
+        if !self.is_failing.swap(true, Ordering::SeqCst) {
+            let reason = redacted_error(error, []);
+            tracing::error!(reason, "the throttle failed; until it works again, counting in memory");
+        }
         metrics::failed_throttle();
         self.cool_down.start(COOL_DOWN);
+    }
+
+    /// Logs the end of an outage.
+    fn recovered(&self) {
+        // Reads first: most counts follow another success.
+        if self.is_failing.load(Ordering::SeqCst) && self.is_failing.swap(false, Ordering::SeqCst) {
+            tracing::info!("the throttle works again");
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! What a database finds and compares does not depend on collation, character set or column type.
+//! Look-ups and comparisons do not depend on collation, character set or column type.
 
 use std::time::{Duration, Instant};
 
 use poem_password_reset::store::{MySqlUsers, PostgresUsers};
 use poem_password_reset::testing::{Edit, check_user_store};
 use poem_password_reset::{Swap, UserStore};
+use sqlx::Connection as _;
 use sqlx::mysql::MySqlPoolOptions;
 
 use crate::database::{MariaDb, Postgres, Sqlite, TestDatabase, hash_of, ids, on_every_database, one};
@@ -120,20 +121,26 @@ async fn comparison_on_mariadb_does_not_depend_on_the_collation() {
     }
 }
 
-/// Letters of which `I` is the capital differ in Turkish.
+/// In Turkish, `i` is not the small letter of `I`.
 #[tokio::test]
 async fn address_with_an_i_is_found_with_a_turkish_collation() {
-    let Some(server) = mariadb::mariadb().await else { return };
-    let pool = server
-        .database(
-            "CREATE TABLE users (id INT PRIMARY KEY, email VARCHAR(100) COLLATE utf8mb4_turkish_ci, username INT, \
-             active BOOLEAN, password_hash TEXT); \
-             INSERT INTO users VALUES (1, 'Bill@Example.com', NULL, TRUE, 'a')",
-        )
-        .await;
-    let users = MySqlUsers::new(pool).username_column(None);
-    for email in ["bill@example.com", "BILL@EXAMPLE.COM"] {
-        assert_eq!(ids(&users, email).await, ["1"], "{email}");
+    async fn check<D: TestDatabase>(database: &D, collation: &str) {
+        database
+            .run(&crate::database::USERS.replace("email VARCHAR(254)", &format!("email VARCHAR(254) {collation}")))
+            .await;
+        database.run("INSERT INTO users (id, email) VALUES ('1', 'Bill@Example.com'), ('2', 'IRIS@example.com')").await;
+        let users = database.users();
+        for (email, id) in
+            [("bill@example.com", "1"), ("BILL@EXAMPLE.COM", "1"), ("Iris@example.com", "2"), ("iris@example.com", "2")]
+        {
+            assert_eq!(ids(&users, email).await, [id], "{}: {email}", D::NAME);
+        }
+    }
+    if let Some(database) = MariaDb::new().await {
+        check(&database, "COLLATE utf8mb4_turkish_ci").await;
+    }
+    if let Some(database) = Postgres::new().await {
+        check(&database, "COLLATE \"tr-x-icu\"").await;
     }
 }
 
@@ -223,6 +230,60 @@ async fn users_whose_ids_and_addresses_differ_in_case_are_two() {
         database.run(&crate::database::USERS.replace("VARCHAR(64) PRIMARY KEY", "VARCHAR(64)")).await;
         database.run(crate::database::ANN_AND_BOB).await;
         check_shared_address(&database).await;
+    }
+}
+
+/// A row with a NULL that must not be there does not hide other users with the same address.
+async fn check_unreadable_rows<D: TestDatabase>(database: &D) {
+    database
+        .run(
+            "CREATE TABLE users (id VARCHAR(20), email VARCHAR(100), username VARCHAR(20), active BOOLEAN, \
+                 password_hash VARCHAR(100)); \
+             INSERT INTO users VALUES ('no flag', 'ann@example.com', NULL, NULL, 'a'), \
+                 (NULL, 'ann@example.com', NULL, TRUE, 'b'), ('good', 'ann@example.com', NULL, TRUE, 'c'), \
+                 ('no address', NULL, NULL, TRUE, 'd')",
+        )
+        .await;
+    let users = database.users();
+    assert_eq!(ids(&users, "ann@example.com").await, ["good"], "{}", D::NAME);
+    for id in ["no flag", "no address"] {
+        assert!(users.find_by_id(id).await.unwrap().is_none(), "{}: {id}", D::NAME);
+    }
+}
+
+#[tokio::test]
+async fn unreadable_row_does_not_hide_other_users() {
+    on_every_database!(check_unreadable_rows);
+}
+
+/// A pool tests a connection before it gives it out, so a call after a restart of the server succeeds.
+#[tokio::test]
+async fn connections_that_the_server_closed_are_replaced() {
+    if let Some(database) = Postgres::with_users().await {
+        let users = database.users();
+        for _ in 0..3 {
+            one(&users, ANN).await;
+            let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                          WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            let options = (*database.pool.connect_options()).clone();
+            let mut connection = sqlx::PgConnection::connect_with(&options).await.unwrap();
+            sqlx::raw_sql(others).execute(&mut connection).await.unwrap();
+        }
+        assert_eq!(ids(&users, ANN).await, ["ann"]);
+    }
+    if let Some(database) = MariaDb::with_users().await {
+        let users = database.users();
+        let mut killer = sqlx::MySqlConnection::connect_with(&database.pool.connect_options()).await.unwrap();
+        for _ in 0..3 {
+            one(&users, ANN).await;
+            let others = "SELECT CAST(id AS CHAR) FROM information_schema.processlist \
+                          WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+            let others: Vec<String> = sqlx::query_scalar(others).fetch_all(&mut killer).await.unwrap();
+            for other in others {
+                sqlx::raw_sql(sqlx::AssertSqlSafe(format!("KILL {other}"))).execute(&mut killer).await.unwrap();
+            }
+        }
+        assert_eq!(ids(&users, ANN).await, ["ann"]);
     }
 }
 

@@ -141,3 +141,34 @@ async fn role_that_may_not_update_is_refused() {
         assert_contains("MariaDB", &reason, &["UPDATE command denied"]);
     }
 }
+
+#[tokio::test]
+async fn debug_of_a_store_shows_no_password() {
+    let pool = sqlx::PgPool::connect_lazy("postgres://app:hunter2@127.0.0.1:1/app").unwrap();
+    let text = format!("{:?}", PostgresUsers::new(pool));
+    assert!(text.contains("password_hash") && !text.contains("hunter2"), "{text}");
+    let pool = sqlx::MySqlPool::connect_lazy("mysql://app:hunter2@127.0.0.1:1/app").unwrap();
+    let text = format!("{:?}", MySqlUsers::new(pool));
+    assert!(text.contains("password_hash") && !text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn table_in_another_schema_is_suggested_and_works() {
+    if let Some(database) = Postgres::new().await {
+        let table = crate::database::USERS.replace("TABLE users", "TABLE auth.users");
+        database.run(&format!("CREATE SCHEMA auth; {table}")).await;
+        let reason = refused::<Postgres>(database.users()).await;
+        assert_contains("PostgreSQL", &reason, &["`.table(\"auth.users\")`"]);
+        let users = database.users().table("auth.users");
+        users.check_at_start().await.unwrap();
+        database.run("INSERT INTO auth.users (id, email) VALUES ('ann', 'ann@example.com')").await;
+        assert_eq!(crate::database::ids(&users, "Ann@example.com").await, ["ann"]);
+    }
+    if let Some(database) = MariaDb::with_users().await {
+        let name = database.text("SELECT DATABASE()").await.unwrap();
+        let other = MariaDb::new().await.unwrap();
+        let users = other.users().table(format!("{name}.users"));
+        users.check_at_start().await.unwrap();
+        assert_eq!(crate::database::ids(&users, "Ann@example.com").await, ["ann"]);
+    }
+}

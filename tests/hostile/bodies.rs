@@ -6,7 +6,7 @@ use crate::ADDRESS_MODES;
 use crate::generator::{BYTES, CANARY};
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
-use crate::http::{Ask, Encoding, JSON, Operation, Reply, World};
+use crate::http::{Encoding, HttpRequest, JSON, Operation, Reply, World};
 use crate::random::Random;
 
 const CASES: usize = 12_000;
@@ -69,7 +69,7 @@ async fn check_truncated_bodies(world: World) {
                 world.users.put(ann.clone());
                 let check = Check::before(&world);
                 let shown = format!("{operation:?} {encoding:?} truncated after {end}");
-                let reply = world.ask(&Ask::post(operation).body(encoding.content_type(), &body[..end])).await;
+                let reply = world.send(&HttpRequest::post(operation).body(encoding.content_type(), &body[..end])).await;
                 check.reply(&world, &reply, &shown).await;
                 match encoding {
                     _ if end == 0 => assert_eq!(reply.status, 400),
@@ -160,8 +160,8 @@ async fn randomly_changed_bodies_get_documented_responses_only() {
         let content_type = content_type(&mut random, encoding);
         let check = Check::before(world);
         let shown = format!("{operation:?} {content_type}: {:?}", String::from_utf8_lossy(&body));
-        let ask = Ask::post(operation).body(&content_type, body);
-        let reply = world.ask(&if random.once_in(4) { ask.chunked() } else { ask }).await;
+        let request = HttpRequest::post(operation).body(&content_type, body);
+        let reply = world.send(&if random.once_in(4) { request.chunked() } else { request }).await;
         check.reply(world, &reply, &shown).await;
         *statuses.entry(reply.status).or_default() += 1;
     }

@@ -6,7 +6,7 @@ use crate::ADDRESS_MODES;
 use crate::generator::{damaged, text};
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
-use crate::http::{Ask, Encoding, Operation, World};
+use crate::http::{Encoding, HttpRequest, Operation, World};
 use crate::random::Random;
 
 const CASES: usize = 1_500;
@@ -77,7 +77,7 @@ async fn fields_have_the_same_meaning_in_every_encoding() {
         {
             world.users.put(ann.clone());
             let (mails, accepted) = (world.mails().await.len(), world.reset.ledger().accepted);
-            let reply = world.ask(&Ask::post(operation).fields(encoding, fields)).await;
+            let reply = world.send(&HttpRequest::post(operation).fields(encoding, fields)).await;
             let mailed = world.mails().await.len() - mails;
             let password = last.iter().find(|(name, _)| *name == "password").map(|(_, value)| *value);
             let set = password.is_some_and(|password| world.has_password("1", password));

@@ -2,7 +2,7 @@
 
 use crate::ADDRESS_MODES;
 use crate::http::Operation::Request;
-use crate::http::{Ask, JSON, Reply, on_both_wires};
+use crate::http::{HttpRequest, JSON, Reply, over_both_transports};
 
 const URLENCODED: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data; boundary=b";
@@ -29,11 +29,11 @@ use Expected::{InvalidEmail, NotAnObject, ParseError};
 
 async fn check(content_type: &str, expected: Expected, bodies: &[&[u8]]) {
     for mode in ADDRESS_MODES {
-        on_both_wires(mode, async |world| {
+        over_both_transports(mode, async |world| {
             for body in bodies {
                 for chunked in [false, true] {
-                    let ask = Ask::post(Request).body(content_type, *body);
-                    let reply = world.ask(&if chunked { ask.chunked() } else { ask }).await;
+                    let request = HttpRequest::post(Request).body(content_type, *body);
+                    let reply = world.send(&if chunked { request.chunked() } else { request }).await;
                     expected.check(&reply);
                 }
             }

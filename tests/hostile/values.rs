@@ -10,7 +10,7 @@ use crate::ADDRESS_MODES;
 use crate::generator::{CANARY, PIECES, damaged, text};
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::{GOOD_PASSWORD, builder, no_mail};
-use crate::http::{Ask, Encoding, Reply, World, defaults, trimmed, until};
+use crate::http::{Encoding, HttpRequest, Reply, World, defaults, trimmed, until};
 use crate::log::Log;
 use crate::random::Random;
 
@@ -76,7 +76,7 @@ async fn check_recipients(lenient: bool, world: World) {
         let email = email(&mut random);
         let encoding = Encoding::ALL[random.below(3)];
         let looked_up = world.calls.all();
-        let reply = world.ask(&Ask::post(Request).fields(encoding, &[("email", &email)])).await;
+        let reply = world.send(&HttpRequest::post(Request).fields(encoding, &[("email", &email)])).await;
         check_reply(&reply, &format!("{email:?}"));
         let mails = world.mails().await.len();
         match reply.status {
@@ -194,7 +194,7 @@ async fn changed_token_is_rejected() {
         let encoding = Encoding::ALL[random.below(3)];
         let is_good = trimmed(&sent) == token;
         let calls = world.calls.all();
-        let reply = world.ask(&Ask::post(Validate).fields(encoding, &[("token", &sent)])).await;
+        let reply = world.send(&HttpRequest::post(Validate).fields(encoding, &[("token", &sent)])).await;
         check_reply(&reply, &format!("{sent:?}"));
         assert_eq!(reply.status == 200, is_good, "{sent:?} in {encoding:?}");
         assert_eq!(world.calls.all() - calls, usize::from(is_good), "{sent:?}");
@@ -202,7 +202,7 @@ async fn changed_token_is_rejected() {
 
         let confirm = [("token", sent.as_str()), ("password", GOOD_PASSWORD)];
         if !is_good {
-            let reply = world.ask(&Ask::post(Confirm).fields(encoding, &confirm)).await;
+            let reply = world.send(&HttpRequest::post(Confirm).fields(encoding, &confirm)).await;
             check_reply(&reply, &format!("{sent:?}"));
             assert!(reply.status != 200, "{sent:?}");
         }
@@ -227,7 +227,7 @@ async fn password_is_stored_exactly_or_rejected() {
             continue; // the text contains the delimiter, so the part ends there
         }
         let fields = [("token", &*world.token("1")), ("password", &*sent)];
-        let reply = world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await;
+        let reply = world.send(&HttpRequest::post(Confirm).fields(encoding, &fields)).await;
         check_reply(&reply, &format!("{sent:?}"));
         if reply.status == 200 {
             assert!(!sent.contains('\0') && !sent.trim().is_empty());
@@ -264,7 +264,7 @@ async fn text_of_allowed_length_is_accepted_as_password() {
                 sent.contains('\0') || sent.trim().is_empty() || sent.bytes().all(|byte| byte.is_ascii_digit());
             for encoding in Encoding::ALL {
                 let fields = [("token", &*world.token("1")), ("password", &*sent)];
-                let reply = world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await;
+                let reply = world.send(&HttpRequest::post(Confirm).fields(encoding, &fields)).await;
                 assert_eq!(
                     reply.status,
                     if is_rejected { 400 } else { 200 },

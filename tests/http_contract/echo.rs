@@ -7,7 +7,7 @@ use poem_password_reset::StoredUser;
 
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::cheap_hash;
-use crate::http::{Ask, Encoding, JSON, MOUNT, Operation, World, defaults};
+use crate::http::{Encoding, HttpRequest, JSON, MOUNT, Operation, World, defaults};
 
 /// A marker that the tests search for in responses and logs, in upper and lower case. The library never writes it itself.
 const CANARY: &str = "qzcanaryxw";
@@ -43,9 +43,9 @@ fn assert_no_canary(source: &str, text: &str) {
 async fn submitted_values_appear_in_no_response_and_no_log() {
     tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(|| Log).init();
     for world in [World::in_process(defaults).await, World::over_a_socket(defaults).await] {
-        for ask in requests_with_canary() {
-            let reply = world.ask(&ask).await;
-            assert_no_canary(&format!("{ask:?}"), &format!("{reply:?}"));
+        for request in requests_with_canary() {
+            let reply = world.send(&request).await;
+            assert_no_canary(&format!("{request:?}"), &format!("{reply:?}"));
         }
         let secrets = complete_reset(&world).await;
         world.mails().await;
@@ -77,19 +77,19 @@ async fn complete_reset(world: &World) -> Vec<String> {
         reply.is_faulty(&["password"]);
         assert_no_canary("a weak password", &reply.body);
     }
-    let confirm = Ask::post(Confirm).fields(Encoding::Multipart, &[("token", &token), ("password", &password)]);
-    world.ask(&confirm).await.is_ok();
-    world.ask(&confirm).await.is_bad_token();
+    let confirm = HttpRequest::post(Confirm).fields(Encoding::Multipart, &[("token", &token), ("password", &password)]);
+    world.send(&confirm).await.is_ok();
+    world.send(&confirm).await.is_bad_token();
     let [_, claims, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("three parts") };
     vec![token.clone(), claims.to_owned(), signature.to_owned(), hash]
 }
 
-fn requests_with_canary() -> Vec<Ask> {
-    let mut asks = Vec::new();
+fn requests_with_canary() -> Vec<HttpRequest> {
+    let mut requests = Vec::new();
     for operation in Operation::ALL {
-        asks.extend(in_fields(operation));
-        asks.extend(in_bodies(operation));
-        asks.extend(in_headers(operation));
+        requests.extend(in_fields(operation));
+        requests.extend(in_bodies(operation));
+        requests.extend(in_headers(operation));
     }
     for method in ["GET", "POST", "OPTIONS", "QZCANARYXW"] {
         for path in [
@@ -100,15 +100,15 @@ fn requests_with_canary() -> Vec<Ask> {
             format!("/?{CANARY}"),
             format!("/%00{CANARY}/../%2e"),
         ] {
-            asks.push(Ask::new(method, format!("{MOUNT}{path}")).json(format!(r#"{{"{CANARY}":"#)));
+            requests.push(HttpRequest::new(method, format!("{MOUNT}{path}")).json(format!(r#"{{"{CANARY}":"#)));
         }
     }
-    asks
+    requests
 }
 
 /// Requests with the canary in every field, as text and as every other type.
-fn in_fields(operation: Operation) -> Vec<Ask> {
-    let mut asks = Vec::new();
+fn in_fields(operation: Operation) -> Vec<HttpRequest> {
+    let mut requests = Vec::new();
     let texts = [
         CANARY.to_owned(),
         format!("{CANARY}@example.com"),
@@ -122,9 +122,9 @@ fn in_fields(operation: Operation) -> Vec<Ask> {
     for text in &texts {
         for encoding in Encoding::ALL {
             let fields = [("email", text.as_str()), ("token", text), ("password", text), (CANARY, text)];
-            asks.push(Ask::post(operation).fields(encoding, &fields));
-            asks.push(Ask::post(operation).fields(encoding, &fields[..2]));
-            asks.push(Ask::post(operation).fields(encoding, &fields[2..]));
+            requests.push(HttpRequest::post(operation).fields(encoding, &fields));
+            requests.push(HttpRequest::post(operation).fields(encoding, &fields[..2]));
+            requests.push(HttpRequest::post(operation).fields(encoding, &fields[2..]));
         }
     }
     for value in [
@@ -135,15 +135,17 @@ fn in_fields(operation: Operation) -> Vec<Ask> {
         format!("\"{CANARY}\\ud800\""),
         format!("[[{NUMBER}],\"{CANARY}\",null]"),
     ] {
-        asks.push(Ask::post(operation).json(format!(r#"{{"email":{value},"token":{value},"password":{value}}}"#)));
+        requests.push(
+            HttpRequest::post(operation).json(format!(r#"{{"email":{value},"token":{value},"password":{value}}}"#)),
+        );
     }
-    asks
+    requests
 }
 
 /// Requests with the canary in malformed bodies and in bodies of unsupported media types.
-fn in_bodies(operation: Operation) -> Vec<Ask> {
+fn in_bodies(operation: Operation) -> Vec<HttpRequest> {
     let multipart = "multipart/form-data; boundary=b";
-    let mut asks = Vec::new();
+    let mut requests = Vec::new();
     for body in [
         CANARY.to_owned(),
         NUMBER.to_owned(),
@@ -163,15 +165,15 @@ fn in_bodies(operation: Operation) -> Vec<Ask> {
         CANARY.repeat(2000),
     ] {
         let types = [JSON, "application/x-www-form-urlencoded", multipart, "multipart/form-data", "text/plain"];
-        asks.extend(types.map(|content_type| Ask::post(operation).body(content_type, body.clone())));
+        requests.extend(types.map(|content_type| HttpRequest::post(operation).body(content_type, body.clone())));
     }
-    asks.push(Ask::post(operation).json([CANARY.as_bytes(), b"\xff"].concat()));
-    asks
+    requests.push(HttpRequest::post(operation).json([CANARY.as_bytes(), b"\xff"].concat()));
+    requests
 }
 
 /// Requests with the canary in headers.
-fn in_headers(operation: Operation) -> Vec<Ask> {
-    let mut asks = Vec::new();
+fn in_headers(operation: Operation) -> Vec<HttpRequest> {
+    let mut requests = Vec::new();
     for (name, value) in [
         ("Content-Type", format!("{CANARY}/{CANARY}")),
         ("Content-Type", format!("application/json; charset={CANARY}")),
@@ -190,8 +192,8 @@ fn in_headers(operation: Operation) -> Vec<Ask> {
         (CANARY, CANARY.to_owned()),
     ] {
         let body = br#"{"email":"ann@example.com","token":"bad","password":"short"}"#;
-        let ask = Ask::post(operation).untyped_body(body).header(name, &value);
-        asks.push(if name == "Content-Type" { ask } else { ask.header("Content-Type", JSON) });
+        let request = HttpRequest::post(operation).untyped_body(body).header(name, &value);
+        requests.push(if name == "Content-Type" { request } else { request.header("Content-Type", JSON) });
     }
-    asks
+    requests
 }

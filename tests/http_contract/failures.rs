@@ -12,28 +12,28 @@ use tokio::task::JoinSet;
 
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::{GOOD_PASSWORD, cheap_hash};
-use crate::http::{Ask, Encoding, Reply, Store, World, defaults, on_both_wires, until};
+use crate::http::{Encoding, HttpRequest, Reply, Store, World, defaults, over_both_transports, until};
 
 /// An active user, an unknown address, a deactivated user and a user without a password.
 const EMAILS: [&str; 4] = ["ann@example.com", "nobody@example.com", "carol@example.com", "dave@example.com"];
 
-fn confirm(token: &str, password: &str) -> Ask {
-    Ask::post(Confirm).fields(Encoding::Json, &[("token", token), ("password", password)])
+fn confirm(token: &str, password: &str) -> HttpRequest {
+    HttpRequest::post(Confirm).fields(Encoding::Json, &[("token", token), ("password", password)])
 }
 
-fn request(email: &str) -> Ask {
-    Ask::post(Request).fields(Encoding::Json, &[("email", email)])
+fn request(email: &str) -> HttpRequest {
+    HttpRequest::post(Request).fields(Encoding::Json, &[("email", email)])
 }
 
 #[tokio::test]
 async fn request_with_full_queue_returns_503() {
-    on_both_wires(
+    over_both_transports(
         |builder| builder.queue(1).handled_at_once(1),
         async |world| {
             world.store(Store::Hangs);
-            world.ask(&request("ann@example.com")).await.is_ok();
+            world.send(&request("ann@example.com")).await.is_ok();
             until(|| world.calls.all() == 1).await;
-            world.ask(&request("ann@example.com")).await.is_ok();
+            world.send(&request("ann@example.com")).await.is_ok();
             for email in EMAILS {
                 world.post(Request, &[("email", email)]).await.is_unavailable();
             }
@@ -47,10 +47,10 @@ async fn request_with_full_queue_returns_503() {
 /// The first request is accepted, because the outage is not known yet. After its look-ups have failed, every request gets 503.
 #[tokio::test]
 async fn operations_with_store_down_return_503() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let token = world.token("1");
         world.store(Store::Errs);
-        world.ask(&request("nobody@example.com")).await.is_ok();
+        world.send(&request("nobody@example.com")).await.is_ok();
         // With the clock paused, the delays between retries pass at once.
         tokio::time::pause();
         while world.reset.ledger().waiting > 0 {
@@ -77,7 +77,7 @@ async fn operations_with_store_down_return_503() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         tokio::time::resume();
         world.post(Validate, &[("token", &token)]).await.is_ok();
-        world.ask(&request("ann@example.com")).await.is_ok();
+        world.send(&request("ann@example.com")).await.is_ok();
     })
     .await;
 }
@@ -87,10 +87,12 @@ async fn store_that_hangs_returns_503_after_ten_seconds() {
     let world = World::in_process(defaults).await;
     let token = world.token("1");
     world.store(Store::Hangs);
-    world.ask(&request("ann@example.com")).await.is_ok();
-    for ask in [Ask::post(Validate).json(format!(r#"{{"token":"{token}"}}"#)), confirm(&token, GOOD_PASSWORD)] {
+    world.send(&request("ann@example.com")).await.is_ok();
+    for request in
+        [HttpRequest::post(Validate).json(format!(r#"{{"token":"{token}"}}"#)), confirm(&token, GOOD_PASSWORD)]
+    {
         let start = tokio::time::Instant::now();
-        world.ask(&ask).await.is_unavailable();
+        world.send(&request).await.is_unavailable();
         assert_eq!(start.elapsed(), Duration::from_secs(10));
     }
 }
@@ -98,13 +100,13 @@ async fn store_that_hangs_returns_503_after_ten_seconds() {
 /// The connection to the store broke after the write was sent.
 #[tokio::test]
 async fn confirm_with_unknown_outcome_returns_503_and_retry_is_safe() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let token = world.token("1");
         world.store(Store::LosesTheAnswerToAWrite);
         world.post(Validate, &[("token", &token)]).await.is_ok();
         world.post(Confirm, &[("token", &token), ("password", GOOD_PASSWORD)]).await.is_unavailable();
         world.store(Store::Works);
-        world.ask(&confirm(&token, GOOD_PASSWORD)).await.is_ok();
+        world.send(&confirm(&token, GOOD_PASSWORD)).await.is_ok();
     })
     .await;
 }
@@ -113,7 +115,7 @@ async fn confirm_with_unknown_outcome_returns_503_and_retry_is_safe() {
 #[tokio::test]
 async fn confirm_with_full_hashing_queue_returns_503() {
     const MAX_QUEUED: usize = 1024;
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let token = world.token("1");
         world.store(Store::Hangs);
         let mut confirms = JoinSet::new();
@@ -123,7 +125,7 @@ async fn confirm_with_full_hashing_queue_returns_503() {
         }
         for _ in 0..10 {
             let rejected = confirms.join_next().await.unwrap().unwrap();
-            assert!(matches!(rejected, Err(ResetError::Unavailable { because: Unavailable::HashersBusy, .. })));
+            assert!(matches!(rejected, Err(ResetError::Unavailable { reason: Unavailable::HashersBusy, .. })));
         }
         until(|| world.calls.all() == MAX_QUEUED).await;
         world.post(Confirm, &[("token", &token), ("password", GOOD_PASSWORD)]).await.is_unavailable();
@@ -134,7 +136,7 @@ async fn confirm_with_full_hashing_queue_returns_503() {
 
 #[tokio::test]
 async fn operations_during_shutdown_return_503() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let token = world.token("1");
         world.reset.shutdown(Duration::ZERO).await;
         let mut replies = Vec::new();
@@ -185,7 +187,7 @@ async fn failure_of_application_code_returns_500_and_changes_nothing() {
             _ => Ok(cheap_hash(password).unwrap()),
         })
     };
-    on_both_wires(settings, async |world| {
+    over_both_transports(settings, async |world| {
         let token = world.token("1");
         for password in [
             "purple tractor panics",
@@ -200,9 +202,9 @@ async fn failure_of_application_code_returns_500_and_changes_nothing() {
         world.post(Validate, &[("token", &token)]).await.is_ok();
         assert!(world.has_password("1", "ann's old password"));
 
-        world.ask(&confirm(&token, "purple without salt")).await.is_ok();
-        world.ask(&confirm(&world.token("1"), "purple without salt")).await.is(500, FAILED);
-        world.ask(&confirm(&world.token("1"), GOOD_PASSWORD)).await.is_ok();
+        world.send(&confirm(&token, "purple without salt")).await.is_ok();
+        world.send(&confirm(&world.token("1"), "purple without salt")).await.is(500, FAILED);
+        world.send(&confirm(&world.token("1"), GOOD_PASSWORD)).await.is_ok();
     })
     .await;
 }
@@ -210,7 +212,7 @@ async fn failure_of_application_code_returns_500_and_changes_nothing() {
 /// The panic does not close the connection. The outcome of a confirmation is unknown then.
 #[tokio::test]
 async fn store_that_panics_returns_503() {
-    on_both_wires(
+    over_both_transports(
         |builder| builder.reveal_unknown_users(true),
         async |world| {
             let token = world.token("1");
@@ -220,7 +222,7 @@ async fn store_that_panics_returns_503() {
             world.post(Confirm, &[("token", &token), ("password", GOOD_PASSWORD)]).await.is_unavailable();
             world.post(Validate, &[("token", "bad")]).await.is_bad_token();
             world.store(Store::Works);
-            world.ask(&confirm(&token, GOOD_PASSWORD)).await.is_ok();
+            world.send(&confirm(&token, GOOD_PASSWORD)).await.is_ok();
         },
     )
     .await;
@@ -238,7 +240,7 @@ async fn pre_handler_veto_returns_400_and_failure_returns_500() {
             }
         })
     };
-    on_both_wires(settings, async |world| {
+    over_both_transports(settings, async |world| {
         let [ann, bob] = ["1", "2"].map(|id| world.token(id));
         let reply = world.post(Confirm, &[("token", &ann), ("password", GOOD_PASSWORD)]).await;
         reply.is(400, &format!(r#"{{"password":["{REASON}"]}}"#));
@@ -269,7 +271,7 @@ async fn failing_created_and_post_handlers_do_not_change_the_response() {
                 Err::<(), _>("the sessions could not be ended")
             })
     };
-    on_both_wires(settings, async |world| {
+    over_both_transports(settings, async |world| {
         for email in EMAILS {
             world.post(Request, &[("email", email)]).await.is_ok();
         }

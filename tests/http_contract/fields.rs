@@ -4,13 +4,13 @@ use poem_password_reset::{PasswordPolicy, PasswordResetBuilder, Strength};
 
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
-use crate::http::{Ask, Encoding, Operation, defaults, on_both_wires};
+use crate::http::{Encoding, HttpRequest, Operation, defaults, over_both_transports};
 
 /// The response is the same in each encoding and lists all invalid fields.
 #[tokio::test]
 async fn fields_missing_blank_or_with_nul_return_400() {
     let invalid = ["", " ", "\t\r\n ", "\u{a0}\u{2003}", "a\0b", "\0", "ann@example.com\0"];
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for (operation, names) in fields_of_all() {
             world.post(operation, &[]).await.is_faulty(names);
             world.post(operation, &[("unknown", "a")]).await.is_faulty(names);
@@ -36,7 +36,7 @@ async fn json_values_other_than_text_return_400() {
     let not_text =
         ["null", "true", "false", "[]", "{}", r#"["ann@example.com"]"#, r#"{"a":"ann@example.com"}"#, r#""\ud800""#];
     let numbers = ["0", "-1", "12345678", "1e5", "1.50", "99999999999999999999"];
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for (operation, names) in fields_of_all() {
             for value in not_text {
                 let members: Vec<_> = names.iter().map(|name| format!(r#""{name}":{value}"#)).collect();
@@ -57,13 +57,13 @@ async fn json_values_other_than_text_return_400() {
 /// The password is the text of the JSON number, digit by digit.
 #[tokio::test]
 async fn number_as_password_is_used_as_written() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let confirm = |number: &str| {
-            Ask::post(Confirm).json(format!(r#"{{"token":"{}","password":{number}}}"#, world.token("1")))
+            HttpRequest::post(Confirm).json(format!(r#"{{"token":"{}","password":{number}}}"#, world.token("1")))
         };
-        world.ask(&confirm("83649107265518")).await.is_faulty(&["password"]);
+        world.send(&confirm("83649107265518")).await.is_faulty(&["password"]);
         for number in ["-83649107265518.50", "8.3649107265518E+30"] {
-            world.ask(&confirm(number)).await.is_ok();
+            world.send(&confirm(number)).await.is_ok();
             assert!(world.has_password("1", number), "{number}");
         }
     })
@@ -74,7 +74,7 @@ async fn number_as_password_is_used_as_written() {
 async fn malformed_email_returns_400() {
     let longest = "a".repeat(242) + "@example.com";
     let too_long = "a".repeat(243) + "@example.com";
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for email in [
             "ann",
             "@",
@@ -103,7 +103,7 @@ async fn malformed_email_returns_400() {
 /// A weak password does not use up the token.
 #[tokio::test]
 async fn field_errors_precede_bad_token_and_bad_token_precedes_weak_password() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let token = world.token("1");
         for (token, password, answer) in [
             ("bad", "", "password"),
@@ -138,7 +138,7 @@ async fn field_errors_precede_bad_token_and_bad_token_precedes_weak_password() {
 
         world.post(Validate, &[("token", &token)]).await.is_ok();
         assert!(world.has_password("1", "ann's old password"));
-        world.ask(&confirm(&token, GOOD_PASSWORD)).await.is_ok();
+        world.send(&confirm(&token, GOOD_PASSWORD)).await.is_ok();
         assert!(world.has_password("1", GOOD_PASSWORD));
     })
     .await;
@@ -146,7 +146,7 @@ async fn field_errors_precede_bad_token_and_bad_token_precedes_weak_password() {
 
 #[tokio::test]
 async fn success_response_is_the_same_for_every_address() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let known = world.post(Request, &[("email", "ann@example.com")]).await;
         for email in
             ["ann@example.com", "ANN@Example.com", "nobody@example.com", "carol@example.com", "dave@example.com"]
@@ -167,7 +167,7 @@ async fn success_response_is_the_same_for_every_address() {
 
 #[tokio::test]
 async fn unknown_fields_are_ignored() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let unknown = [
             ("redirect", "https://elsewhere.example"),
             ("url", "https://elsewhere.example"),
@@ -212,15 +212,15 @@ async fn unknown_fields_are_ignored() {
 
 #[tokio::test]
 async fn query_strings_are_ignored() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let queries = ["?email=ann@example.com&token=a&password=b", "?", "?%", "?token", "?email=no+address"];
         for query in queries {
             for (operation, names) in fields_of_all() {
                 let url = operation.url() + query;
-                world.ask(&Ask::new("POST", &url).json("{}")).await.is_faulty(names);
+                world.send(&HttpRequest::new("POST", &url).json("{}")).await.is_faulty(names);
             }
-            let good = Ask::new("POST", Request.url() + query).json(r#"{"email":"ann@example.com"}"#);
-            world.ask(&good).await.is_ok();
+            let good = HttpRequest::new("POST", Request.url() + query).json(r#"{"email":"ann@example.com"}"#);
+            world.send(&good).await.is_ok();
         }
     })
     .await;
@@ -229,7 +229,7 @@ async fn query_strings_are_ignored() {
 /// A fixed rule matters because a filter in front of the library must read the same value.
 #[tokio::test]
 async fn last_of_several_fields_with_the_same_name_wins() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         world.post(Request, &[("email", "no address"), ("email", "ann@example.com")]).await.is_ok();
         world.post(Request, &[("email", "ann@example.com"), ("email", "no address")]).await.is_faulty(&["email"]);
         world.post(Request, &[("email", "ann@example.com"), ("email", "")]).await.is_faulty(&["email"]);
@@ -240,7 +240,7 @@ async fn last_of_several_fields_with_the_same_name_wins() {
         world.post_json(Request, r#"{"email":"ann@example.com","email":null}"#).await.is_faulty(&["email"]);
         world.post_json(Request, r#"{"email":"ann@example.com","\u0065mail":""}"#).await.is_faulty(&["email"]);
         let twice = [("password", "short"), ("token", "bad"), ("password", GOOD_PASSWORD), ("token", &token)];
-        world.ask(&Ask::post(Confirm).fields(Encoding::Json, &twice)).await.is_ok();
+        world.send(&HttpRequest::post(Confirm).fields(Encoding::Json, &twice)).await.is_ok();
         assert!(world.has_password("1", GOOD_PASSWORD));
     })
     .await;
@@ -248,7 +248,7 @@ async fn last_of_several_fields_with_the_same_name_wins() {
 
 #[tokio::test]
 async fn white_space_around_email_and_token_is_removed() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for (before, after) in [
             (" ", ""),
             ("", "\n"),
@@ -259,7 +259,7 @@ async fn white_space_around_email_and_token_is_removed() {
             let around = |text: &str| format!("{before}{text}{after}");
             world.post(Request, &[("email", &around("ann@example.com"))]).await.is_ok();
             world.post(Validate, &[("token", &around(&world.token("1")))]).await.is_ok();
-            world.ask(&confirm(&around(&world.token("1")), GOOD_PASSWORD)).await.is_ok();
+            world.send(&confirm(&around(&world.token("1")), GOOD_PASSWORD)).await.is_ok();
         }
         // Other invisible characters are kept, and nothing is removed from within the text.
         let token = world.token("1");
@@ -279,7 +279,7 @@ async fn white_space_around_email_and_token_is_removed() {
         for blank in ["\u{200b}", " \u{feff}\u{a0}\n"] {
             world.post(Request, &[("email", blank)]).await.is_faulty(&["email"]);
             world.post(Validate, &[("token", blank)]).await.is_faulty(&["token"]);
-            world.ask(&confirm(blank, GOOD_PASSWORD)).await.is_faulty(&["token"]);
+            world.send(&confirm(blank, GOOD_PASSWORD)).await.is_faulty(&["token"]);
         }
     })
     .await;
@@ -300,11 +300,11 @@ async fn password_is_stored_exactly_as_sent() {
         "purple\u{7f}\u{1}tractor\u{200b}hums",
         long.as_str(),
     ];
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for password in passwords {
             for encoding in Encoding::ALL {
                 let fields = [("token", &*world.token("1")), ("password", password)];
-                world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await.is_ok();
+                world.send(&HttpRequest::post(Confirm).fields(encoding, &fields)).await.is_ok();
                 assert!(world.has_password("1", password), "{encoding:?} {password:?}");
             }
         }
@@ -316,13 +316,13 @@ async fn password_is_stored_exactly_as_sent() {
 #[tokio::test]
 async fn password_length_is_counted_in_code_points() {
     let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
-    on_both_wires(lax, async |world| {
+    over_both_transports(lax, async |world| {
         for piece in ["x", "é", "e\u{301}", "字", "🚜"] {
             for (points, fits) in
                 [(7, false), (8, true), (9, true), (255, true), (256, true), (257, false), (1000, false)]
             {
                 let password: String = piece.chars().cycle().take(points).collect();
-                let reply = world.ask(&confirm(&world.token("1"), &password)).await;
+                let reply = world.send(&confirm(&world.token("1"), &password)).await;
                 if fits {
                     reply.is_ok()
                 } else {
@@ -339,14 +339,14 @@ async fn password_length_is_counted_in_code_points() {
 #[tokio::test]
 async fn password_may_contain_any_character_but_not_digits_only() {
     let lax = |builder: PasswordResetBuilder| builder.policy(PasswordPolicy::default().strength(Strength::Any));
-    on_both_wires(lax, async |world| {
+    over_both_transports(lax, async |world| {
         let all: String = (' '..='~').collect();
         for password in
             [&all, "        x", "aaaaaaaa", "!!!!!!!!", "1234567a", "þorgerður", "\u{10ffff}\u{1}\u{7f}\u{feff}....."]
         {
             for encoding in Encoding::ALL {
                 let fields = [("token", &*world.token("1")), ("password", password)];
-                world.ask(&Ask::post(Confirm).fields(encoding, &fields)).await.is_ok();
+                world.send(&HttpRequest::post(Confirm).fields(encoding, &fields)).await.is_ok();
                 assert!(world.has_password("1", password), "{encoding:?} {password:?}");
             }
         }
@@ -360,7 +360,7 @@ async fn password_may_contain_any_character_but_not_digits_only() {
 /// Replacing the invalid bytes would store a password other than the one sent.
 #[tokio::test]
 async fn values_that_are_not_utf8_are_rejected() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let multipart = |password: &[u8]| {
             let head = format!(
                 "--x\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n{}\r\n\
@@ -375,20 +375,23 @@ async fn values_that_are_not_utf8_are_rejected() {
             ("application/x-www-form-urlencoded", [urlencoded("purple").as_bytes(), b"\xfftractor"].concat()),
             ("multipart/form-data; boundary=x", multipart(b"purple\xfftractor")),
         ] {
-            world.ask(&Ask::post(Confirm).body(content_type, body)).await.is_faulty(&["password"]);
+            world.send(&HttpRequest::post(Confirm).body(content_type, body)).await.is_faulty(&["password"]);
         }
-        world.ask(&Ask::post(Confirm).json(b"{\"password\":\"purple\xfftractor\"}")).await.is_parse_error();
+        world.send(&HttpRequest::post(Confirm).json(b"{\"password\":\"purple\xfftractor\"}")).await.is_parse_error();
 
         // A file is not text either.
         let file =
             "--x\r\nContent-Disposition: form-data; name=\"email\"; filename=\"a\"\r\n\r\nann@example.com\r\n--x--";
-        world.ask(&Ask::post(Request).body("multipart/form-data; boundary=x", file)).await.is_faulty(&["email"]);
+        world
+            .send(&HttpRequest::post(Request).body("multipart/form-data; boundary=x", file))
+            .await
+            .is_faulty(&["email"]);
     })
     .await;
 }
 
-fn confirm(token: &str, password: &str) -> Ask {
-    Ask::post(Confirm).fields(Encoding::Json, &[("token", token), ("password", password)])
+fn confirm(token: &str, password: &str) -> HttpRequest {
+    HttpRequest::post(Confirm).fields(Encoding::Json, &[("token", token), ("password", password)])
 }
 
 /// Returns each operation with the names of its fields.

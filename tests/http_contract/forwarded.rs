@@ -3,7 +3,7 @@
 use poem_password_reset::PasswordResetBuilder;
 use poem_password_reset::throttle::{Quota, Quotas};
 
-use crate::http::{Ask, Operation, World};
+use crate::http::{HttpRequest, Operation, World};
 
 const HEADERS: [&str; 6] =
     ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP", "True-Client-IP"];
@@ -17,8 +17,9 @@ async fn passing(header: &str, value: impl Fn(usize) -> String, trusted: &[&str]
     let world = World::over_a_socket(settings).await;
     let mut passed = 0;
     for number in 0..60 {
-        let ask = Ask::post(Operation::Request).header(header, &value(number)).json(r#"{"email":"ann@example.com"}"#);
-        let status = world.ask(&ask).await.status;
+        let request =
+            HttpRequest::post(Operation::Request).header(header, &value(number)).json(r#"{"email":"ann@example.com"}"#);
+        let status = world.send(&request).await.status;
         assert!(matches!(status, 200 | 429), "{status}");
         passed += usize::from(status == 200);
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Instant;
 
 use crate::http::Operation::{Request, Validate};
-use crate::http::{Ask, Encoding, JSON, Operation, Socket, World, defaults, on_both_wires};
+use crate::http::{Encoding, HttpRequest, JSON, Operation, Socket, World, defaults, over_both_transports};
 
 const LIMIT: usize = 16 * 1024;
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -27,19 +27,19 @@ fn body_of(encoding: Encoding, bytes: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn body_over_16_kib_returns_413() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for encoding in Encoding::ALL {
-            let ask = |bytes| Ask::post(Request).body(encoding.content_type(), body_of(encoding, bytes));
+            let request = |bytes| HttpRequest::post(Request).body(encoding.content_type(), body_of(encoding, bytes));
             for (bytes, fits) in [(LIMIT - 1, true), (LIMIT, true), (LIMIT + 1, false), (LIMIT + 1000, false)] {
-                for ask in [ask(bytes), ask(bytes).chunked()] {
-                    let reply = world.ask(&ask).await;
+                for request in [request(bytes), request(bytes).chunked()] {
+                    let reply = world.send(&request).await;
                     if fits { reply.is_ok() } else { reply.is_refused(413) }
                 }
             }
         }
         for operation in Operation::ALL {
-            for ask in [Ask::post(operation), Ask::post(operation).chunked()] {
-                world.ask(&ask.json(vec![b' '; LIMIT + 1])).await.is_refused(413);
+            for request in [HttpRequest::post(operation), HttpRequest::post(operation).chunked()] {
+                world.send(&request.json(vec![b' '; LIMIT + 1])).await.is_refused(413);
             }
         }
         assert_eq!(world.reset.ledger().accepted, 2 * 2 * 3);
@@ -72,8 +72,8 @@ async fn endless_body_is_read_up_to_the_limit_only() {
     for (content_type, status, most) in [(JSON, 413, LIMIT), ("text/plain", 415, 1)] {
         let read = Arc::new(AtomicUsize::new(0));
         let endless = Body::from_async_read(Endless { read: Arc::clone(&read) });
-        let ask = Ask::post(Validate).header("Content-Type", content_type);
-        world.ask_with(&ask, endless).await.is_refused(status);
+        let request = HttpRequest::post(Validate).header("Content-Type", content_type);
+        world.send_with(&request, endless).await.is_refused(status);
         let read = read.load(Ordering::SeqCst);
         assert!((most..=most + LIMIT).contains(&read), "{content_type}: {read}");
     }
@@ -87,7 +87,7 @@ async fn endless_body_is_read_up_to_the_limit_only() {
     socket.send(head.as_bytes()).await;
     let mut taken = 0;
     let piece = vec![b'x'; LIMIT];
-    while socket.try_send(&Ask::chunk(&piece)).await {
+    while socket.try_send(&HttpRequest::chunk(&piece)).await {
         taken += LIMIT;
         assert!(taken < 64 * 1024 * 1024, "the server stops reading");
     }
@@ -129,8 +129,8 @@ async fn incomplete_body_returns_408_after_ten_seconds() {
                     std::future::pending::<()>().await;
                 });
                 let start = Instant::now();
-                let ask = Ask::post(operation).header("Content-Type", content_type);
-                world.ask_with(&ask, Body::from_async_read(reader)).await.is_refused(status);
+                let request = HttpRequest::post(operation).header("Content-Type", content_type);
+                world.send_with(&request, Body::from_async_read(reader)).await.is_refused(status);
                 let took = start.elapsed();
                 assert_eq!(took, if status == 408 { DEADLINE } else { Duration::ZERO }, "{content_type} {drip:?}");
                 drips.abort();
@@ -150,7 +150,10 @@ async fn slow_body_within_the_deadline_is_accepted() {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     });
-    world.ask_with(&Ask::post(Request).header("Content-Type", JSON), Body::from_async_read(reader)).await.is_ok();
+    world
+        .send_with(&HttpRequest::post(Request).header("Content-Type", JSON), Body::from_async_read(reader))
+        .await
+        .is_ok();
 }
 
 /// In real time: a body that stalls, one that sends a byte each second, and one that stops within a chunk.

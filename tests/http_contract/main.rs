@@ -1,6 +1,6 @@
 //! The HTTP contract: paths, bodies, statuses, headers and the shapes of responses.
 //!
-//! Most tests run in process and over a socket and expect the same responses. `World::ask` also checks what every
+//! Most tests run in process and over a socket and expect the same responses. `World::request` also checks what every
 //! response has in common: three security headers, no cookie, no CORS header, compact JSON, and an entry in the OpenAPI
 //! document.
 

@@ -1,13 +1,13 @@
 //! `Content-Type`, `Accept`, and malformed bodies.
 
 use crate::http::Operation::{Confirm, Request, Validate};
-use crate::http::{Ask, Encoding, JSON, Operation, defaults, on_both_wires};
+use crate::http::{Encoding, HttpRequest, JSON, Operation, defaults, over_both_transports};
 
 const EMAIL: &str = r#"{"email":"ann@example.com"}"#;
 
 #[tokio::test]
 async fn three_media_types_are_accepted_with_any_parameters() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let urlencoded = "email=ann%40example.com";
         let multipart = "--b\r\nContent-Disposition: form-data; name=email\r\n\r\nann@example.com\r\n--b--";
         for (content_type, body) in [
@@ -23,8 +23,8 @@ async fn three_media_types_are_accepted_with_any_parameters() {
             ("multipart/form-data; boundary=b", multipart),
             ("Multipart/Form-Data; charset=utf-8; boundary=\"b\"", multipart),
         ] {
-            world.ask(&Ask::post(Request).body(content_type, body)).await.is_ok();
-            world.ask(&Ask::post(Request).body(content_type, body).chunked()).await.is_ok();
+            world.send(&HttpRequest::post(Request).body(content_type, body)).await.is_ok();
+            world.send(&HttpRequest::post(Request).body(content_type, body).chunked()).await.is_ok();
         }
     })
     .await;
@@ -32,7 +32,7 @@ async fn three_media_types_are_accepted_with_any_parameters() {
 
 #[tokio::test]
 async fn other_media_types_return_415() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for operation in Operation::ALL {
             for content_type in [
                 "text/plain",
@@ -52,14 +52,14 @@ async fn other_media_types_return_415() {
                 ";",
             ] {
                 for body in [EMAIL, "{}", " ", "\0"] {
-                    let ask = Ask::new("POST", operation.url()).body(content_type, body);
-                    world.ask(&ask).await.is_refused(415);
-                    world.ask(&ask.chunked()).await.is_refused(415);
+                    let request = HttpRequest::new("POST", operation.url()).body(content_type, body);
+                    world.send(&request).await.is_refused(415);
+                    world.send(&request.chunked()).await.is_refused(415);
                 }
             }
-            let without_type = Ask::post(operation).untyped_body(EMAIL);
-            world.ask(&without_type).await.is_refused(415);
-            world.ask(&without_type.chunked()).await.is_refused(415);
+            let without_type = HttpRequest::post(operation).untyped_body(EMAIL);
+            world.send(&without_type).await.is_refused(415);
+            world.send(&without_type.chunked()).await.is_refused(415);
         }
         assert_eq!(world.reset.ledger().accepted, 0);
     })
@@ -68,7 +68,7 @@ async fn other_media_types_return_415() {
 
 #[tokio::test]
 async fn empty_body_of_any_media_type_counts_as_empty_object() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for (operation, names) in [(Request, &["email"][..]), (Validate, &["token"]), (Confirm, &["token", "password"])]
         {
             let empty_object = world.post_json(operation, "{}").await;
@@ -82,14 +82,15 @@ async fn empty_body_of_any_media_type_counts_as_empty_object() {
                 "application/vnd.api+json",
                 "",
             ] {
-                for ask in
-                    [Ask::post(operation).body(content_type, ""), Ask::post(operation).body(content_type, "").chunked()]
-                {
-                    assert_eq!(world.ask(&ask).await, empty_object, "{content_type}");
+                for request in [
+                    HttpRequest::post(operation).body(content_type, ""),
+                    HttpRequest::post(operation).body(content_type, "").chunked(),
+                ] {
+                    assert_eq!(world.send(&request).await, empty_object, "{content_type}");
                 }
             }
-            assert_eq!(world.ask(&Ask::post(operation)).await, empty_object);
-            assert_eq!(world.ask(&Ask::post(operation).chunked()).await, empty_object);
+            assert_eq!(world.send(&HttpRequest::post(operation)).await, empty_object);
+            assert_eq!(world.send(&HttpRequest::post(operation).chunked()).await, empty_object);
         }
     })
     .await;
@@ -97,10 +98,10 @@ async fn empty_body_of_any_media_type_counts_as_empty_object() {
 
 #[tokio::test]
 async fn accept_header_that_excludes_json_returns_406() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for accept in ["*/*", "application/*", "application/json", "text/html, */*;q=0.1", "application/json;q=0.5", ""]
         {
-            world.ask(&Ask::post(Request).json(EMAIL).header("Accept", accept)).await.is_ok();
+            world.send(&HttpRequest::post(Request).json(EMAIL).header("Accept", accept)).await.is_ok();
         }
         for accept in [
             "application/xml",
@@ -112,14 +113,14 @@ async fn accept_header_that_excludes_json_returns_406() {
         ] {
             for operation in Operation::ALL {
                 for encoding in Encoding::ALL {
-                    let ask = Ask::post(operation).fields(encoding, &[("email", "ann@example.com")]);
-                    world.ask(&ask.header("Accept", accept)).await.is_refused(406);
+                    let request = HttpRequest::post(operation).fields(encoding, &[("email", "ann@example.com")]);
+                    world.send(&request.header("Accept", accept)).await.is_refused(406);
                 }
             }
         }
         // Several lines are one list (RFC 9110, section 5.3).
-        let two_lines = Ask::post(Request).json(EMAIL).header("Accept", "text/html");
-        world.ask(&two_lines.header("Accept", "application/json")).await.is_ok();
+        let two_lines = HttpRequest::post(Request).json(EMAIL).header("Accept", "text/html");
+        world.send(&two_lines.header("Accept", "application/json")).await.is_ok();
     })
     .await;
 }
@@ -128,7 +129,7 @@ async fn accept_header_that_excludes_json_returns_406() {
 async fn malformed_bodies_return_400() {
     let deep = "[".repeat(16_000);
     let half = r#"{"email":"ann@example.com""#;
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for operation in Operation::ALL {
             for body in [
                 " ",
@@ -155,7 +156,7 @@ async fn malformed_bodies_return_400() {
                 world.post_json(operation, body).await.is_parse_error();
             }
             for body in [&b"{\"email\":\"\xff\"}"[..], b"\xff\xfe{\0}\0", b"\x1f\x8b\x08\0"] {
-                world.ask(&Ask::post(operation).json(body)).await.is_parse_error();
+                world.send(&HttpRequest::post(operation).json(body)).await.is_parse_error();
             }
             for (content_type, body) in [
                 ("multipart/form-data; boundary=b", " "),
@@ -167,7 +168,7 @@ async fn malformed_bodies_return_400() {
                 ("application/x-www-form-urlencoded", " "),
                 ("application/x-www-form-urlencoded", "\r\n"),
             ] {
-                world.ask(&Ask::post(operation).body(content_type, body)).await.is_parse_error();
+                world.send(&HttpRequest::post(operation).body(content_type, body)).await.is_parse_error();
             }
             for body in ["null", "[]", "1", "\"email\"", "true", " [{}] ", r#"[{"email":"ann@example.com"}]"#] {
                 let reply = world.post_json(operation, body).await;

@@ -14,7 +14,7 @@ async fn reset() -> PasswordReset {
     builder(people()).on_reset_token_created(no_mail).build().await.unwrap()
 }
 
-async fn ask(client: &TestClient<Route>, method: &str, url: &str, body: &str) -> Reply {
+async fn request(client: &TestClient<Route>, method: &str, url: &str, body: &str) -> Reply {
     let method = method.parse().unwrap();
     let request = client.request(method, url).content_type("application/json").body(body.to_owned());
     reply_of(request.send().await.0, "").await
@@ -32,9 +32,9 @@ async fn two_services_in_one_application_work_independently() {
         .nest("/staff/reset", staff.with(HttpContract));
     let client = TestClient::new(app);
     for mount in ["/customers/reset", "/staff/reset"] {
-        ask(&client, "POST", mount, r#"{"email":"ann@example.com"}"#).await.is_ok();
-        ask(&client, "POST", &format!("{mount}/validate_token/"), r#"{"token":"bad"}"#).await.is_bad_token();
-        ask(&client, "GET", &format!("{mount}/confirm/"), "").await.is_refused(405);
+        request(&client, "POST", mount, r#"{"email":"ann@example.com"}"#).await.is_ok();
+        request(&client, "POST", &format!("{mount}/validate_token/"), r#"{"token":"bad"}"#).await.is_bad_token();
+        request(&client, "GET", &format!("{mount}/confirm/"), "").await.is_refused(405);
     }
     for docs in ["/customers/docs", "/staff/docs"] {
         client.get(docs).send().await.assert_status_is_ok();
@@ -82,10 +82,10 @@ async fn another_api_in_the_same_service_keeps_its_responses() {
     let plain = TestClient::new(Route::new().nest("/api", OpenApiService::new(Profile, "Accounts", "1.0")));
     let client = TestClient::new(Route::new().nest("/api", service.with(HttpContract)));
 
-    ask(&client, "POST", "/api/", r#"{"email":"ann@example.com"}"#).await.is_ok();
-    ask(&client, "POST", "/api/confirm/", "{}").await.is_faulty(&["token", "password"]);
-    ask(&client, "GET", "/api/confirm", "").await.is_refused(405);
-    ask(&client, "GET", "/api/nothing", "").await.is_refused(404);
+    request(&client, "POST", "/api/", r#"{"email":"ann@example.com"}"#).await.is_ok();
+    request(&client, "POST", "/api/confirm/", "{}").await.is_faulty(&["token", "password"]);
+    request(&client, "GET", "/api/confirm", "").await.is_refused(405);
+    request(&client, "GET", "/api/nothing", "").await.is_refused(404);
 
     for (method, url, body, status) in [
         ("GET", "/api/profile?id=7", "", 200),
@@ -98,7 +98,7 @@ async fn another_api_in_the_same_service_keeps_its_responses() {
         ("POST", "/api/profile", "", 405),
         ("OPTIONS", "/api/profile", "", 405),
     ] {
-        let (alone, beside) = (ask(&plain, method, url, body).await, ask(&client, method, url, body).await);
+        let (alone, beside) = (request(&plain, method, url, body).await, request(&client, method, url, body).await);
         assert_eq!(beside.status, status, "{method} {url}");
         assert_eq!((beside.status, &beside.body), (alone.status, &alone.body), "{method} {url}");
         for header in &alone.headers {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use poem_password_reset::StoredUser;
 
 use crate::http::Operation::{Confirm, Validate};
-use crate::http::{Ask, Encoding, Operation, World, defaults};
+use crate::http::{Encoding, HttpRequest, Operation, World, defaults};
 
 /// Fields that an implementation might read instead of the user in the token. All of them name Bob. An empty value stands
 /// for Bob's token.
@@ -39,7 +39,7 @@ const JSON_MEMBERS: [&str; 5] = [
 
 #[tokio::test]
 async fn confirm_changes_only_the_user_of_the_token() {
-    // Not `on_both_wires`: its journal compares headers, and tokens in headers differ between two worlds.
+    // Not `over_both_transports`: its journal compares headers, and tokens in headers differ between two worlds.
     for world in [World::in_process(defaults).await, World::over_a_socket(defaults).await] {
         let attack = Attack { world: &world, bobs_token: world.token("2"), others: others(&world) };
         for encoding in Encoding::ALL {
@@ -59,7 +59,7 @@ async fn confirm_changes_only_the_user_of_the_token() {
     }
 }
 
-/// Everybody but Ann.
+/// The users other than Ann.
 fn others(world: &World) -> Vec<StoredUser> {
     ["2", "3", "4"].map(|id| world.users.get(id).expect("one of the people")).into()
 }
@@ -67,7 +67,7 @@ fn others(world: &World) -> Vec<StoredUser> {
 struct Attack<'w> {
     world: &'w World,
     bobs_token: String,
-    /// Everybody but Ann, as they were before the first request.
+    /// The users other than Ann, as they were before the first request.
     others: Vec<StoredUser>,
 }
 
@@ -82,7 +82,7 @@ impl Attack<'_> {
         let (token, password) = (self.world.token("1"), new_password());
         let own = [("token", token.as_str()), ("password", password.as_str())];
         let fields = if is_first { [field, own[0], own[1]] } else { [own[0], own[1], field] };
-        self.only_ann_changes(&Ask::post(Confirm).fields(encoding, &fields), &password, &label).await;
+        self.only_ann_changes(&HttpRequest::post(Confirm).fields(encoding, &fields), &password, &label).await;
     }
 
     /// Names Bob in the query and in headers, in each place alone and in all at once.
@@ -113,12 +113,12 @@ impl Attack<'_> {
     async fn with_query_and_headers(&self, encoding: Encoding, query: &str, headers: &[(&str, String)]) {
         let label = format!("{encoding:?} ?{query} {headers:?}");
         let (token, password) = (self.world.token("1"), new_password());
-        let mut ask = Ask::new("POST", format!("{}?{query}", Operation::Confirm.url()));
+        let mut request = HttpRequest::new("POST", format!("{}?{query}", Operation::Confirm.url()));
         for (name, value) in headers {
-            ask = ask.header(name, value);
+            request = request.header(name, value);
         }
-        let ask = ask.fields(encoding, &[("token", &token), ("password", &password)]);
-        self.only_ann_changes(&ask, &password, &label).await;
+        let request = request.fields(encoding, &[("token", &token), ("password", &password)]);
+        self.only_ann_changes(&request, &password, &label).await;
     }
 
     async fn with_json_member(&self, member: &str) {
@@ -126,13 +126,13 @@ impl Attack<'_> {
             let (token, password) = (self.world.token("1"), new_password());
             let own = format!(r#""token":"{token}","password":"{password}""#);
             let body = if is_first { format!("{{{member},{own}}}") } else { format!("{{{own},{member}}}") };
-            self.only_ann_changes(&Ask::post(Confirm).json(body), &password, member).await;
+            self.only_ann_changes(&HttpRequest::post(Confirm).json(body), &password, member).await;
         }
     }
 
     /// The request succeeds, Ann has the password, and no other row has changed.
-    async fn only_ann_changes(&self, ask: &Ask, password: &str, label: &str) {
-        let reply = self.world.ask(ask).await;
+    async fn only_ann_changes(&self, request: &HttpRequest, password: &str, label: &str) {
+        let reply = self.world.send(request).await;
         assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"status":"OK"}"#), "{label}");
         assert!(self.world.has_password("1", password), "{label}: Ann's password did not change");
         for (other, before) in others(self.world).iter().zip(&self.others) {

@@ -1,13 +1,13 @@
 //! Paths, methods, headers and the order of the checks.
 
 use crate::http::doubles::GOOD_PASSWORD;
-use crate::http::{Ask, Encoding, JSON, MOUNT, Operation, Socket, World, defaults, on_both_wires};
+use crate::http::{Encoding, HttpRequest, JSON, MOUNT, Operation, Socket, World, defaults, over_both_transports};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "BREW"];
 
 #[tokio::test]
 async fn path_matches_with_repeated_and_trailing_slashes() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for (paths, fields) in [
             (&["", "/", "//", "///", "?a=b", "/?a=b"][..], &["email"][..]),
             (&["/validate_token", "/validate_token/", "//validate_token", "/validate_token//"], &["token"]),
@@ -15,7 +15,7 @@ async fn path_matches_with_repeated_and_trailing_slashes() {
         ] {
             for path in paths {
                 let url = format!("{MOUNT}{path}");
-                world.ask(&Ask::new("POST", &url).json("{}")).await.is_faulty(fields);
+                world.send(&HttpRequest::new("POST", &url).json("{}")).await.is_faulty(fields);
             }
         }
     })
@@ -24,13 +24,13 @@ async fn path_matches_with_repeated_and_trailing_slashes() {
 
 #[tokio::test]
 async fn unknown_path_returns_404_for_every_method() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let spellings =
             ["/nothing", "/confirm/again", "/Confirm", "/confirm%2F", "/%63onfirm", "/confirm;a", "/confirm."];
         let climbs = ["/..", "/confirm/..", "/validate_token/../confirm", "/./confirm", "/%2e/confirm", "/%00"];
         for path in spellings.into_iter().chain(climbs) {
             for method in METHODS.into_iter().chain(["POST", "OPTIONS"]) {
-                let reply = world.ask(&Ask::new(method, format!("{MOUNT}{path}")).json("{}")).await;
+                let reply = world.send(&HttpRequest::new(method, format!("{MOUNT}{path}")).json("{}")).await;
                 assert_eq!(reply.status, 404, "{method} {path}");
                 if method != "HEAD" {
                     reply.is(404, r#"{"detail":"Not found."}"#);
@@ -43,21 +43,21 @@ async fn unknown_path_returns_404_for_every_method() {
 
 #[tokio::test]
 async fn methods_other_than_post_return_405_and_options_returns_204() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for url in Operation::ALL.iter().flat_map(|operation| operation.urls()) {
             for method in METHODS {
-                let reply = world.ask(&Ask::new(method, &url)).await;
+                let reply = world.send(&HttpRequest::new(method, &url)).await;
                 assert_eq!(reply.status, 405, "{method} {url}");
                 assert_eq!(reply.header("allow"), ["POST, OPTIONS"]);
                 if method != "HEAD" {
                     reply.is_refused(405);
                 }
             }
-            let preflight = Ask::new("OPTIONS", &url)
+            let preflight = HttpRequest::new("OPTIONS", &url)
                 .header("Origin", "https://elsewhere.example")
                 .header("Access-Control-Request-Method", "POST");
-            for options in [Ask::new("OPTIONS", &url), preflight] {
-                let reply = world.ask(&options).await;
+            for options in [HttpRequest::new("OPTIONS", &url), preflight] {
+                let reply = world.send(&options).await;
                 assert_eq!((reply.status, reply.header("allow")), (204, vec!["POST, OPTIONS"]));
             }
         }
@@ -68,7 +68,7 @@ async fn methods_other_than_post_return_405_and_options_returns_204() {
 /// Mail scanners follow links, and browsers prefetch them.
 #[tokio::test]
 async fn get_never_uses_up_a_token() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let token = world.token("1");
         for method in METHODS {
             for operation in Operation::ALL {
@@ -77,14 +77,14 @@ async fn get_never_uses_up_a_token() {
                 let fields =
                     [("token", token.as_str()), ("password", "another good one"), ("email", "ann@example.com")];
                 let fields = Encoding::Json.encode(&fields);
-                world.ask(&Ask::new(method, query).json(fields)).await;
+                world.send(&HttpRequest::new(method, query).json(fields)).await;
             }
         }
         assert_eq!(world.calls.all(), 0);
         assert_eq!(world.reset.ledger().accepted, 0);
         assert!(world.has_password("1", "ann's old password"));
         let confirm = [("token", token.as_str()), ("password", GOOD_PASSWORD)];
-        world.ask(&Ask::post(Operation::Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
+        world.send(&HttpRequest::post(Operation::Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
     })
     .await;
 }
@@ -92,14 +92,14 @@ async fn get_never_uses_up_a_token() {
 /// No cookie and no credential is read, so a form on another site gains nothing. No header redirects a request.
 #[tokio::test]
 async fn other_request_headers_are_ignored() {
-    on_both_wires(defaults, async |world| {
-        let asks = || {
+    over_both_transports(defaults, async |world| {
+        let requests = || {
             [
-                Ask::post(Operation::Request).json(r#"{"email":"ann@example.com"}"#),
-                Ask::post(Operation::Request).json("{}"),
-                Ask::post(Operation::Validate).json(format!(r#"{{"token":"{}"}}"#, world.token("1"))),
-                Ask::post(Operation::Validate).json(r#"{"token":"bad"}"#),
-                Ask::post(Operation::Confirm).json(r#"{"token":"bad","password":"short"}"#),
+                HttpRequest::post(Operation::Request).json(r#"{"email":"ann@example.com"}"#),
+                HttpRequest::post(Operation::Request).json("{}"),
+                HttpRequest::post(Operation::Validate).json(format!(r#"{{"token":"{}"}}"#, world.token("1"))),
+                HttpRequest::post(Operation::Validate).json(r#"{"token":"bad"}"#),
+                HttpRequest::post(Operation::Confirm).json(r#"{"token":"bad","password":"short"}"#),
             ]
         };
         for (name, value) in [
@@ -133,9 +133,9 @@ async fn other_request_headers_are_ignored() {
             ("Range", "bytes=0-1"),
             ("If-None-Match", "*"),
         ] {
-            for (plain, with_header) in asks().into_iter().zip(asks()) {
-                let with_header = world.ask(&with_header.header(name, value)).await;
-                assert_eq!(with_header, world.ask(&plain).await, "{name}: {value}");
+            for (plain, with_header) in requests().into_iter().zip(requests()) {
+                let with_header = world.send(&with_header.header(name, value)).await;
+                assert_eq!(with_header, world.send(&plain).await, "{name}: {value}");
             }
         }
         // The mailed link is built from the configuration only.
@@ -175,25 +175,25 @@ async fn host_header_does_not_change_the_mailed_link() {
 /// Each request fails one check and every later check. The service is shutting down, so the last check fails for all of them.
 #[tokio::test]
 async fn first_failed_check_determines_the_status() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         world.reset.shutdown(std::time::Duration::ZERO).await;
         let too_large = vec![b'{'; 20_000];
         let worst = |method: &str, url: &str| {
-            Ask::new(method, url).header("Accept", "application/xml").body("text/plain", too_large.clone())
+            HttpRequest::new(method, url).header("Accept", "application/xml").body("text/plain", too_large.clone())
         };
         for operation in Operation::ALL {
             let url = operation.url();
-            for (ask, status) in [
+            for (request, status) in [
                 (worst("GET", &format!("{url}nothing")), 404),
                 (worst("GET", &url), 405),
                 (worst("POST", &url), 406),
-                (Ask::post(operation).body("text/plain", too_large.clone()), 415),
-                (Ask::post(operation).json(too_large.clone()), 413),
-                (Ask::post(operation).json("{"), 400),
-                (Ask::post(operation).json("[]"), 400),
-                (Ask::post(operation).json("{}"), 400),
+                (HttpRequest::post(operation).body("text/plain", too_large.clone()), 415),
+                (HttpRequest::post(operation).json(too_large.clone()), 413),
+                (HttpRequest::post(operation).json("{"), 400),
+                (HttpRequest::post(operation).json("[]"), 400),
+                (HttpRequest::post(operation).json("{}"), 400),
             ] {
-                assert_eq!(world.ask(&ask).await.status, status, "{operation:?}");
+                assert_eq!(world.send(&request).await.status, status, "{operation:?}");
             }
         }
         world.post(Operation::Request, &[("email", "no address")]).await.is_faulty(&["email"]);

@@ -4,11 +4,11 @@ use poem_password_reset::StoredUser;
 
 use crate::http::Operation::{Confirm, Request, Validate};
 use crate::http::doubles::GOOD_PASSWORD;
-use crate::http::{Ask, Encoding, Store, defaults, on_both_wires};
+use crate::http::{Encoding, HttpRequest, Store, defaults, over_both_transports};
 
 #[tokio::test]
 async fn validate_with_user_details_returns_username_and_email() {
-    on_both_wires(
+    over_both_transports(
         |builder| builder.user_details_on_validation(true),
         async |world| {
             let ann = world.post(Validate, &[("token", &world.token("1"))]).await;
@@ -20,7 +20,7 @@ async fn validate_with_user_details_returns_username_and_email() {
             world.post(Validate, &[("token", &world.token("3"))]).await.is_bad_token();
             world.post(Request, &[("email", "ann@example.com")]).await.is_ok();
             let confirm = [("token", &*world.token("1")), ("password", GOOD_PASSWORD)];
-            world.ask(&Ask::post(Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
+            world.send(&HttpRequest::post(Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
         },
     )
     .await;
@@ -28,7 +28,7 @@ async fn validate_with_user_details_returns_username_and_email() {
 
 #[tokio::test]
 async fn request_that_reveals_unknown_users_returns_400_for_unknown_address() {
-    on_both_wires(
+    over_both_transports(
         |builder| builder.reveal_unknown_users(true),
         async |world| {
             world.post(Request, &[("email", "ann@example.com")]).await.is_ok();
@@ -54,7 +54,7 @@ async fn request_that_reveals_unknown_users_with_store_down_returns_503() {
 
 #[tokio::test]
 async fn international_addresses_are_accepted_if_enabled() {
-    on_both_wires(
+    over_both_transports(
         |builder| builder.international_addresses(true),
         async |world| {
             world.post(Request, &[("email", "änn@bücher.example")]).await.is_ok();
@@ -81,7 +81,7 @@ async fn lenient_addresses_are_accepted_if_enabled() {
         "root@intranet",
         "ops@mail_host.example",
     ];
-    on_both_wires(
+    over_both_transports(
         |builder| builder.lenient_addresses(true),
         async |world| {
             for email in LENIENT {
@@ -100,7 +100,7 @@ async fn lenient_addresses_are_accepted_if_enabled() {
         },
     )
     .await;
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         for email in LENIENT {
             world.users.put(StoredUser::new(email, email, Some("a hash".to_owned())));
             world.post(Request, &[("email", email)]).await.is_faulty(&["email"]);
@@ -111,15 +111,16 @@ async fn lenient_addresses_are_accepted_if_enabled() {
 
 #[tokio::test]
 async fn user_without_password_can_reset_if_enabled() {
-    on_both_wires(
+    over_both_transports(
         |builder| builder.allow_first_password(true),
         async |world| {
             let token = world.token("4");
             world.post(Validate, &[("token", &token)]).await.is_ok();
-            let confirm = Ask::post(Confirm).fields(Encoding::Json, &[("token", &token), ("password", GOOD_PASSWORD)]);
-            world.ask(&confirm).await.is_ok();
+            let confirm =
+                HttpRequest::post(Confirm).fields(Encoding::Json, &[("token", &token), ("password", GOOD_PASSWORD)]);
+            world.send(&confirm).await.is_ok();
             assert!(world.has_password("4", GOOD_PASSWORD));
-            world.ask(&confirm).await.is_bad_token();
+            world.send(&confirm).await.is_bad_token();
             world.post(Validate, &[("token", &world.token("3"))]).await.is_bad_token();
         },
     )

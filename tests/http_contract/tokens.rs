@@ -8,11 +8,11 @@ use tokio::sync::Barrier;
 
 use crate::http::Operation::{Confirm, Validate};
 use crate::http::doubles::{GOOD_PASSWORD, cheap_hash};
-use crate::http::{Ask, Encoding, Reply, World, defaults, on_both_wires};
+use crate::http::{Encoding, HttpRequest, Reply, World, defaults, over_both_transports};
 
 #[tokio::test]
 async fn every_kind_of_bad_token_has_the_same_response() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let good = world.token("1");
         let mut replies: Vec<(&str, Reply)> = Vec::new();
         for (class, token) in bad_tokens(world).await {
@@ -33,7 +33,7 @@ async fn every_kind_of_bad_token_has_the_same_response() {
         assert!(world.has_password("1", "ann's old password"));
         world.post(Validate, &[("token", &good)]).await.is_ok();
         let confirm = [("token", good.as_str()), ("password", GOOD_PASSWORD)];
-        world.ask(&Ask::post(Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
+        world.send(&HttpRequest::post(Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
     })
     .await;
 }
@@ -61,7 +61,7 @@ async fn bad_tokens(world: &World) -> Vec<(&'static str, String)> {
 
     let used = world.token("2");
     let confirm = [("token", used.as_str()), ("password", GOOD_PASSWORD)];
-    world.ask(&Ask::post(Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
+    world.send(&HttpRequest::post(Confirm).fields(Encoding::Json, &confirm)).await.is_ok();
     bad.push(("used", used));
 
     let put = |id: u32, email: &str, hash: Option<String>| world.users.put(StoredUser::new(id, email, hash));
@@ -91,14 +91,15 @@ async fn confirm_that_loses_a_race_returns_404() {
             }
         })
     };
-    // Not `on_both_wires`, because the winner differs from run to run.
+    // Not `over_both_transports`, because the winner differs from run to run.
     for world in [World::in_process(settings).await, World::over_a_socket(settings).await] {
         for encoding in Encoding::ALL {
             let token = world.token("1");
-            let confirm =
-                |password| Ask::post(Confirm).fields(encoding, &[("token", token.as_str()), ("password", password)]);
+            let confirm = |password| {
+                HttpRequest::post(Confirm).fields(encoding, &[("token", token.as_str()), ("password", password)])
+            };
             let (one, other) = (confirm(GOOD_PASSWORD), confirm("another good one"));
-            let (one, other) = tokio::join!(world.ask(&one), world.ask(&other));
+            let (one, other) = tokio::join!(world.send(&one), world.send(&other));
             let (winner, loser) = if one.status == 200 { (one, other) } else { (other, one) };
             winner.is_ok();
             loser.is_bad_token();
@@ -108,7 +109,7 @@ async fn confirm_that_loses_a_race_returns_404() {
 
 #[tokio::test]
 async fn token_is_valid_until_it_expires_without_leeway() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let now = OffsetDateTime::now_utc();
         let almost = world.token_at("1", now - Duration::HOUR + Duration::seconds(30));
         world.post(Validate, &[("token", &almost)]).await.is_ok();
@@ -120,16 +121,17 @@ async fn token_is_valid_until_it_expires_without_leeway() {
 
 #[tokio::test]
 async fn validate_changes_nothing_and_can_be_repeated() {
-    on_both_wires(defaults, async |world| {
+    over_both_transports(defaults, async |world| {
         let token = world.token("1");
         for _ in 0..10 {
             world.post(Validate, &[("token", &token)]).await.is_ok();
         }
         assert_eq!(world.calls.replace_password.load(std::sync::atomic::Ordering::SeqCst), 0);
-        let [first, again] = [GOOD_PASSWORD, "another good one"]
-            .map(|password| Ask::post(Confirm).fields(Encoding::Json, &[("token", &token), ("password", password)]));
-        world.ask(&first).await.is_ok();
-        world.ask(&again).await.is_bad_token();
+        let [first, again] = [GOOD_PASSWORD, "another good one"].map(|password| {
+            HttpRequest::post(Confirm).fields(Encoding::Json, &[("token", &token), ("password", password)])
+        });
+        world.send(&first).await.is_ok();
+        world.send(&again).await.is_bad_token();
         world.post(Validate, &[("token", &token)]).await.is_bad_token();
         assert!(world.has_password("1", GOOD_PASSWORD));
     })

@@ -10,16 +10,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::http::{Ask, Encoding, Operation, PATIENCE, Store, World, defaults, until};
+use crate::http::{Encoding, HttpRequest, Operation, STEP_TIMEOUT, Store, World, defaults, until};
 
-/// Known, over the quota of mails, unknown, deactivated, without a password.
+/// The classes of addresses: known, over the mail quota, unknown, deactivated, without a password.
 const CLASSES: [&str; 5] =
     ["ann@example.com", "bob@example.com", "nobody@example.com", "carol@example.com", "dave@example.com"];
 
-fn asks(email: &str) -> [Vec<u8>; 2] {
+fn requests(email: &str) -> [Vec<u8>; 2] {
     [
-        Ask::post(Operation::Request).fields(Encoding::Json, &[("email", email)]).to_bytes(),
-        Ask::post(Operation::Validate).fields(Encoding::Json, &[("token", "garbage")]).to_bytes(),
+        HttpRequest::post(Operation::Request).fields(Encoding::Json, &[("email", email)]).to_bytes(),
+        HttpRequest::post(Operation::Validate).fields(Encoding::Json, &[("token", "garbage")]).to_bytes(),
     ]
 }
 
@@ -37,7 +37,7 @@ async fn answer(stream: &mut TcpStream) -> String {
         if let Some(text) = complete(&read) {
             break text;
         }
-        let more = timeout(PATIENCE, stream.read_buf(&mut read)).await.expect("an answer").unwrap();
+        let more = timeout(STEP_TIMEOUT, stream.read_buf(&mut read)).await.expect("an answer").unwrap();
         assert!(more > 0, "hung up after {:?}", String::from_utf8_lossy(&read));
     };
     let masked = text.split("\r\n").map(|line| match line.split_once(": ") {
@@ -52,8 +52,8 @@ async fn answer(stream: &mut TcpStream) -> String {
 async fn seen(address: SocketAddr, email: &str) -> [String; 2] {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut answers = Vec::new();
-    for ask in asks(email) {
-        stream.write_all(&ask).await.unwrap();
+    for request in requests(email) {
+        stream.write_all(&request).await.unwrap();
         answers.push(answer(&mut stream).await);
     }
     let still_open = timeout(Duration::from_millis(1), stream.read_u8()).await.is_err();
@@ -102,7 +102,7 @@ async fn faulty_handler_keeps_bytes_equal() {
     struct PanicsWhenDropped;
     impl Drop for PanicsWhenDropped {
         fn drop(&mut self) {
-            panic!("as planned");
+            panic!("an injected panic");
         }
     }
     type Outcome = Result<(), BoxError>;
@@ -110,7 +110,7 @@ async fn faulty_handler_keeps_bytes_equal() {
         match kind {
             0 => pending::<Outcome>().await,
             1 => Err("no mail today".into()),
-            2 => panic!("as planned"),
+            2 => panic!("an injected panic"),
             3 => {
                 let _guard = PanicsWhenDropped;
                 Ok(())
@@ -153,7 +153,7 @@ async fn store_outage_keeps_bytes_equal() {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, probed).await.expect("a probe finds it");
+        timeout(STEP_TIMEOUT, probed).await.expect("a probe finds it");
         all_see_the_same(&world, 503, 10).await;
     }
     assert!(first.iter().all(|answer| *answer == first[0]), "{first:?}");

@@ -9,11 +9,13 @@ trap 'rm -r "$copy"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$copy"
 cd "$copy"
 
-original='permit.accept(Mailing::Request(Request { inner, address, client, is_over_quota, counted_in }));'
-mutated="$original
-        while self.ledger().waiting > 0 {
-            tokio::task::yield_now().await;
-        }"
+original='Slot::Queue(permit) => permit.accept(Mailing::Request(Request::new(Arc::clone(&self.inner), accepted))),'
+mutated='Slot::Queue(permit) => {
+                permit.accept(Mailing::Request(Request::new(Arc::clone(&self.inner), accepted)));
+                while self.ledger().waiting > 0 {
+                    tokio::task::yield_now().await;
+                }
+            }'
 grep -qF "$original" src/reset/request.rs || { echo "src/reset/request.rs no longer contains: $original" >&2; exit 1; }
 ORIGINAL=$original MUTATED=$mutated perl -0pi -e 's/\Q$ENV{ORIGINAL}\E/$ENV{MUTATED}/' src/reset/request.rs
 if cmp -s src/reset/request.rs "$OLDPWD/src/reset/request.rs"; then

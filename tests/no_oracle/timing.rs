@@ -1,9 +1,8 @@
 //! Response times are equal for all addresses, also for the next request on the same connection.
 //!
-//! Samples of both classes are taken in random order over one connection, so whatever drifts on the machine drifts for
-//! both. A true leak shows every time one looks; chance does not. A comparison fails only if three independent ones all
-//! say that there is a leak: for equal classes, |t| of 4.5 three times over is chance once in 10^15, and a leak that
-//! shows in one of them with certainty shows in all three.
+//! Samples of both classes are taken in random order over one connection, so a drift of the machine affects both. A test fails
+//! only if three independent comparisons all find a leak. For equal classes, |t| above 4.5 in all three occurs by chance once in
+//! 10^15 tests. A real leak is found by all three.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -18,14 +17,14 @@ use poem_password_reset::{BoxError, HttpContract, PasswordReset, ResetApi, UserS
 use tokio::runtime::{Builder, Runtime};
 
 use crate::http::doubles::{Watched, builder, people};
-use crate::http::{Ask, Encoding, MOUNT, Operation};
+use crate::http::{Encoding, HttpRequest, MOUNT, Operation};
 use crate::random::Random;
 use crate::welch::{Comparison, compare};
 
-/// |t| above this is a leak.
+/// The |t| above which a comparison finds a leak.
 const MOST: f64 = 4.5;
 
-/// Medians further apart than this are a leak.
+/// The difference of the medians above which a comparison finds a leak.
 const MOST_OF_THE_MEDIAN: f64 = 0.02;
 
 /// The delays and the threads of a measured service.
@@ -84,12 +83,12 @@ impl Service {
 }
 
 /// Returns the time of one exchange in microseconds.
-fn exchange(stream: &mut TcpStream, ask: &[u8]) -> f64 {
+fn exchange(stream: &mut TcpStream, request: &[u8]) -> f64 {
     let mut answer = [0; 2048];
     let start = Instant::now();
-    stream.write_all(ask).unwrap();
+    stream.write_all(request).unwrap();
     let mut length = 0;
-    // Every answer is an object, and its end is the end.
+    // Each response is a JSON object, so its last byte is a brace.
     while length == 0 || answer[length - 1] != b'}' {
         let read = stream.read(&mut answer[length..]).unwrap();
         assert!(read > 0, "hung up");
@@ -98,27 +97,28 @@ fn exchange(stream: &mut TcpStream, ask: &[u8]) -> f64 {
     start.elapsed().as_secs_f64() * 1e6
 }
 
-/// Asks for both addresses in random order, and each time for something else afterwards.
+/// Requests a reset for both addresses in random order, each followed by another request on the same connection.
 fn measure(address: SocketAddr, emails: [&str; 2], samples: usize) -> [Comparison; 2] {
     let mut random = Random::seeded();
-    let asks = emails.map(|email| Ask::post(Operation::Request).fields(Encoding::Json, &[("email", email)]).to_bytes());
-    let next = Ask::post(Operation::Validate).fields(Encoding::Json, &[("token", "garbage")]).to_bytes();
+    let requests = emails
+        .map(|email| HttpRequest::post(Operation::Request).fields(Encoding::Json, &[("email", email)]).to_bytes());
+    let next = HttpRequest::post(Operation::Validate).fields(Encoding::Json, &[("token", "garbage")]).to_bytes();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
-    for ask in asks.iter().cycle().take(200) {
-        exchange(&mut stream, ask);
+    for request in requests.iter().cycle().take(200) {
+        exchange(&mut stream, request);
         exchange(&mut stream, &next);
     }
     let (mut answers, mut afterwards) = ([vec![], vec![]], [vec![], vec![]]);
     while answers.iter().any(|class| class.len() < samples) {
         let class = random.below(2);
-        answers[class].push(exchange(&mut stream, &asks[class]));
+        answers[class].push(exchange(&mut stream, &requests[class]));
         afterwards[class].push(exchange(&mut stream, &next));
     }
     [compare(&answers[0], &answers[1]), compare(&afterwards[0], &afterwards[1])]
 }
 
-/// The fewest signs of a leak in up to three independent comparisons.
+/// Returns the comparison with the weakest evidence of a leak, of up to three independent ones.
 fn least_leak(mut measure: impl FnMut() -> [Comparison; 2], leaks: impl Fn(&Comparison) -> bool) -> [Comparison; 2] {
     let mut least = measure();
     for _ in 0..2 {
@@ -184,7 +184,7 @@ async fn naive(reset: Data<&PasswordReset>, body: Json<Body>) -> &'static str {
     "{}"
 }
 
-/// Twenty microseconds more for a user.
+/// A service that takes twenty microseconds longer for a known user.
 #[handler]
 fn slightly_slower(body: Json<Body>) -> &'static str {
     let start = Instant::now();

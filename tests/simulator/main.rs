@@ -53,7 +53,7 @@ fn shortest(history: &History) -> Vec<Step> {
 fn silence_planned_panics() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.payload().downcast_ref() != Some(&"as planned") {
+        if panic.payload().downcast_ref() != Some(&"an injected fault") {
             report(panic);
         }
     }));
@@ -70,7 +70,7 @@ fn run(histories: u64, steps: usize) {
     let tallies = std::thread::scope(|scope| {
         let shares = (0..threads).map(|thread| {
             let seeds = (thread..histories).step_by(threads as usize).map(move |offset| first.wrapping_add(offset));
-            scope.spawn(move || seeds.map(|seed| judge(seed, steps)).collect::<Vec<Tally>>())
+            scope.spawn(move || seeds.map(|seed| check_seed(seed, steps)).collect::<Vec<Tally>>())
         });
         let shares: Vec<_> = shares.collect();
         shares.into_iter().flat_map(|share| share.join().expect("every history holds")).collect::<Vec<Tally>>()
@@ -81,7 +81,7 @@ fn run(histories: u64, steps: usize) {
     sum.assert_all_happened();
 }
 
-fn judge(seed: u64, steps: usize) -> Tally {
+fn check_seed(seed: u64, steps: usize) -> Tally {
     let history = History::new(seed, steps);
     violation(&history)
         .unwrap_or_else(|fault| panic!("SEED={seed}: {fault}\nthe shortest history: {:#?}", shortest(&history)))

@@ -19,7 +19,7 @@ fn client() -> Client {
 }
 
 /// The input of a confirm, and the model's prediction.
-struct Asked {
+struct Attempt {
     confirm: Confirm,
     password: String,
     token: Option<Issued>,
@@ -53,7 +53,7 @@ impl World {
     /// Checks that an error is `StoreDown` and that the store can count as down.
     fn is_down(&mut self, error: &ResetError) -> Checked {
         self.tally.store_down += 1;
-        let down = matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. });
+        let down = matches!(error, ResetError::Unavailable { reason: Unavailable::StoreDown, .. });
         let possible = self.down_until.is_some_and(|until| Instant::now() <= until);
         ensure!(down && possible, "{error:?}, although the store works");
         Ok(())
@@ -121,7 +121,7 @@ impl World {
             }
             Err(ResetError::InvalidToken(refusal)) => ensure!(!good, "refused a good token: {:?}", refusal.refusal()),
             Err(error) if matches!(store, Some((0, _))) => {
-                let down = matches!(error, ResetError::Unavailable { because: Unavailable::StoreDown, .. });
+                let down = matches!(error, ResetError::Unavailable { reason: Unavailable::StoreDown, .. });
                 ensure!(down, "{error:?}, although the store failed");
             }
             Err(error) => self.is_down(&error)?,
@@ -129,33 +129,33 @@ impl World {
         Ok(())
     }
 
-    fn ask(&mut self, instance: &Instance, confirm: Confirm) -> (Asked, String) {
+    fn prepare(&mut self, instance: &Instance, confirm: Confirm) -> (Attempt, String) {
         let (token, text) = self.token(confirm.token, confirm.shape);
         let good = self.is_good(instance, token.as_ref());
         let before = token.as_ref().and_then(|token| self.user(&token.id));
         let password = if confirm.weak { "short".to_owned() } else { self.new_password() };
         let Confirm { veto, hasher, post, store, .. } = confirm;
         self.behave(Behavior { mail: None, veto, hasher, post }, store);
-        (Asked { confirm, password, token, good, before }, text)
+        (Attempt { confirm, password, token, good, before }, text)
     }
 
     /// Confirms, and drops the future after `leaves` polls if it is set.
     pub async fn confirm(&mut self, instances: &mut [Instance; 2], confirm: Confirm, leaves: Option<usize>) -> Checked {
-        let (asked, text) = self.ask(&instances[confirm.instance], confirm);
+        let (attempt, text) = self.prepare(&instances[confirm.instance], confirm);
         let reset = instances[confirm.instance].reset.clone();
-        let answer = reset.confirm(&text, NewPassword::new(asked.password.as_str()), client());
+        let answer = reset.confirm(&text, NewPassword::new(attempt.password.as_str()), client());
         match leaves {
             None => {
                 let answer = answer.await.map(drop);
-                self.judge(&asked, &answer)?;
+                self.check_answer(&attempt, &answer)?;
             }
             Some(polls) => {
                 if !is_left(answer, polls).await {
-                    return self.judge_by_the_row(&asked);
+                    return self.check_by_the_row(&attempt);
                 }
                 self.tally.left += 1;
                 tokio::time::sleep(Duration::from_secs(100)).await;
-                self.judge_by_the_row(&asked)?;
+                self.check_by_the_row(&attempt)?;
             }
         }
         if confirm.post.is_some() {
@@ -165,37 +165,37 @@ impl World {
     }
 
     /// Whether a confirm without a fault must succeed.
-    fn must_succeed(asked: &Asked) -> bool {
-        let Confirm { weak, veto, hasher, store, .. } = asked.confirm;
+    fn must_succeed(attempt: &Attempt) -> bool {
+        let Confirm { weak, veto, hasher, store, .. } = attempt.confirm;
         let untouched = store.is_none_or(|(call, _)| call > 1);
-        asked.good && !weak && veto.is_none() && hasher.is_none() && untouched
+        attempt.good && !weak && veto.is_none() && hasher.is_none() && untouched
     }
 
-    fn changed(&mut self, asked: &Asked) -> Checked {
-        let id = &asked.token.as_ref().ok_or("a password changed without a token")?.id;
+    fn changed(&mut self, attempt: &Attempt) -> Checked {
+        let id = &attempt.token.as_ref().ok_or("a password changed without a token")?.id;
         let user = self.user(id).ok_or("the user is gone")?;
-        ensure!(verifies(&user, &asked.password), "the new password of {id} does not verify");
-        ensure!(hash_of(&user) != asked.before.as_ref().and_then(hash_of), "the hash is the old one");
-        self.cleared.push((asked.confirm.instance, user.email().to_owned()));
+        ensure!(verifies(&user, &attempt.password), "the new password of {id} does not verify");
+        ensure!(hash_of(&user) != attempt.before.as_ref().and_then(hash_of), "the hash is the old one");
+        self.cleared.push((attempt.confirm.instance, user.email().to_owned()));
         self.expect_row(user);
         Ok(())
     }
 
-    fn is_changed(&self, asked: &Asked) -> bool {
-        let id = asked.token.as_ref().map(|token| token.id.as_str());
-        id.is_some_and(|id| self.user(id).as_ref().and_then(hash_of) != asked.before.as_ref().and_then(hash_of))
+    fn is_changed(&self, attempt: &Attempt) -> bool {
+        let id = attempt.token.as_ref().map(|token| token.id.as_str());
+        id.is_some_and(|id| self.user(id).as_ref().and_then(hash_of) != attempt.before.as_ref().and_then(hash_of))
     }
 
-    fn judge(&mut self, asked: &Asked, answer: &Result<(), ResetError>) -> Checked {
-        let Confirm { weak, veto, hasher, store, .. } = asked.confirm;
-        let Asked { good, .. } = *asked;
+    fn check_answer(&mut self, attempt: &Attempt, answer: &Result<(), ResetError>) -> Checked {
+        let Confirm { weak, veto, hasher, store, .. } = attempt.confirm;
+        let Attempt { good, .. } = *attempt;
         let store = store.filter(|(call, _)| *call < 2);
         match answer {
             Ok(()) => {
                 self.tally.confirmed += 1;
-                ensure!(Self::must_succeed(asked), "succeeded");
+                ensure!(Self::must_succeed(attempt), "succeeded");
                 self.posts += 1;
-                return self.changed(asked);
+                return self.changed(attempt);
             }
             Err(ResetError::InvalidToken(refusal)) => {
                 self.tally.bad_tokens += 1;
@@ -206,39 +206,39 @@ impl World {
                 ensure!(good && (weak || veto == Some(Bad::Fails)), "refused the password");
             }
             Err(ResetError::Failed(_)) => ensure!(good && (veto.is_some() || hasher.is_some()), "failed"),
-            Err(ResetError::Unavailable { because: Unavailable::UnknownOutcome, .. }) => {
+            Err(ResetError::Unavailable { reason: Unavailable::UnknownOutcome, .. }) => {
                 self.tally.unknown_outcomes += 1;
                 ensure!(store.is_some(), "an unknown outcome, although the store works");
-                if self.is_changed(asked) {
+                if self.is_changed(attempt) {
                     ensure!(good && !weak && veto.is_none() && hasher.is_none(), "changed for no good reason");
-                    return self.changed(asked);
+                    return self.changed(attempt);
                 }
             }
-            Err(ResetError::Unavailable { because: Unavailable::StoreDown, .. }) if matches!(store, Some((0, _))) => {}
+            Err(ResetError::Unavailable { reason: Unavailable::StoreDown, .. }) if matches!(store, Some((0, _))) => {}
             Err(error) => self.is_down(error)?,
         }
-        ensure!(!self.is_changed(asked), "{answer:?}, and the password changed");
+        ensure!(!self.is_changed(attempt), "{answer:?}, and the password changed");
         Ok(())
     }
 
     /// Checks the row after a dropped confirm, which must have the same effect as an awaited one.
-    fn judge_by_the_row(&mut self, asked: &Asked) -> Checked {
-        let untouched = asked.confirm.store.is_none_or(|(call, _)| call > 1);
-        let changed = self.is_changed(asked);
+    fn check_by_the_row(&mut self, attempt: &Attempt) -> Checked {
+        let untouched = attempt.confirm.store.is_none_or(|(call, _)| call > 1);
+        let changed = self.is_changed(attempt);
         let down = self.down_until.is_some_and(|until| Instant::now() <= until + Duration::from_secs(100));
         ensure!(
-            !Self::must_succeed(asked) || changed || down,
+            !Self::must_succeed(attempt) || changed || down,
             "the caller dropped the confirm, and it was not completed"
         );
         if !changed {
             return Ok(());
         }
-        let Confirm { weak, veto, hasher, .. } = asked.confirm;
-        ensure!(asked.good && !weak && veto.is_none() && hasher.is_none(), "changed for no good reason");
+        let Confirm { weak, veto, hasher, .. } = attempt.confirm;
+        ensure!(attempt.good && !weak && veto.is_none() && hasher.is_none(), "changed for no good reason");
         if untouched {
             self.posts += 1;
         }
-        self.changed(asked)
+        self.changed(attempt)
     }
 
     pub async fn race(&mut self, instances: &mut [Instance; 2], token: usize, confirms: usize) -> Checked {
@@ -285,14 +285,14 @@ impl World {
 
     /// Crashes the process during a confirm. The password must be the old one or the new one.
     pub async fn confirm_and_crash(&mut self, instance: &Instance, confirm: Confirm, yields: usize) -> Checked {
-        let (asked, text) = self.ask(instance, confirm);
-        let answer = instance.reset.confirm(&text, NewPassword::new(asked.password.as_str()), client());
+        let (attempt, text) = self.prepare(instance, confirm);
+        let answer = instance.reset.confirm(&text, NewPassword::new(attempt.password.as_str()), client());
         is_left(answer, yields).await;
-        if self.is_changed(&asked) {
-            let Confirm { weak, veto, hasher, .. } = asked.confirm;
-            ensure!(asked.good && !weak && veto.is_none() && hasher.is_none(), "changed for no good reason");
+        if self.is_changed(&attempt) {
+            let Confirm { weak, veto, hasher, .. } = attempt.confirm;
+            ensure!(attempt.good && !weak && veto.is_none() && hasher.is_none(), "changed for no good reason");
             self.posts += 1;
-            self.changed(&asked)?;
+            self.changed(&attempt)?;
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ impl FaultyStore {
         }
         match fault {
             Some(Fault::Errs) => return Err("the connection is gone".into()),
-            Some(Fault::Panics) => panic!("as planned"),
+            Some(Fault::Panics) => panic!("an injected panic"),
             Some(Fault::Hangs) => return pending().await,
             Some(Fault::LosesTheAnswer | Fault::HangsAfterwards) | None => {}
         }

@@ -91,7 +91,7 @@ pub struct Behavior {
 
 /// The calls that handlers recorded.
 #[derive(Default)]
-pub struct Notebook {
+pub struct Records {
     /// Mails, each with the life of the instance that sent it and whether the handler succeeded.
     mails: Vec<(Arc<ResetTokenCreated>, usize, bool)>,
     posts: Vec<(String, Option<String>)>,
@@ -111,7 +111,7 @@ pub struct World {
     pub store: FaultyStore,
     clock: Arc<AtomicI64>,
     behavior: Arc<Mutex<Behavior>>,
-    notebook: Arc<Mutex<Notebook>>,
+    records: Arc<Mutex<Records>>,
     /// The stage of the key rotation on each instance.
     stages: [usize; 2],
     pub issued: Vec<Issued>,
@@ -171,7 +171,7 @@ async fn behave(bad: Option<Bad>, error: impl Into<BoxError>) -> Result<(), BoxE
     match bad {
         None => Ok(()),
         Some(Bad::Fails) => Err(error.into()),
-        Some(Bad::Panics) => panic!("as planned"),
+        Some(Bad::Panics) => panic!("an injected panic"),
         Some(Bad::Hangs) => std::future::pending().await,
     }
 }
@@ -184,7 +184,7 @@ impl World {
             users,
             clock: Arc::new(AtomicI64::new(START)),
             behavior: Arc::default(),
-            notebook: Arc::default(),
+            records: Arc::default(),
             stages: [0, 0],
             issued: Vec::new(),
             rows: BTreeMap::new(),
@@ -241,9 +241,9 @@ impl World {
         }
         let clock = Arc::clone(&self.clock);
         let behavior = || Arc::clone(&self.behavior);
-        let notebook = || Arc::clone(&self.notebook);
+        let records = || Arc::clone(&self.records);
         let (mail, veto, hasher, post) = (behavior(), behavior(), behavior(), behavior());
-        let (mails, posts) = (notebook(), notebook());
+        let (mails, posts) = (records(), records());
         let reset = PasswordReset::builder(self.store.clone(), keys)
             .link("https://app.example.com/reset-password#token={token}")
             .linked_handlers(false)
@@ -256,7 +256,7 @@ impl World {
                 let bad = hasher.lock().unwrap().hasher;
                 match bad {
                     None => Ok::<_, BoxError>(cheap_hash(password)?),
-                    Some(Bad::Panics) => panic!("as planned"),
+                    Some(Bad::Panics) => panic!("an injected panic"),
                     Some(_) => Err("no hash today".into()),
                 }
             })
@@ -425,7 +425,7 @@ impl World {
             let (is, must_be) = (row(self.users.get(&id).as_ref()), row(self.rows.get(&id)));
             ensure!(is == must_be, "user {id} is {is:?} and must be {must_be:?}");
         }
-        let Notebook { mails, posts } = std::mem::take(&mut *self.notebook.lock().unwrap());
+        let Records { mails, posts } = std::mem::take(&mut *self.records.lock().unwrap());
         for (event, life, is_sent) in mails {
             let instance = instances
                 .iter_mut()

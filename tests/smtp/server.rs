@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::services::{self, TempDirectory};
 
 /// The longest wait for something that happens soon on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct MailServer {
     process: Child,
@@ -99,7 +99,7 @@ impl Drop for MailServer {
 pub async fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_true() {
-        assert!(begun.elapsed() < PATIENCE, "{what} did not come");
+        assert!(begun.elapsed() < STEP_TIMEOUT, "{what} did not come");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

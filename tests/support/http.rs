@@ -1,11 +1,11 @@
 //! Calls the endpoints in process and over a socket, and checks what is promised for every response.
 
-#[path = "ask.rs"]
-mod ask;
 #[path = "document.rs"]
 mod document;
 #[path = "doubles.rs"]
 pub mod doubles;
+#[path = "http_request.rs"]
+mod http_request;
 #[path = "reply.rs"]
 mod reply;
 #[path = "socket.rs"]
@@ -26,9 +26,9 @@ use poem_password_reset::{BoxError, HttpContract, PasswordReset, PasswordResetBu
 use time::{Duration, OffsetDateTime};
 use tokio::time::timeout;
 
-pub use self::ask::{Ask, Encoding, JSON, MOUNT, Operation};
 use self::document::Document;
 use self::doubles::{Call, Calls, Watched, builder, key, people};
+pub use self::http_request::{Encoding, HttpRequest, JSON, MOUNT, Operation};
 pub use self::reply::{Reply, reply_of};
 pub use self::socket::Socket;
 
@@ -37,7 +37,7 @@ const ALWAYS: [(&str, &str); 3] =
     [("cache-control", "no-store"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")];
 
 /// Timeout of a step of a test, so that a test fails instead of hanging.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const STEP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Behavior of the store of a [`World`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,17 +59,17 @@ pub struct World {
     codec: TokenCodec,
     store: Arc<Mutex<Store>>,
     mails: Arc<Mutex<Vec<(String, String)>>>,
-    wire: Wire,
+    transport: Transport,
     journal: Mutex<Vec<(String, Reply)>>,
 }
 
-enum Wire {
+enum Transport {
     InProcess(Box<TestClient<Route>>),
     Socket(SocketAddr),
 }
 
 /// Runs the same check in process and over a socket. Both must give the same responses to the same requests.
-pub async fn on_both_wires(
+pub async fn over_both_transports(
     settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder,
     check: impl AsyncFn(&World),
 ) {
@@ -101,7 +101,7 @@ pub fn defaults(builder: PasswordResetBuilder) -> PasswordResetBuilder {
 
 impl World {
     pub async fn in_process(settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder) -> Self {
-        Self::new(settings, |app| Wire::InProcess(Box::new(TestClient::new(app)))).await
+        Self::new(settings, |app| Transport::InProcess(Box::new(TestClient::new(app)))).await
     }
 
     pub async fn over_a_socket(settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder) -> Self {
@@ -109,14 +109,14 @@ impl World {
         let address = *acceptor.local_addr()[0].as_socket_addr().unwrap();
         Self::new(settings, |app| {
             tokio::spawn(Server::new_with_acceptor(acceptor).run(app));
-            Wire::Socket(address)
+            Transport::Socket(address)
         })
         .await
     }
 
     async fn new(
         settings: impl Fn(PasswordResetBuilder) -> PasswordResetBuilder,
-        connect: impl FnOnce(Route) -> Wire,
+        connect: impl FnOnce(Route) -> Transport,
     ) -> Self {
         let (users, calls) = (people(), Arc::new(Calls::default()));
         let store = Arc::new(Mutex::new(Store::Works));
@@ -136,16 +136,16 @@ impl World {
         let reset = settings(builder(watched)).on_reset_token_created(mail).build().await.unwrap();
         let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server(MOUNT);
         let document = Document::read(api.spec());
-        let wire = connect(Route::new().nest(MOUNT, api.with(HttpContract)));
+        let transport = connect(Route::new().nest(MOUNT, api.with(HttpContract)));
         let codec = TokenCodec::new(key());
-        Self { users, calls, reset, document, codec, store, mails, wire, journal: Mutex::default() }
+        Self { users, calls, reset, document, codec, store, mails, transport, journal: Mutex::default() }
     }
 
     /// Returns the address of the server.
     pub fn address(&self) -> SocketAddr {
-        match &self.wire {
-            Wire::Socket(address) => *address,
-            Wire::InProcess(_) => panic!("an in-process world has no server"),
+        match &self.transport {
+            Transport::Socket(address) => *address,
+            Transport::InProcess(_) => panic!("an in-process world has no server"),
         }
     }
 
@@ -194,31 +194,33 @@ impl World {
     }
 
     /// Sends a request, and checks what is promised for every response.
-    pub async fn ask(&self, ask: &Ask) -> Reply {
-        let reply = match &self.wire {
-            Wire::InProcess(client) if ask.chunked => send_in_process(client, ask, ask.body.clone().into()).await,
-            Wire::InProcess(client) => {
-                let ask = ask.clone().header("Content-Length", &ask.body.len().to_string());
-                send_in_process(client, &ask, ask.body.clone().into()).await
+    pub async fn send(&self, request: &HttpRequest) -> Reply {
+        let reply = match &self.transport {
+            Transport::InProcess(client) if request.chunked => {
+                send_in_process(client, request, request.body.clone().into()).await
             }
-            Wire::Socket(address) => {
+            Transport::InProcess(client) => {
+                let request = request.clone().header("Content-Length", &request.body.len().to_string());
+                send_in_process(client, &request, request.body.clone().into()).await
+            }
+            Transport::Socket(address) => {
                 let mut socket = Socket::open(*address).await;
-                socket.send(&ask.to_bytes()).await;
-                socket.reply(&ask.method).await
+                socket.send(&request.to_bytes()).await;
+                socket.reply(&request.method).await
             }
         };
-        self.check_promises(ask, &reply);
-        let path = ask.url.split('?').next().unwrap_or_default();
-        let label = format!("{} {path} {:?}", ask.method, ask.headers);
+        self.check_promises(request, &reply);
+        let path = request.url.split('?').next().unwrap_or_default();
+        let label = format!("{} {path} {:?}", request.method, request.headers);
         self.journal.lock().unwrap().push((label, reply.clone()));
         reply
     }
 
     /// Sends a request in process with a `Body` of poem, which may be slow or endless.
-    pub async fn ask_with(&self, ask: &Ask, body: Body) -> Reply {
-        let Wire::InProcess(client) = &self.wire else { panic!("a `Body` can only be sent in process") };
-        let reply = send_in_process(client, ask, body).await;
-        self.check_promises(ask, &reply);
+    pub async fn send_with(&self, request: &HttpRequest, body: Body) -> Reply {
+        let Transport::InProcess(client) = &self.transport else { panic!("a `Body` can only be sent in process") };
+        let reply = send_in_process(client, request, body).await;
+        self.check_promises(request, &reply);
         reply
     }
 
@@ -244,7 +246,7 @@ impl World {
             for url in operation.urls() {
                 let fields = fields();
                 let fields: Vec<_> = fields.iter().map(|(name, text)| (name.as_ref(), text.as_ref())).collect();
-                replies.push(self.ask(&Ask::new("POST", url).fields(encoding, &fields)).await);
+                replies.push(self.send(&HttpRequest::new("POST", url).fields(encoding, &fields)).await);
             }
         }
         replies
@@ -252,14 +254,14 @@ impl World {
 
     /// Posts this JSON with and without the trailing slash. Both responses must be equal.
     pub async fn post_json(&self, operation: Operation, body: &str) -> Reply {
-        let [bare, slash] = operation.urls().map(|url| Ask::new("POST", url).json(body));
-        let reply = self.ask(&bare).await;
-        assert_eq!(self.ask(&slash).await, reply, "{body}");
+        let [bare, slash] = operation.urls().map(|url| HttpRequest::new("POST", url).json(body));
+        let reply = self.send(&bare).await;
+        assert_eq!(self.send(&slash).await, reply, "{body}");
         reply
     }
 
-    fn check_promises(&self, ask: &Ask, reply: &Reply) {
-        let shown = || format!("{} {} {:?}: {reply:?}", ask.method, ask.url, ask.headers);
+    fn check_promises(&self, request: &HttpRequest, reply: &Reply) {
+        let shown = || format!("{} {} {:?}: {reply:?}", request.method, request.url, request.headers);
         for (name, value) in ALWAYS {
             assert_eq!(reply.header(name), [value], "{}", shown());
         }
@@ -271,24 +273,24 @@ impl World {
             return;
         }
         assert_eq!(reply.header("content-type"), [JSON], "{}", shown());
-        if ask.method == "HEAD" {
+        if request.method == "HEAD" {
             return;
         }
         assert_eq!(reply.json().to_string().len(), reply.body.len(), "compact JSON: {}", shown());
-        if let Some(operation) = Operation::at(&ask.url).filter(|_| ask.method == "POST") {
+        if let Some(operation) = Operation::at(&request.url).filter(|_| request.method == "POST") {
             self.document.check(operation.path(), reply);
         }
     }
 }
 
-/// Yields until the condition is true. Panics after [`PATIENCE`].
+/// Yields until the condition is true. Panics after [`STEP_TIMEOUT`].
 pub async fn until(condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, wait).await.expect("the condition becomes true before the timeout");
+    timeout(STEP_TIMEOUT, wait).await.expect("the condition becomes true before the timeout");
 }
 
 async fn before(store: Store, call: Call) -> Result<(), BoxError> {
@@ -299,16 +301,16 @@ async fn before(store: Store, call: Call) -> Result<(), BoxError> {
         Store::LosesTheAnswerToAWrite if call != Call::ReplacePassword => Ok(()),
         Store::Errs | Store::LosesTheAnswerToAWrite => Err("the connection is gone".into()),
         Store::Hangs => pending().await,
-        Store::Panics => panic!("as planned"),
+        Store::Panics => panic!("an injected panic"),
     }
 }
 
-async fn send_in_process(client: &TestClient<Route>, ask: &Ask, body: Body) -> Reply {
-    let method = Method::from_bytes(ask.method.as_bytes()).unwrap();
-    let mut request = client.request(method, ask.url.as_str());
-    for (name, value) in &ask.headers {
-        request = request.header(name.as_str(), value.as_str());
+async fn send_in_process(client: &TestClient<Route>, request: &HttpRequest, body: Body) -> Reply {
+    let method = Method::from_bytes(request.method.as_bytes()).unwrap();
+    let mut builder = client.request(method, request.url.as_str());
+    for (name, value) in &request.headers {
+        builder = builder.header(name.as_str(), value.as_str());
     }
-    let response = timeout(PATIENCE, request.body(body).send()).await.expect("a response before the timeout");
-    reply_of(response.0, &ask.method).await
+    let response = timeout(STEP_TIMEOUT, builder.body(body).send()).await.expect("a response before the timeout");
+    reply_of(response.0, &request.method).await
 }

@@ -21,7 +21,7 @@ pub(crate) const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A server that all tests of a test crate share.
 pub(crate) struct Postgres {
-    port: u16,
+    pub(crate) port: u16,
     _server: SharedServer,
 }
 

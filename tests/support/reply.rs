@@ -1,9 +1,9 @@
-//! Answers, and what a test says of one.
+//! HTTP responses, and assertions about them.
 
 /// Headers that belong to the connection and not to the response.
 const OF_THE_CONNECTION: [&str; 4] = ["date", "content-length", "connection", "transfer-encoding"];
 
-/// An answer, without what belongs to the connection.
+/// A response without the headers of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub status: u16,
@@ -19,7 +19,7 @@ impl Reply {
         Self { status, headers, body: String::from_utf8(body).expect("every body is text") }
     }
 
-    /// The values of a header; its name in lower case.
+    /// Returns the values of a header. The name is in lower case.
     pub fn header(&self, name: &str) -> Vec<&str> {
         self.headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect()
     }
@@ -38,7 +38,7 @@ impl Reply {
         self.is(200, r#"{"status":"OK"}"#);
     }
 
-    /// 400 with at least one sentence under each of these names, and nothing under another.
+    /// Asserts 400 with at least one sentence under each of these names, and no other name.
     #[track_caller]
     pub fn is_faulty(&self, fields: &[&str]) {
         let body = self.json();
@@ -53,7 +53,7 @@ impl Reply {
         }
     }
 
-    /// The answer to every bad token.
+    /// Asserts the response to every bad token.
     #[track_caller]
     pub fn is_bad_token(&self) {
         self.is(
@@ -67,7 +67,7 @@ impl Reply {
         self.is(400, r#"{"detail":"The request body could not be parsed.","code":"parse_error"}"#);
     }
 
-    /// `{"detail": ".."}` with this status.
+    /// Asserts `{"detail": ".."}` with this status.
     #[track_caller]
     pub fn is_refused(&self, status: u16) {
         let body = self.json();
@@ -76,7 +76,7 @@ impl Reply {
         assert_eq!(body.as_object().map(serde_json::Map::len), Some(1), "{body}");
     }
 
-    /// 503 with the one text, and when to try again.
+    /// Asserts 503 with its only text and a `Retry-After`.
     #[track_caller]
     pub fn is_unavailable(&self) {
         self.is(503, r#"{"detail":"The service is temporarily unavailable. Try again in a moment."}"#);
@@ -85,13 +85,13 @@ impl Reply {
     }
 }
 
-/// The reply in a response of poem's.
+/// Converts a response of poem.
 pub async fn reply_of(response: poem::Response, method: &str) -> Reply {
     let (parts, body) = response.into_parts();
     let headers = parts.headers.iter();
     let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap().to_owned()));
     let body = match method {
-        // A server sends none.
+        // A server sends no body for HEAD.
         "HEAD" => Vec::new(),
         _ => body.into_vec().await.unwrap(),
     };

@@ -27,7 +27,7 @@ pub(crate) fn installed(program: &str, directories: &[&str]) -> Option<PathBuf> 
 /// Reports a test that is skipped because `what`, for example "postgres is", not installed. Fails if `REQUIRE_SERVICES=1`.
 pub(crate) fn skip(what: &str) {
     let required = env::var_os("REQUIRE_SERVICES").is_some_and(|value| value == "1");
-    assert!(!required, "{what} not installed, and REQUIRE_SERVICES=1 asks for it");
+    assert!(!required, "{what} not installed, and REQUIRE_SERVICES=1 requests for it");
     // Written to standard error directly, because the test harness hides the output of passed tests.
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     drop(writeln!(io::stderr(), "skipped: {test}, {what} not installed"));
@@ -105,7 +105,8 @@ pub(crate) struct SharedServer {
 
 impl SharedServer {
     pub(crate) fn spawn(command: &Command, directory: TempDirectory) -> Self {
-        let script = r#"directory=$1; shift; "$@" & server=$!; read -r _
+        // The shell must survive a Ctrl-C, which every process of the terminal gets.
+        let script = r#"trap '' HUP INT TERM; directory=$1; shift; "$@" & server=$!; read -r _
             kill -QUIT $server 2>/dev/null; kill -KILL $server 2>/dev/null; wait $server; rm -rf "$directory""#;
         let mut shell = Command::new("sh");
         shell.args(["-c", script, "sh"]).arg(directory.keep()).arg(command.get_program()).args(command.get_args());
@@ -135,6 +136,10 @@ impl ServerProcess {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.0.id().to_string()).status();
         assert!(sent.expect("kill runs").success(), "the process takes the signal {name}");
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Waits until the process has ended.

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::STEP_TIMEOUT;
 use super::reply::Reply;
 
 /// A raw TCP connection.
@@ -27,7 +27,7 @@ impl Socket {
     }
 
     pub async fn reply(&mut self, method: &str) -> Reply {
-        timeout(PATIENCE, self.read_reply(method)).await.expect("a response before the timeout")
+        timeout(STEP_TIMEOUT, self.read_reply(method)).await.expect("a response before the timeout")
     }
 
     /// Reads one response. Its length is the `Content-Length`.
@@ -55,6 +55,6 @@ impl Socket {
     /// Returns whether the server closed the connection without sending more.
     pub async fn is_closed(&mut self) -> bool {
         // A connection reset counts as closed.
-        matches!(timeout(PATIENCE, self.0.read(&mut [0])).await, Ok(Ok(0) | Err(_)))
+        matches!(timeout(STEP_TIMEOUT, self.0.read(&mut [0])).await, Ok(Ok(0) | Err(_)))
     }
 }

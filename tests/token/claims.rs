@@ -52,13 +52,13 @@ impl Claims {
     }
 }
 
-pub(crate) fn judge(forger: &Forger, claims: &Claims) -> Result<SignedClaims, Refusal> {
+pub(crate) fn verify_claims(forger: &Forger, claims: &Claims) -> Result<SignedClaims, Refusal> {
     outcome(&forger.codec(), &forger.sign_claims(claims.json())).map_err(|error| error.refusal())
 }
 
 #[track_caller]
 fn assert_refused(forger: &Forger, claims: &Claims, because: Refusal) {
-    assert_eq!(judge(forger, claims).expect_err(&claims.json()), because, "{}", claims.json());
+    assert_eq!(verify_claims(forger, claims).expect_err(&claims.json()), because, "{}", claims.json());
 }
 
 /// Text, floats, exponents, null and out-of-range numbers are refused for both times.
@@ -117,7 +117,7 @@ fn signed_lifetime_outside_one_second_to_one_day_is_refused() {
     let times = |iat: i64, exp: i64| good.clone().with("iat", iat).with("exp", exp);
     const DAY: i64 = 24 * HOUR;
     for (iat, exp) in [(NOW, NOW + 1), (NOW, NOW + DAY), (NOW - DAY + 1, NOW + 1), (NOW - 1, NOW + 1)] {
-        assert!(judge(&forger, &times(iat, exp)).is_ok(), "{iat} to {exp}");
+        assert!(verify_claims(&forger, &times(iat, exp)).is_ok(), "{iat} to {exp}");
     }
     for (iat, exp) in [
         (NOW, NOW),
@@ -156,7 +156,7 @@ fn token_issued_over_a_minute_ahead_is_refused() {
     let good = Claims::good(&forger);
     let ahead = |by: i64| good.clone().with("iat", NOW + by).with("exp", NOW + by + HOUR);
     for by in [-HOUR + 1, -1, 0, 1, 59, 60] {
-        assert!(judge(&forger, &ahead(by)).is_ok(), "{by} s ahead");
+        assert!(verify_claims(&forger, &ahead(by)).is_ok(), "{by} s ahead");
     }
     for by in [61, 62, 3_600, 86_400, 1 << 40] {
         assert_refused(&forger, &ahead(by), Refusal::NotYetIssued);
@@ -167,7 +167,7 @@ fn token_issued_over_a_minute_ahead_is_refused() {
 fn missing_repeated_or_unknown_claim_is_refused() {
     let forger = Forger::new();
     let good = Claims::good(&forger);
-    assert!(judge(&forger, &good).is_ok());
+    assert!(verify_claims(&forger, &good).is_ok());
     for name in ["sub", "iat", "exp", "aud", "bnd"] {
         let value = good.value(name);
         assert_refused(&forger, &good.clone().without(name), Refusal::Claims);
@@ -239,7 +239,7 @@ fn subject_that_is_not_a_valid_id_is_refused() {
     let good = Claims::good(&forger);
     let text = |id: &str| serde_json::to_string(id).expect("text serializes");
     for id in ["8", "0b", &"x".repeat(128), &"é".repeat(64), "a b", "7\u{2028}", "\"\\", "💡"] {
-        assert_eq!(judge(&forger, &good.clone().with("sub", text(id))).unwrap().user_id(), id);
+        assert_eq!(verify_claims(&forger, &good.clone().with("sub", text(id))).unwrap().user_id(), id);
     }
     for id in [
         "",
@@ -315,7 +315,7 @@ fn binding_claim_that_is_not_16_bytes_is_refused() {
     }
     for other in [[0; 16], [255; 16]] {
         let codec = forger.codec();
-        let claims = judge(&forger, &text(&encode(other))).unwrap();
+        let claims = verify_claims(&forger, &text(&encode(other))).unwrap();
         assert_eq!(codec.bind(claims, ann()).unwrap_err().refusal(), Refusal::Stale);
     }
 }

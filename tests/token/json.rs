@@ -4,7 +4,7 @@ use poem_password_reset::{IssueError, Refusal, SignedClaims, StoredUser};
 use proptest::prelude::*;
 use time::Duration;
 
-use crate::claims::{Claims, judge};
+use crate::claims::{Claims, verify_claims};
 use crate::forger::{Forger, HASH, NOW, ann, at, outcome, refusal};
 
 #[test]
@@ -103,7 +103,7 @@ fn signed_claims_in_any_order_and_spacing_are_accepted() {
     let good = Claims::good(&forger);
     let mut accepted = 0;
     for order in orders(good.0.clone()) {
-        let claims = judge(&forger, &Claims(order)).unwrap();
+        let claims = verify_claims(&forger, &Claims(order)).unwrap();
         assert_eq!(codec.bind(claims, ann()).unwrap().user().id(), "7");
         accepted += 1;
     }

@@ -104,7 +104,7 @@ fn weak_key_from_the_environment_is_refused() {
     }
     let repeated = encode([b'k'; 32]);
     let short = encode(&bytes[..31]);
-    for (value, because) in [
+    for (value, expected) in [
         (None, "is not set"),
         (Some(""), "0 bytes"),
         (Some("   "), "0 bytes"),
@@ -113,7 +113,7 @@ fn weak_key_from_the_environment_is_refused() {
         (Some("hunter2 hunter2 hunter2 hunter2 hunter2"), "not base64"),
     ] {
         let message = child(value);
-        assert!(message.contains(VARIABLE) && message.contains(because), "{value:?}: {message}");
+        assert!(message.contains(VARIABLE) && message.contains(expected), "{value:?}: {message}");
         if let Some(value) = value.filter(|value| value.trim().len() > 8) {
             assert!(!message.contains(&value[..8]), "{message}");
         }

@@ -20,6 +20,7 @@ mod pages;
 mod server;
 mod signals;
 mod site;
+mod throttle;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -47,6 +48,7 @@ use self::options::Options;
 use self::outbox::{Memory, Outbox};
 use self::server::Deadlines;
 use self::site::SiteError;
+use self::throttle::ThrottleError;
 
 /// Time limit for unfinished mails and confirmations when the demo stops.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
@@ -72,6 +74,8 @@ enum StartError {
     Key(#[from] KeyError),
     #[error("--database: {0}")]
     Database(#[from] DatabaseError),
+    #[error("--throttle: {0}")]
+    Throttle(#[from] ThrottleError),
     #[error("--outbox {}: {error}", path.display())]
     Outbox { path: PathBuf, error: io::Error },
     #[error("--smtp: {0}")]
@@ -93,6 +97,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     // Clones share the memory that hashing needs.
     let argon2id = Argon2id::default();
     let database = Database::open(&options.database, &argon2id).await?;
+    let throttle = throttle::open(&options.throttle).await?;
     let outbox = Arc::new(outbox(&options)?);
     let cannot_listen = |error| StartError::Listen { address: options.listen, error };
     let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
@@ -112,6 +117,9 @@ async fn run(options: Options) -> Result<(), StartError> {
         .hasher(argon2id.clone())
         .trusted_proxies(options.trusted_proxies.iter().cloned())
         .quotas(if options.no_throttle { Quotas::off() } else { Quotas::default() });
+    if let Some(throttle) = throttle {
+        builder = builder.throttle(throttle);
+    }
     if let Some(header) = &options.client_address_header {
         builder = builder.client_address_header(header);
     }

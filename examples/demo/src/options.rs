@@ -37,6 +37,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL", default_value = "sqlite::memory:")]
     pub(crate) database: String,
 
+    // Parsed after clap, for the same reason.
+    /// Where quotas are counted: memory: or redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]
+    #[arg(long, value_name = "URL", default_value = "memory:")]
+    pub(crate) throttle: String,
+
     /// Write each mail to this directory as an .eml file
     #[arg(long, value_name = "DIR")]
     pub(crate) outbox: Option<PathBuf>,
@@ -142,7 +147,7 @@ mod tests {
     fn defaults_need_no_flags() {
         let options = parse(&[]).unwrap();
         assert_eq!(options.listen.to_string(), "127.0.0.1:3000");
-        assert_eq!(options.database, "sqlite::memory:");
+        assert_eq!((&*options.database, &*options.throttle), ("sqlite::memory:", "memory:"));
         assert_eq!(options.link_style.link("http://x"), "http://x/reset-password#token={token}");
         assert!(options.outbox.is_none() && options.smtp().unwrap().is_none());
         assert_eq!(options.public_url(), Ok(None));

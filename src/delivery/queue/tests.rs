@@ -13,7 +13,9 @@ use crate::delivery::Ledger;
 pub(super) type Queue = MemoryQueue<TestJob>;
 
 /// A job defined by a test.
-pub(super) struct TestJob(Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Ended<TestJob>> + Send>> + Send>);
+pub(super) struct TestJob(Box<dyn FnOnce() -> Run + Send>);
+
+type Run = Pin<Box<dyn Future<Output = Ended<TestJob>> + Send>>;
 
 impl Job for TestJob {
     async fn run(self) -> Ended<Self> {
@@ -137,7 +139,7 @@ async fn panicking_job_is_lost_and_frees_its_slot() {
     for round in 1..=3 {
         loop {
             if let Some(permit) = queue.reserve() {
-                permit.accept_fn(|| async { panic!("as planned") });
+                permit.accept_fn(|| async { panic!("an injected panic") });
                 break;
             }
             tokio::task::yield_now().await;
@@ -154,7 +156,7 @@ async fn panicking_job_does_not_affect_other_jobs() {
     let queue = Queue::new(10, 1);
     let accept = |panics: bool| {
         queue.reserve().unwrap().accept_fn(move || async move {
-            assert!(!panics, "as planned");
+            assert!(!panics, "an injected fault");
             Outcome::Delivered
         });
     };

@@ -9,7 +9,7 @@ use super::driver::Driver;
 use super::id::{Id, IdType};
 use crate::error::BoxError;
 
-/// What a database writes differently. Implemented for `sqlx::Sqlite`, `sqlx::Postgres` and `sqlx::MySql`.
+/// The SQL in which the databases differ. Implemented for `sqlx::Sqlite`, `sqlx::Postgres` and `sqlx::MySql`.
 ///
 /// The trait is public, because it bounds the public type [`SqlUsers`], and its module is private, so that it has no
 /// implementations elsewhere. Every parameter has an explicit type in the statement: PostgreSQL would otherwise infer one
@@ -87,8 +87,19 @@ pub trait Dialect: Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub id_type: IdType,
-    /// Whether the column of the address compares without regard to case by itself, so that its own index is used.
-    pub email_folds: bool,
+    pub email: Folding,
+}
+
+/// How a look-up by address ignores case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
+pub enum Folding {
+    /// The column does so by itself, and its own index is used.
+    Column,
+    /// By `lower()`, with an index on that expression.
+    Lower,
+    /// By `lower()` with rules that do not depend on the column. Turkish ones, for example, distinguish `I` from `i`.
+    FixedLower,
 }
 
 /// A column of a table.
@@ -97,17 +108,8 @@ pub struct Column {
     pub name: String,
     /// The declared type, such as `bigint` or `varchar(64)`.
     pub declared: String,
-    /// How the column compares text.
-    pub collation: Collation,
-}
-
-/// How a column compares text, as far as look-ups depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Collation {
-    /// Ignores case in every language that an address can be written in.
-    IgnoresCase,
-    /// Anything else.
-    Other,
+    /// How the column ignores case, if it has addresses.
+    pub folding: Folding,
 }
 
 /// The name of a table, with the schema if it is qualified.
@@ -150,9 +152,10 @@ pub(super) async fn declared_layout<D: Dialect>(
     if id_type != IdType::Text && id_type != declared {
         let (column, actual) = (&users.settings.id, &id.declared);
         return Err(format!(
-            "the column `{column}` has the type {actual}, which `.id_type(IdType::{id_type:?})` cannot read"
+            "the column `{column}` has the type {actual}, which `.id_type(IdType::{id_type:?})` cannot read; \
+             without this setting, its ids are read as `IdType::{declared:?}`"
         )
         .into());
     }
-    Ok(Some(Layout { id_type, email_folds: email.collation == Collation::IgnoresCase }))
+    Ok(Some(Layout { id_type, email: email.folding }))
 }

@@ -5,7 +5,7 @@ use sqlx::{MySql, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::SqlUsers;
-use super::dialect::{Collation, Column, Dialect, Layout, TableName, declared_layout};
+use super::dialect::{Column, Dialect, Folding, Layout, TableName, declared_layout};
 use super::driver::Driver;
 use super::id::{Id, IdType};
 use crate::error::BoxError;
@@ -23,7 +23,7 @@ impl Dialect for MySql {
         let rows = sqlx::query(sql).bind(table.schema).bind(table.name).fetch_all(pool).await?;
         let column = |row: &MySqlRow| {
             let collation: Option<String> = row.try_get(2)?;
-            Ok(Column { name: row.try_get(0)?, declared: row.try_get(1)?, collation: of_name(collation.as_deref()) })
+            Ok(Column { name: row.try_get(0)?, declared: row.try_get(1)?, folding: folding(collation.as_deref()) })
         };
         rows.iter().map(column).collect()
     }
@@ -118,7 +118,7 @@ impl Dialect for MySql {
     }
 
     fn push_has_email(query: &mut QueryBuilder<Self>, column: &str, email: &str, layout: Layout) {
-        if layout.email_folds {
+        if layout.email == Folding::Column {
             query.push(format_args!("{column} = "));
             query.push_bind(email.to_owned());
         } else {
@@ -143,11 +143,11 @@ impl Dialect for MySql {
     }
 }
 
-/// Returns how a collation compares letters. The Turkish collations distinguish `I` from `i`.
-fn of_name(collation: Option<&str>) -> Collation {
+/// Returns how a column with this collation ignores case. The Turkish collations distinguish `I` from `i`.
+fn folding(collation: Option<&str>) -> Folding {
     let name = collation.unwrap_or_default();
     let is_turkish = name.contains("turkish") || name.contains("_tr_");
-    if name.ends_with("_ci") && !is_turkish { Collation::IgnoresCase } else { Collation::Other }
+    if name.ends_with("_ci") && !is_turkish { Folding::Column } else { Folding::FixedLower }
 }
 
 fn has_number(error: &sqlx::Error, numbers: &[u16]) -> bool {

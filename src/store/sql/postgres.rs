@@ -1,12 +1,13 @@
 //! PostgreSQL.
 
 use sqlx::postgres::{PgPool, PgQueryResult, PgRow};
-use sqlx::{Postgres, QueryBuilder, Row as _};
+use sqlx::{AssertSqlSafe, Postgres, QueryBuilder, Row as _};
 
 use super::SqlUsers;
-use super::dialect::{Collation, Column, Dialect, Layout, TableName, declared_layout};
+use super::dialect::{Column, Dialect, Folding, Layout, TableName, declared_layout};
 use super::driver::Driver;
 use super::id::{Id, IdType};
+use super::statement::column;
 use crate::error::BoxError;
 
 impl Dialect for Postgres {
@@ -22,8 +23,8 @@ impl Dialect for Postgres {
             let declared: String = row.try_get(1)?;
             // The name is qualified if the extension is in a schema that is not in the search path.
             let is_citext = declared.rsplit('.').next() == Some("citext");
-            let collation = if is_citext { Collation::IgnoresCase } else { Collation::Other };
-            Ok(Column { name: row.try_get(0)?, declared, collation })
+            let folding = if is_citext { Folding::Column } else { Folding::Lower };
+            Ok(Column { name: row.try_get(0)?, declared, folding })
         };
         rows.iter().map(column).collect()
     }
@@ -38,12 +39,19 @@ impl Dialect for Postgres {
     }
 
     async fn layout(users: &SqlUsers<Self>) -> Result<Option<Layout>, BoxError> {
-        declared_layout(users, |declared| match declared {
+        let layout = declared_layout(users, |declared| match declared {
             "smallint" | "integer" | "bigint" => IdType::Integer,
             "uuid" => IdType::Uuid,
             _ => IdType::Text,
-        })
-        .await
+        });
+        let Some(layout) = layout.await? else { return Ok(None) };
+        // The letter gets the collation of the column, also if the table is empty.
+        let (email, table) = (column::<Self>(&users.settings.email), users.table_as_alias());
+        let sql = format!(
+            "SELECT lower(CASE WHEN true THEN 'I' ELSE {email}::text END) FROM (VALUES (1)) AS one LEFT JOIN {table} ON false"
+        );
+        let small: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&users.pool).await?;
+        Ok(Some(if small == "i" { layout } else { Layout { email: Folding::FixedLower, ..layout } }))
     }
 
     async fn read_only(users: &SqlUsers<Self>, column: &str) -> Result<Option<String>, sqlx::Error> {
@@ -124,13 +132,20 @@ impl Dialect for Postgres {
     }
 
     fn push_has_email(query: &mut QueryBuilder<Self>, column: &str, email: &str, layout: Layout) {
-        if layout.email_folds {
+        match layout.email {
             // A comparison with a parameter of the type `text` would be case-sensitive.
-            query.push(format_args!("{column} = "));
-            query.push_bind(email.to_owned()).push("::text::citext");
-        } else {
-            query.push(format_args!("lower({column}::text) = lower("));
-            query.push_bind(email.to_owned()).push("::text)");
+            Folding::Column => {
+                query.push(format_args!("{column} = "));
+                query.push_bind(email.to_owned()).push("::text::citext");
+            }
+            Folding::Lower => {
+                query.push(format_args!("lower({column}::text) = lower("));
+                query.push_bind(email.to_owned()).push("::text)");
+            }
+            Folding::FixedLower => {
+                query.push(format_args!("lower({column}::text COLLATE \"C\") = lower("));
+                query.push_bind(email.to_owned()).push("::text COLLATE \"C\")");
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite};
 use uuid::Uuid;
 
 use super::SqlUsers;
-use super::dialect::{Collation, Column, Dialect, Layout, TableName};
+use super::dialect::{Column, Dialect, Folding, Layout, TableName};
 use super::driver::Driver;
 use super::id::{Id, IdType};
 use super::statement::column;
@@ -19,9 +19,8 @@ impl Dialect for Sqlite {
     async fn columns(pool: &SqlitePool, table: &TableName<'_>) -> Result<Vec<Column>, sqlx::Error> {
         let sql = "SELECT name, type FROM pragma_table_xinfo(?, ?)";
         let rows = sqlx::query(sql).bind(table.name).bind(table.schema).fetch_all(pool).await?;
-        let column = |row: &SqliteRow| {
-            Ok(Column { name: row.try_get(0)?, declared: row.try_get(1)?, collation: Collation::Other })
-        };
+        let column =
+            |row: &SqliteRow| Ok(Column { name: row.try_get(0)?, declared: row.try_get(1)?, folding: Folding::Lower });
         rows.iter().map(column).collect()
     }
 
@@ -36,7 +35,7 @@ impl Dialect for Sqlite {
     /// values of any type in any column.
     async fn layout(users: &SqlUsers<Self>) -> Result<Option<Layout>, BoxError> {
         if let Some(id_type) = users.settings.id_type {
-            return Ok(Some(Layout { id_type, email_folds: false }));
+            return Ok(Some(Layout { id_type, email: Folding::Lower }));
         }
         let id = column::<Self>(&users.settings.id);
         let sql = format!("SELECT typeof({id}), length({id}) FROM {} LIMIT 16", users.table_as_alias());
@@ -52,7 +51,7 @@ impl Dialect for Sqlite {
         }
         let counts = [(texts, IdType::Text), (integers, IdType::Integer), (uuids, IdType::Uuid)];
         let most = counts.into_iter().rev().max_by_key(|(count, _)| *count);
-        Ok(most.filter(|(count, _)| *count > 0).map(|(_, id_type)| Layout { id_type, email_folds: false }))
+        Ok(most.filter(|(count, _)| *count > 0).map(|(_, id_type)| Layout { id_type, email: Folding::Lower }))
     }
 
     /// SQLite notices this at a write only.

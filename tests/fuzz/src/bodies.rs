@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::forger::{NOW, at};
 use crate::http::doubles::{GOOD_PASSWORD, verifies};
-use crate::http::{Ask, Encoding, JSON, Operation, Reply, World, trimmed};
+use crate::http::{HttpRequest, Encoding, JSON, Operation, Reply, World, trimmed};
 use crate::input::Input;
 
 /// Ids of the users in the store.
@@ -36,20 +36,20 @@ pub fn holds(input: &[u8]) {
         let line = String::from_utf8_lossy(input.until(b'\n')).into_owned();
         line.chars().filter(|letter| (' '..='~').contains(letter)).collect::<String>()
     };
-    let mut ask = Ask::post(operation);
-    ask = match kind {
-        0..=2 => ask.header("Content-Type", Encoding::ALL[kind].content_type()),
-        3 => ask.header("Content-Type", "multipart/form-data; boundary=b"),
-        4 => ask.header("Content-Type", "Application/JSON; charset=utf-8"),
-        5 => ask.header("Content-Type", "application/x-www-form-urlencoded;charset=utf-8"),
-        6 => ask,
-        7 => ask.header("Content-Type", JSON).header("Accept", &header(&mut input)),
-        _ => ask.header("Content-Type", &header(&mut input)),
+    let mut request = HttpRequest::post(operation);
+    request = match kind {
+        0..=2 => request.header("Content-Type", Encoding::ALL[kind].content_type()),
+        3 => request.header("Content-Type", "multipart/form-data; boundary=b"),
+        4 => request.header("Content-Type", "Application/JSON; charset=utf-8"),
+        5 => request.header("Content-Type", "application/x-www-form-urlencoded;charset=utf-8"),
+        6 => request,
+        7 => request.header("Content-Type", JSON).header("Accept", &header(&mut input)),
+        _ => request.header("Content-Type", &header(&mut input)),
     };
     SERVICE.with(|service| {
         let body = replace(input.rest(), b"{token}", service.token.as_bytes());
-        ask = if has_length { ask.header("Content-Length", &body.len().to_string()) } else { ask };
-        service.check(operation, kind, &ask, &body);
+        request = if has_length { request.header("Content-Length", &body.len().to_string()) } else { request };
+        service.check(operation, kind, &request, &body);
     });
 }
 
@@ -81,7 +81,7 @@ impl Service {
         let token = &self.token;
         let confirm =
             |password: &str| (Operation::Confirm, JSON, format!(r#"{{"token":"{token}","password":"{password}"}}"#));
-        let mut asks: Vec<(Operation, &str, String)> = vec![
+        let mut requests: Vec<(Operation, &str, String)> = vec![
             (Operation::Request, "text/plain", "-".to_owned()),
             (Operation::Request, JSON, "-".repeat(20_000)),
             (Operation::Request, JSON, r#"{"email":"-"}"#.to_owned()),
@@ -95,30 +95,30 @@ impl Service {
             confirm(GOOD_PASSWORD),
         ];
         for operation in Operation::ALL {
-            asks.extend(["", "-", "[]"].map(|body| (operation, JSON, body.to_owned())));
+            requests.extend(["", "-", "[]"].map(|body| (operation, JSON, body.to_owned())));
             for value in ["null", "[]", r#""""#, r#""-\u0000""#] {
-                asks.push((operation, JSON, format!(r#"{{"email":{value},"token":{value},"password":{value}}}"#)));
+                requests.push((operation, JSON, format!(r#"{{"email":{value},"token":{value},"password":{value}}}"#)));
             }
         }
-        let mut asks: Vec<(Ask, String)> = asks
+        let mut requests: Vec<(HttpRequest, String)> = requests
             .into_iter()
-            .map(|(operation, content_type, body)| (Ask::post(operation).header("Content-Type", content_type), body))
+            .map(|(operation, content_type, body)| (HttpRequest::post(operation).header("Content-Type", content_type), body))
             .collect();
-        asks.push((Ask::post(Operation::Request).header("Accept", "-"), String::new()));
-        let replies = asks.iter().map(|(ask, body)| self.ask(ask, body.as_bytes()));
+        requests.push((HttpRequest::post(Operation::Request).header("Accept", "-"), String::new()));
+        let replies = requests.iter().map(|(request, body)| self.send(request, body.as_bytes()));
         let texts = replies.flat_map(|reply| texts_in(&reply.json())).collect();
         self.runtime.block_on(self.world.take_mails());
         self.people.iter().cloned().for_each(|user| self.world.users.put(user));
         texts
     }
 
-    fn ask(&self, ask: &Ask, body: &[u8]) -> Reply {
-        self.runtime.block_on(self.world.ask_with(ask, Body::from_bytes(body.to_vec().into())))
+    fn request(&self, request: &HttpRequest, body: &[u8]) -> Reply {
+        self.runtime.block_on(self.world.send_with(request, Body::from_bytes(body.to_vec().into())))
     }
 
-    fn check(&self, operation: Operation, kind: usize, ask: &Ask, body: &[u8]) {
-        let reply = self.ask(ask, body);
-        let shown = || format!("{ask:?} {:?}: {reply:?}", String::from_utf8_lossy(body));
+    fn check(&self, operation: Operation, kind: usize, request: &HttpRequest, body: &[u8]) {
+        let reply = self.send(request, body);
+        let shown = || format!("{request:?} {:?}: {reply:?}", String::from_utf8_lossy(body));
         // The documented statuses, without those for timeouts, rate limits and failures.
         assert!([200, 400, 404, 406, 413, 415].contains(&reply.status), "{}", shown());
         for text in texts_in(&reply.json()) {

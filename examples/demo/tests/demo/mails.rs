@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::eml::Eml;
 use crate::helpers::{NEW_PASSWORD, mails, next_mail, outbox_flags, token_for};
-use crate::process::{Demo, Directory, PASSWORD, PATIENCE, wait_for};
+use crate::process::{Demo, Directory, PASSWORD, STEP_TIMEOUT, wait_for};
 
 #[test]
 fn reset_by_mail_changes_the_password_once() {
@@ -104,7 +104,7 @@ fn mail_files_appear_complete() {
         let begun = Instant::now();
         let mut seen = BTreeMap::new();
         while seen.len() < MAILS {
-            assert!(begun.elapsed() < PATIENCE, "only {} mails arrived", seen.len());
+            assert!(begun.elapsed() < STEP_TIMEOUT, "only {} mails arrived", seen.len());
             for file in fs::read_dir(directory.path()).unwrap().map(Result::unwrap) {
                 let name = file.file_name().into_string().unwrap();
                 if name.ends_with(".eml") && !seen.contains_key(&name) {

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::process::{PATIENCE, head};
+use crate::process::{STEP_TIMEOUT, head};
 use crate::site::Site;
 
 // Behaviors of stalled connections.
@@ -39,14 +39,14 @@ async fn stall(mut stream: TcpStream, behavior: &'static str) -> (&'static str, 
             });
             let mut response = Vec::new();
             // The server may also reset the connection, which `read_to_end` reports as an error.
-            let _ = timeout(PATIENCE, read.read_to_end(&mut response)).await.expect("the connection is closed");
+            let _ = timeout(STEP_TIMEOUT, read.read_to_end(&mut response)).await.expect("the connection is closed");
             sending.abort();
             return (behavior, String::from_utf8_lossy(&response).into_owned(), begun.elapsed());
         }
         _ => {}
     }
     let mut response = Vec::new();
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut response)).await.expect("the connection is closed");
+    let _ = timeout(STEP_TIMEOUT, stream.read_to_end(&mut response)).await.expect("the connection is closed");
     (behavior, String::from_utf8_lossy(&response).into_owned(), begun.elapsed())
 }
 
@@ -59,7 +59,7 @@ async fn response_time(address: std::net::SocketAddr) -> Duration {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all((head + &body).as_bytes()).await.unwrap();
     let mut response = [0; 12];
-    timeout(PATIENCE, stream.read_exact(&mut response)).await.expect("a response").unwrap();
+    timeout(STEP_TIMEOUT, stream.read_exact(&mut response)).await.expect("a response").unwrap();
     assert_eq!(&response, b"HTTP/1.1 404");
     begun.elapsed()
 }
@@ -131,7 +131,7 @@ async fn at_once(clients: usize) {
             let begun = Instant::now();
             stream.write_all(&request).await.unwrap();
             let mut response = [0; 12];
-            timeout(PATIENCE, stream.read_exact(&mut response)).await.expect("a response").unwrap();
+            timeout(STEP_TIMEOUT, stream.read_exact(&mut response)).await.expect("a response").unwrap();
             assert_eq!(&response, b"HTTP/1.1 404");
             begun.elapsed()
         });

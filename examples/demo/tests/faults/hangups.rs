@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::process::PATIENCE;
+use crate::process::STEP_TIMEOUT;
 use crate::site::{Mails, Site, confirm, email, password, verifies};
 
 /// When a client disconnects.
@@ -87,7 +87,7 @@ async fn settled(site: &Site, before: &[String], notices: &Mails) -> Vec<String>
     let mut last = Vec::new();
     let begun = std::time::Instant::now();
     let mut unchanged = 0;
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < STEP_TIMEOUT {
         sleep(Duration::from_millis(200)).await;
         let now = site.hashes().await;
         let changed = now.iter().zip(before).filter(|(now, before)| now != before).count();

@@ -17,7 +17,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use time::{Duration, OffsetDateTime};
 
-use crate::process::{Demo, Directory, PATIENCE, head};
+use crate::process::{Demo, Directory, STEP_TIMEOUT, head};
 
 const KEY: &str = "zJc0Tr1dVvX3cZ5nqFq0Wk2pQm9yA7sLhUuE4iB8oGM";
 
@@ -168,7 +168,7 @@ pub fn post(address: SocketAddr, endpoint: &str, body: &Value) -> Vec<u8> {
 /// Sends a request. Returns the status, or `None` if the connection fails.
 pub fn send(address: SocketAddr, request: &[u8]) -> Option<u16> {
     let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_read_timeout(Some(STEP_TIMEOUT)).ok()?;
     stream.write_all(request).ok()?;
     let mut status_line = [0; 12];
     stream.read_exact(&mut status_line).ok()?;

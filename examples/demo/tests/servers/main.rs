@@ -15,6 +15,9 @@ mod postgres;
 #[path = "../support/process.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod process;
+#[path = "../../../../tests/support/redis.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod redis_server;
 #[path = "../../../../tests/support/server.rs"]
 mod server;
 
@@ -148,5 +151,40 @@ async fn error_at_start_names_the_flag_and_no_password() {
         assert!(error.contains("--database: ") && error.contains("Access denied"), "{error}");
         let error = refused(&(url.rsplit_once('/').unwrap().0.to_owned() + "/no_such_database"));
         assert!(error.contains("--database: "), "{error}");
+    }
+}
+
+/// Returns the status of a request for a reset.
+fn request(demo: &Demo) -> u16 {
+    demo.post("/api/password_reset/", &serde_json::json!({ "email": "nobody@example.com" })).status
+}
+
+#[test]
+fn two_processes_share_the_quotas_in_redis_exactly() {
+    let Some(redis) = redis_server::Redis::start(&[]) else { return };
+    let url = redis.url();
+    let start = || Demo::start(["--throttle", &url]);
+    let (one, other) = (start(), start());
+    // The quota of one client is 30 requests an hour.
+    let accepted = thread::scope(|scope| {
+        let counts = [&one, &other].map(|demo| scope.spawn(move || (0..40).filter(|_| request(demo) == 200).count()));
+        counts.map(|count| count.join().unwrap()).into_iter().sum::<usize>()
+    });
+    let output = one.output() + &other.output();
+    // An answer that comes too late on a busy machine is logged, and counted in memory instead.
+    assert!(accepted == 30 || output.contains("the throttle failed"), "{accepted} {output}");
+    assert_eq!((request(&one), request(&other)), (429, 429));
+}
+
+#[test]
+fn throttle_that_does_not_answer_is_an_error_that_names_the_flag() {
+    for (url, reason) in [
+        (format!("redis://:hunter2@127.0.0.1:{}", server::free_port()), "onnection refused"),
+        ("memcached://:hunter2@127.0.0.1".to_owned(), "expected memory: or redis://"),
+    ] {
+        let output = Demo::command().args(["--listen", "127.0.0.1:0", "--throttle", &url]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("--throttle") && text.contains(reason) && !text.contains("hunter2"), "{text}");
     }
 }

@@ -13,7 +13,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Map, Value, json};
 
-use crate::process::{Directory, PATIENCE, send};
+use crate::process::{Directory, STEP_TIMEOUT, send};
 
 /// A chromedriver process and the profile directory of its browser. Both are removed on drop.
 pub(crate) struct Driver {
@@ -29,7 +29,7 @@ impl Driver {
             |program: &str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
         if let Some(missing) = ["chromium", "chromedriver"].into_iter().find(|program| !installed(program)) {
             let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|value| value == "1");
-            assert!(!required, "{missing} is not installed, and REQUIRE_SERVICES=1 asks for it");
+            assert!(!required, "{missing} is not installed, and REQUIRE_SERVICES=1 requests for it");
             // Written to standard error directly, because the test harness hides the output of passed tests.
             static REPORTED: Once = Once::new();
             REPORTED.call_once(|| drop(writeln!(io::stderr(), "skipped: browser tests, {missing} is not installed")));
@@ -98,7 +98,7 @@ impl Browser {
     }
 
     pub(crate) async fn find(&self, css: &str) -> Element {
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        let found = self.client.wait().at_most(STEP_TIMEOUT).for_element(Locator::Css(css)).await;
         found.unwrap_or_else(|error| panic!("{css}: {error}"))
     }
 
@@ -123,7 +123,7 @@ impl Browser {
                 }
             }
         };
-        match tokio::time::timeout(PATIENCE, look).await {
+        match tokio::time::timeout(STEP_TIMEOUT, look).await {
             Ok(found) => found,
             Err(_) => panic!("timeout while waiting for {what}; the page: {}", self.client.source().await.unwrap()),
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// Time limit for each step of a test. Long, because machines that run tests are busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The password of the seeded users.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -138,14 +138,14 @@ fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) -> JoinHa
     })
 }
 
-/// Repeats `look` until it returns a value. Panics after [`PATIENCE`].
+/// Repeats `look` until it returns a value. Panics after [`STEP_TIMEOUT`].
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "timeout while waiting for {what}");
+        assert!(begun.elapsed() < STEP_TIMEOUT, "timeout while waiting for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -202,7 +202,7 @@ pub(crate) fn send(address: SocketAddr, method: &str, path: &str, headers: &[&st
 /// Opens a connection with a read timeout.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
     stream
 }
 

@@ -1,4 +1,4 @@
-//! The program `forgets` with the line that its error asks for. It starts.
+//! The program `forgets` with the line that its error requests for. It starts.
 
 use std::process::ExitCode;
 

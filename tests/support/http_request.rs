@@ -96,7 +96,7 @@ fn percent(text: &str) -> String {
 
 /// A request.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct HttpRequest {
     pub method: String,
     pub url: String,
     pub headers: Vec<(String, String)>,
@@ -104,7 +104,7 @@ pub struct Ask {
     pub chunked: bool,
 }
 
-impl Ask {
+impl HttpRequest {
     pub fn new(method: &str, url: impl Into<String>) -> Self {
         Self { method: method.to_owned(), url: url.into(), headers: Vec::new(), body: Vec::new(), chunked: false }
     }
