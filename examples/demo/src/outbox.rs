@@ -80,7 +80,7 @@ pub(crate) async fn newest_files(path: &Path) -> io::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use poem_password_reset::mail::MemoryOutbox;
+    use poem_password_reset::mail::{Mailer, MemoryOutbox};
     use poem_password_reset::store::MemoryUsers;
     use poem_password_reset::{PasswordReset, SigningKey, StoredUser};
 
@@ -91,8 +91,8 @@ mod tests {
         let (mails, ann) = (MemoryOutbox::new(), StoredUser::new(1, "ann@example.com", Some("hash".to_owned())));
         let reset = PasswordReset::builder(MemoryUsers::new([ann.clone()]), SigningKey::generate().unwrap())
             .link("https://app.example.com/reset#token={token}")
+            .mailer(Mailer::new(mails.clone()).from("no-reply@example.com"))
             .linked_handlers(false)
-            .mailer(poem_password_reset::mail::Mailer::new(mails.clone()).from("no-reply@example.com"))
             .build()
             .await
             .unwrap();
