@@ -1,35 +1,57 @@
 //! The figures of the optional parts, one row each: `cargo bench --bench parts`.
 //!
-//! With `-- --check` it exits with 1 if a figure and its whole 99 % interval are out of reach. `-- mail` measures one part
-//! only.
+//! With `-- --check` it exits with 1 if a figure and its whole 99 % interval are out of reach. `-- mail` and
+//! `-- redis` measure one part only. A server that a part needs is started by the bench, or the part is skipped.
 
 #[allow(dead_code, reason = "other benches use the rest")]
 mod support {
     pub mod args;
+    pub mod binding;
+    pub mod http;
     pub mod interleave;
+    pub mod load;
     pub mod mail;
     pub mod process;
+    pub mod redis;
     pub mod report;
+    pub mod server;
     pub mod statistics;
+    pub mod tokens;
+    pub mod users;
     pub mod watchdog;
 }
+#[allow(dead_code, reason = "tests use the rest")]
+#[path = "../tests/support/redis.rs"]
+mod redis_server;
+#[path = "../tests/support/server.rs"]
+mod server;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use support::http::Effort;
 use support::interleave::Comparison;
-use support::report::{Reach, Report, nanoseconds, per_second};
+use support::redis::Calls;
+use support::report::{Reach, Report, nanoseconds, per_cpu_second, per_second};
 use support::statistics::Estimate;
-use support::{args, mail, watchdog};
+use support::{args, http, mail, redis, watchdog};
 
 /// With 15 sessions, the interval of a ratio extends from the third lowest to the third highest session.
 const SESSIONS: usize = 15;
 
+/// A part: its name on the command line, and the function that measures its rows.
+type Part = (&'static str, fn(&mut Report));
+
+const PARTS: [Part; 2] = [("mail", mails), ("redis", redis_counts)];
+
 fn main() -> ExitCode {
     watchdog::start();
     let mut report = Report::start();
-    let runs_all = !["mail"].into_iter().any(args::has);
-    if runs_all || args::has("mail") {
-        mails(&mut report);
+    let runs_all = !PARTS.iter().any(|(name, _)| args::has(name));
+    for (name, measure) in PARTS {
+        if runs_all || args::has(name) {
+            measure(&mut report);
+        }
     }
     let is_within_reach = report.finish();
     if is_within_reach || args::is_smoke_test() || !args::has("--check") {
@@ -51,4 +73,28 @@ fn mails(report: &mut Report) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the runtime starts");
     let sent = Comparison::of_sessions(sessions, || mail::sent(&runtime, samples));
     report.ratio("1,000 requests by SMTP / lettre's pool alone", sent, per_second, Reach::AtLeast(0.8));
+}
+
+fn redis_counts(report: &mut Report) {
+    let rows = [
+        ("POST /, one quota in Redis / bare, one EVALSHA", Calls::One),
+        ("POST /, both quotas in Redis / bare, two EVALSHA", Calls::Two),
+    ];
+    let Some(server) = redis_server::Redis::start(&[]) else {
+        rows.iter().for_each(|(name, _)| report.skipped(name, "redis-server is not installed"));
+        return;
+    };
+    let effort = match args::is_smoke_test() {
+        true => Effort { sessions: 1, samples: 1, sample: Duration::from_millis(20) },
+        false => Effort { sessions: SESSIONS, samples: 5, sample: Duration::from_millis(100) },
+    };
+    let runtime = http::runtime();
+    for (name, calls) in rows {
+        report.ratio(
+            name,
+            redis::throughput(&runtime, &server.url(), calls, effort),
+            per_cpu_second,
+            Reach::AtLeast(0.85),
+        );
+    }
 }

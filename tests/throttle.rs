@@ -345,6 +345,45 @@ async fn failed_throttle_is_replaced_by_the_memory_throttle() {
     assert_eq!(retry_after, Duration::from_secs(3600), "retry_after is at most the window");
 }
 
+/// A call from before an outage succeeds after another call has failed. The outage goes on.
+#[tokio::test(start_paused = true)]
+async fn late_success_does_not_end_an_outage() {
+    struct Stalling(AtomicUsize);
+
+    impl Throttle for Stalling {
+        type Error = BoxError;
+
+        async fn count(&self, _: &ThrottleKey, _: Quota) -> Result<Verdict, BoxError> {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                0 => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    Ok(Verdict::Within)
+                }
+                1 | 2 => Err("connection refused".into()),
+                _ => Ok(Verdict::Within),
+            }
+        }
+    }
+
+    let log = log::Log::default();
+    let _guard = log.of_thread();
+    let lines = |text: &str| log.text().matches(text).count();
+    let quotas = Quotas::off().request_per_client(Quota::per_hour(30).unwrap());
+    let throttle = Stalling(AtomicUsize::new(0));
+    let reset =
+        builder(people()).quotas(quotas).throttle(throttle).on_reset_token_created(no_mail).build().await.unwrap();
+    let request = || reset.request("nobody@example.com", client("192.0.2.1"));
+    let (late, failed) = tokio::join!(request(), request());
+    assert!(late.is_ok() && failed.is_ok());
+    assert_eq!((lines("the throttle failed"), lines("the throttle works again")), (1, 0), "{}", log.text());
+    tokio::time::advance(Duration::from_secs(5)).await;
+    request().await.unwrap();
+    assert_eq!((lines("the throttle failed"), lines("the throttle works again")), (1, 0), "{}", log.text());
+    tokio::time::advance(Duration::from_secs(5)).await;
+    request().await.unwrap();
+    assert_eq!((lines("the throttle failed"), lines("the throttle works again")), (1, 1), "{}", log.text());
+}
+
 #[tokio::test]
 async fn disabled_quotas_count_nothing() {
     let reset = throttled().quotas(Quotas::off()).on_reset_token_created(no_mail).build().await.unwrap();

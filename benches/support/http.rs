@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
+use poem::Route;
 use poem_password_reset::PasswordReset;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
@@ -88,24 +89,45 @@ pub fn throughput(runtime: &Runtime, endpoint: Endpoint, effort: Effort) -> Comp
     Comparison::of_sessions(effort.sessions, || session(runtime, endpoint, effort))
 }
 
-fn session(runtime: &Runtime, endpoint: Endpoint, Effort { samples, sample, .. }: Effort) -> Session {
+fn session(runtime: &Runtime, endpoint: Endpoint, effort: Effort) -> Session {
     let users = Users::new(CONNECTIONS);
     let reset = match endpoint {
         Endpoint::RequestSuppressed => runtime.block_on(over_quota(&users)),
         _ => runtime.block_on(reset(&users)),
     };
     let requests: Vec<_> = (0..CONNECTIONS).map(|client| endpoint.request(&reset, &users, client)).collect();
+    compare(runtime, &reset, server::bare(), requests, effort)
+}
+
+/// Returns requests for the reset of so many users as there are connections.
+pub fn known_requests() -> Vec<Vec<u8>> {
+    (0..CONNECTIONS).map(|client| post("/", &email_body(client))).collect()
+}
+
+/// Creates the users of [`known_requests`].
+pub fn known_users() -> Users {
+    Users::new(CONNECTIONS)
+}
+
+/// Compares a service with bare endpoints in one session. Each request has a connection of its own.
+pub fn compare(
+    runtime: &Runtime,
+    reset: &PasswordReset,
+    bare: Route,
+    requests: Vec<Vec<u8>>,
+    Effort { samples, sample, .. }: Effort,
+) -> Session {
     let (mut ours, mut bare) = runtime.block_on(async {
         let ours = server::serve(server::ours(reset.clone())).await;
-        let bare = server::serve(server::bare()).await;
+        let bare = server::serve(bare).await;
         (Load::open(ours, requests.clone()).await, Load::open(bare, requests).await)
     });
     // The first responses also pay for connecting and for growing buffers.
-    runtime.block_on(async { (rate(&mut ours, sample, &reset).await, rate(&mut bare, sample, &reset).await) });
+    runtime.block_on(async { (rate(&mut ours, sample, reset).await, rate(&mut bare, sample, reset).await) });
     let session = interleave(
         samples,
-        || runtime.block_on(rate(&mut ours, sample, &reset)),
-        || runtime.block_on(rate(&mut bare, sample, &reset)),
+        || runtime.block_on(rate(&mut ours, sample, reset)),
+        || runtime.block_on(rate(&mut bare, sample, reset)),
     );
     runtime.block_on(reset.shutdown(Duration::from_secs(30)));
     session

@@ -18,7 +18,12 @@ pub fn ours(reset: PasswordReset) -> Route {
 
 /// Endpoints of poem-openapi alone.
 pub fn bare() -> Route {
-    Route::new().nest(MOUNT, OpenApiService::new(Bare, "Bare", "1.0"))
+    bare_with(Bare)
+}
+
+/// Endpoints of a bench's own.
+pub fn bare_with(api: impl OpenApi + 'static) -> Route {
+    Route::new().nest(MOUNT, OpenApiService::new(api, "Bare", "1.0"))
 }
 
 /// Serves an application on a free port of the loopback interface.
@@ -32,8 +37,8 @@ pub async fn serve(app: Route) -> SocketAddr {
 struct Bare;
 
 #[derive(Object)]
-struct Email {
-    email: String,
+pub struct Email {
+    pub email: String,
 }
 
 #[derive(Object)]
@@ -42,7 +47,7 @@ struct Token {
 }
 
 #[derive(Object)]
-struct StatusBody {
+pub struct StatusBody {
     status: Status,
 }
 
@@ -55,7 +60,7 @@ enum Status {
 }
 
 /// Uses a field of the body, so that the compiler cannot skip it.
-fn ok(field: &str) -> Json<StatusBody> {
+pub fn ok(field: &str) -> Json<StatusBody> {
     Json(StatusBody { status: if field.is_empty() { Status::Empty } else { Status::Ok } })
 }
 

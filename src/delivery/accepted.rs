@@ -39,7 +39,7 @@ const VERSION: u32 = 1;
 /// `accepted_at` is in seconds since 1970. `client_address`, `user_agent` and `counted_in` may be missing or null. Unknown
 /// fields are ignored. Another `version`, or an `email` that is not an address, is an error.
 ///
-/// The stored form holds a person's address. Whoever can write it can make the application send reset mails, to its users
+/// The stored form holds a person's address. A process that can write it can make the application send reset mails, to its users
 /// only. Delete it once the mail is sent.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "StoredForm", into = "StoredForm")]

@@ -91,8 +91,10 @@ impl Throttles {
         key: &ThrottleKey,
         quota: Quota,
     ) -> (Verdict, Option<Counter>) {
+        // Read before the call: the late answer to a call from before the outage does not end it.
+        let was_failing = self.is_failing.load(Ordering::SeqCst);
         let counted = call(CALL_TIMEOUT, custom.count(key, quota)).await;
-        if counted.is_ok() {
+        if was_failing && counted.is_ok() {
             self.recovered();
         }
         match counted {
@@ -124,6 +126,7 @@ impl Throttles {
         }
         // If the throttle fails, the use stays counted. Only a failed count starts the cool-down.
         if let Some(custom) = &self.custom
+            && self.cool_down.remaining().is_none()
             && let Err(error) = Box::pin(call(CALL_TIMEOUT, custom.give_back(key))).await
         {
             tracing::warn!(reason = redacted_error(&error, []), "the throttle failed to give back a use");
@@ -183,8 +186,7 @@ impl Throttles {
 
     /// Logs the end of an outage.
     fn recovered(&self) {
-        // Reads first: most counts follow another success.
-        if self.is_failing.load(Ordering::SeqCst) && self.is_failing.swap(false, Ordering::SeqCst) {
+        if self.is_failing.swap(false, Ordering::SeqCst) {
             tracing::info!("the throttle works again");
         }
     }

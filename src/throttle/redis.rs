@@ -1,15 +1,17 @@
 //! [`RedisThrottle`]: counters in Redis, shared by all instances.
 
 mod connection;
+mod error;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use redis::{Client, RedisError, Script};
+use redis::{Client, ErrorKind, RedisError, Script, ScriptInvocation};
 use tokio::time::timeout;
 
-use self::connection::Connections;
+use self::connection::{Connection, Connections};
+use self::error::reason;
 use super::{Quota, Throttle, ThrottleKey, Verdict};
 use crate::error::BoxError;
 
@@ -43,9 +45,6 @@ static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Ends the window.
-static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('DEL', KEYS[1])"));
-
 /// Returns what [`COUNT`] would return, without counting.
 static PEEK: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -56,6 +55,15 @@ static PEEK: LazyLock<Script> = LazyLock::new(|| {
          return tonumber(ARGV[2])",
     )
 });
+
+/// Sets the counter to zero. That ends its window, so that the next use begins a new one.
+static CLEAR: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('DEL', KEYS[1])"));
+
+/// The tries of a call that can be repeated. A use that counts twice is safe, because the limit still holds.
+const REPEATABLE: usize = 2;
+
+/// The tries of a call that must not be repeated. A use that is given back twice would raise the limit.
+const ONCE: usize = 1;
 
 /// A throttle that counts in Redis, for all instances together (feature `redis`).
 ///
@@ -77,8 +85,8 @@ static PEEK: LazyLock<Script> = LazyLock::new(|| {
 ///
 /// # Counting
 ///
-/// Counts are exact: a script compares and counts in one step and one round trip. A window
-/// begins with its first use and ends by the clock of the Redis server, so the clocks of the instances do not matter. Each key expires with its window.
+/// Counts are exact: a script compares and counts in one step and one round trip. A window begins with its first use and ends
+/// by the clock of the Redis server, so the clocks of the instances do not matter. Each key expires with its window.
 ///
 /// The key is the text of the [`ThrottleKey`], for example `password-reset/request/192.0.2.7`, after the
 /// [prefix](Self::key_prefix). It contains no email address. Services that share a server need different
@@ -88,7 +96,8 @@ static PEEK: LazyLock<Script> = LazyLock::new(|| {
 ///
 /// A count has 50 ms. If Redis fails or takes longer, the throttle in memory counts for up to five seconds, so an outage never
 /// switches the limits off. A new connection is made in the background, also after a fail-over (`READONLY`). A count whose
-/// answer came too late may still be counted. One line in the log says that an outage began, and one that it ended.
+/// answer came too late may still be counted. A count whose connection closes is tried once more on a new connection. If the
+/// first try had reached the server, the use counts twice. One line in the log says that an outage began, and one that it ended.
 ///
 /// Use the eviction policy `noeviction`, or a server of its own: another policy can evict counters, which then start again. A
 /// fail-over to a replica can lose the last counts, because Redis replicates asynchronously.
@@ -133,24 +142,51 @@ impl RedisThrottle {
     }
 
     /// Runs a script for one key within [`TIMEOUT`], and returns its number.
-    async fn run(&self, script: &Script, key: String, quota: Option<Quota>) -> Result<u64, BoxError> {
-        let mut used = None;
-        let call = async {
-            let connection = used.insert(self.connections.get().await);
-            let mut invocation = script.key(key);
-            if let Some(quota) = quota {
-                invocation.arg(quota.limit()).arg(millis(quota.window()));
-            }
-            invocation.invoke_async::<u64>(&mut connection.multiplexed()).await
-        };
-        let answer = timeout(TIMEOUT, call).await;
-        // After a timeout too: a stalled connection may never recover, and a dead one is found only after minutes.
-        let is_faulty = answer.as_ref().map_or(true, |answer| answer.as_ref().is_err_and(needs_new_connection));
-        if let Some(connection) = used.filter(|_| is_faulty) {
-            self.connections.discard(&connection);
+    async fn run(&self, script: &Script, key: String, quota: Option<Quota>, tries: usize) -> Result<u64, BoxError> {
+        let mut invocation = script.key(key);
+        if let Some(quota) = quota {
+            invocation.arg(quota.limit()).arg(millis(quota.window()));
         }
-        Ok(answer.map_err(|_| "Redis did not answer in time")??)
+        let mut used = None;
+        let Ok(result) = timeout(TIMEOUT, self.try_run(&invocation, tries, &mut used)).await else {
+            let Some(connection) = used else { return Err(self.connections.why_not_connected().into()) };
+            // A stalled connection may never recover, and a dead one is found only after minutes.
+            self.connections.discard(&connection);
+            return Err("Redis did not answer in time".into());
+        };
+        result.map_err(|error| {
+            if let Some(connection) = used.filter(|_| needs_new_connection(&error)) {
+                self.connections.discard(&connection);
+            }
+            reason(&error).into()
+        })
     }
+
+    /// Runs a script. Leaves in `used` the connection of the last try.
+    ///
+    /// Servers and proxies close idle connections, so a closed connection is replaced at once, up to `tries` tries in total.
+    async fn try_run(
+        &self,
+        invocation: &ScriptInvocation<'_>,
+        tries: usize,
+        used: &mut Option<Connection>,
+    ) -> Result<u64, RedisError> {
+        let mut number = 1;
+        loop {
+            let connection = used.insert(self.connections.get().await);
+            match invocation.invoke_async(&mut connection.multiplexed()).await {
+                Err(error) if number < tries && is_closed(&error) => self.connections.discard(connection),
+                result => return result,
+            }
+            *used = None;
+            number += 1;
+        }
+    }
+}
+
+/// Returns whether the connection ended before the reply, or within it.
+fn is_closed(error: &RedisError) -> bool {
+    error.is_connection_dropped() || error.kind() == ErrorKind::Parse
 }
 
 /// Returns whether a new connection may correct the error. A server that became a replica answers `READONLY` on every call.
@@ -176,29 +212,29 @@ impl Throttle for RedisThrottle {
     type Error = BoxError;
 
     async fn count(&self, key: &ThrottleKey, quota: Quota) -> Result<Verdict, BoxError> {
-        self.run(&COUNT, self.key(key), Some(quota)).await.map(verdict)
+        self.run(&COUNT, self.key(key), Some(quota), REPEATABLE).await.map(verdict)
     }
 
     async fn give_back(&self, key: &ThrottleKey) -> Result<(), BoxError> {
-        self.run(&GIVE_BACK, self.key(key), None).await.map(drop)
+        self.run(&GIVE_BACK, self.key(key), None, ONCE).await.map(drop)
     }
 
     async fn peek(&self, key: &ThrottleKey, quota: Quota) -> Result<Option<Verdict>, BoxError> {
-        self.run(&PEEK, self.key(key), Some(quota)).await.map(verdict).map(Some)
+        self.run(&PEEK, self.key(key), Some(quota), REPEATABLE).await.map(verdict).map(Some)
     }
 
-    /// Sets the counter to zero. That ends its window, so that the next use begins a new one.
     async fn clear(&self, key: &ThrottleKey) -> Result<(), BoxError> {
-        self.run(&CLEAR, self.key(key), None).await.map(drop)
+        self.run(&CLEAR, self.key(key), None, REPEATABLE).await.map(drop)
     }
 
     /// Connects, and counts once under a key of its own, because a replica and a restricted user can read but not write.
     async fn check(&self) -> Result<(), BoxError> {
-        let connection = self.connections.connect_now().await?;
+        let connection = self.connections.connect_now().await.map_err(|error| reason(&error))?;
         let key = format!("{}{CHECK_KEY}", self.prefix);
         let mut invocation = COUNT.key(key);
         invocation.arg(u16::MAX).arg(1_000);
-        let _: u64 = invocation.invoke_async(&mut connection.multiplexed()).await?;
+        let counted: Result<u64, _> = invocation.invoke_async(&mut connection.multiplexed()).await;
+        counted.map_err(|error| reason(&error))?;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::postgres::{START_DEADLINE, create_cluster, is_ready, server_command, 
 use crate::proxy::{Action, Direction, Release};
 use crate::server::{ServerProcess, TempDirectory, lasting_port};
 use crate::world::{
-    Database, PATIENCE, Password, Site, TABLES, World, Writes, confirm, confirm_again, is_acknowledged,
+    Database, Password, STEP_TIMEOUT, Site, TABLES, World, Writes, confirm, confirm_again, is_acknowledged,
 };
 
 /// A server of its own, which the test kills. Its files are synchronized, as they are in production.
@@ -97,7 +97,7 @@ async fn kills(rounds: usize) {
             let event = world.issue(&site.reset, "ann").await;
             site.proxy.arm(direction, position, Action::Hold);
             let first = tokio::join!(confirm(&site.reset, &event, &new), async {
-                let held = tokio::time::timeout(PATIENCE, site.proxy.holds()).await;
+                let held = tokio::time::timeout(STEP_TIMEOUT, site.proxy.holds()).await;
                 held.unwrap_or_else(|_| panic!("{context}: the byte never comes"));
                 server.kill();
                 site.proxy.release(Release::Cut);

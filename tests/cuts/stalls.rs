@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::cuts::length_of_a_confirmation;
 use crate::postgres;
 use crate::proxy::{Action, Direction, Release};
-use crate::world::{Database, PATIENCE, Site, TABLES, World, Writes, confirm, is_acknowledged};
+use crate::world::{Database, STEP_TIMEOUT, Site, TABLES, World, Writes, confirm, is_acknowledged};
 
 /// The number of positions in each direction.
 const POSITIONS: usize = 5;
@@ -36,7 +36,7 @@ async fn stall(world: Arc<World>, port: u16, direction: Direction, position: usi
     site.proxy.release(then);
     let begun = Instant::now();
     while let Err(ResetError::Unavailable { .. }) = second {
-        assert!(begun.elapsed() < PATIENCE, "{context}: the service does not recover");
+        assert!(begun.elapsed() < STEP_TIMEOUT, "{context}: the service does not recover");
         tokio::time::sleep(Duration::from_millis(5)).await;
         second = confirm(&other_reset, &event, SECOND).await;
     }

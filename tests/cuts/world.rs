@@ -14,7 +14,7 @@ use crate::doubles::{builder, cheap_hash, no_mail, verifies};
 use crate::proxy::Proxy;
 
 /// Time limit for each wait. Long, because machines that run tests are busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) const OLD_PASSWORD: &str = "the old password";
 
@@ -190,7 +190,7 @@ impl World {
     pub(crate) async fn wait_until_gone(&self, backend: i64) {
         let begun = Instant::now();
         while self.direct.serves(backend).await {
-            assert!(begun.elapsed() < PATIENCE, "the server does not notice the end of a connection");
+            assert!(begun.elapsed() < STEP_TIMEOUT, "the server does not notice the end of a connection");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -251,7 +251,7 @@ pub(crate) async fn confirm_again(
     loop {
         match confirm(reset, event, new).await {
             Err(ResetError::Unavailable { .. }) => {
-                assert!(begun.elapsed() < PATIENCE, "{context}: the service does not recover");
+                assert!(begun.elapsed() < STEP_TIMEOUT, "{context}: the service does not recover");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Ok(()) | Err(ResetError::InvalidToken(_)) => break,

@@ -144,9 +144,9 @@ async fn address_with_an_i_is_found_with_a_turkish_collation() {
     }
 }
 
-/// An address with a letter that the column cannot store belongs to nobody. It is not an error.
+/// A look-up for an address with a letter that the column cannot store finds no user. It is not an error.
 #[tokio::test]
-async fn unrepresentable_letters_find_nobody() {
+async fn unrepresentable_letters_find_no_user() {
     if let Some(server) = postgres::postgres().await {
         for encoding in ["LATIN1", "SQL_ASCII", "EUC_JP"] {
             let url = server.new_database(&format!("ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'")).await;

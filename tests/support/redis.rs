@@ -56,6 +56,16 @@ impl Redis {
         redis::Client::open(self.url()).unwrap()
     }
 
+    /// Moves the clock forward for all keys: shortens their lifetimes.
+    pub(crate) async fn advance(&self, time: Duration) {
+        let script = "for _, key in ipairs(redis.call('KEYS', '*')) do
+            redis.call('PEXPIRE', key, redis.call('PTTL', key) - ARGV[1])
+        end";
+        let mut connection = self.client().get_multiplexed_async_connection().await.unwrap();
+        let script = redis::Script::new(script);
+        script.arg(time.as_millis() as u64).invoke_async::<()>(&mut connection).await.unwrap();
+    }
+
     /// Runs a command, for example `CONFIG SET maxmemory 1`.
     pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut connection = self.client().get_multiplexed_async_connection().await.unwrap();

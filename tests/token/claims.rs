@@ -57,8 +57,8 @@ pub(crate) fn verify_claims(forger: &Forger, claims: &Claims) -> Result<SignedCl
 }
 
 #[track_caller]
-fn assert_refused(forger: &Forger, claims: &Claims, because: Refusal) {
-    assert_eq!(verify_claims(forger, claims).expect_err(&claims.json()), because, "{}", claims.json());
+fn assert_refused(forger: &Forger, claims: &Claims, expected: Refusal) {
+    assert_eq!(verify_claims(forger, claims).expect_err(&claims.json()), expected, "{}", claims.json());
 }
 
 /// Text, floats, exponents, null and out-of-range numbers are refused for both times.

@@ -12,7 +12,7 @@ use poem::http::{HeaderValue, Method, StatusCode};
 use poem::web::headers::{ContentType, HeaderMapExt};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_password_reset::store::UserStore;
-use poem_password_reset::throttle::{MemoryThrottle, Quota, ThrottleKey, Verdict};
+use poem_password_reset::throttle::{MemoryThrottle, Quota, RedisThrottle, Throttle as _, ThrottleKey, Verdict};
 use poem_password_reset::{Argon2id, BoxError, Client, PasswordHash, PasswordHasher, PasswordReset, StoredUser};
 use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -46,7 +46,10 @@ pub(crate) struct Login {
     /// Determines the client's address, with the configured trusted proxies.
     reset: PasswordReset,
     quota: Option<Quota>,
-    throttle: MemoryThrottle,
+    /// Counts for all instances together, if `--throttle` names a server.
+    shared: Option<RedisThrottle>,
+    /// Counts otherwise, and while the server fails.
+    memory: MemoryThrottle,
     /// Failed sign-ins per address, from all clients together.
     attempts: Arc<Attempts>,
 }
@@ -57,6 +60,7 @@ impl Login {
         argon2id: Argon2id,
         reset: PasswordReset,
         quota: Option<Quota>,
+        shared: Option<RedisThrottle>,
         attempts: Arc<Attempts>,
     ) -> Result<Self, BoxError> {
         let cores = available_parallelism().map_or(1, usize::from);
@@ -68,15 +72,21 @@ impl Login {
             queued: Arc::new(Semaphore::new(MAX_QUEUED)),
             reset,
             quota,
-            throttle: MemoryThrottle::new(),
+            shared,
+            memory: MemoryThrottle::new(),
             attempts,
         })
     }
 
     /// Counts an attempt of this client, successful or not.
-    fn count(&self, client: &Client) -> Result<(), Rejected> {
+    async fn count(&self, client: &Client) -> Result<(), Rejected> {
         let Some(quota) = self.quota else { return Ok(()) };
-        match self.throttle.count_now(&ThrottleKey::of_client("demo", "login", client.address()), quota) {
+        let key = ThrottleKey::of_client("demo", "login", client.address());
+        let shared = match &self.shared {
+            Some(shared) => shared.count(&key, quota).await.ok(),
+            None => None,
+        };
+        match shared.unwrap_or_else(|| self.memory.count_now(&key, quota)) {
             Verdict::Within => Ok(()),
             Verdict::Over { retry_after } => {
                 tracing::info!("a client has reached its sign-in quota");
@@ -91,7 +101,7 @@ impl Login {
         let Credentials { email, password } = read(request).await?;
         // An attempt that a full queue rejects does not count.
         let queued = self.queued.clone().try_acquire_owned().map_err(|_| Rejected::Busy)?;
-        self.count(&client)?;
+        self.count(&client).await?;
         let users = self.users.find_by_email(&email).await.map_err(|error| {
             tracing::error!(%error, "the user store failed");
             Rejected::Busy
@@ -279,7 +289,8 @@ mod tests {
             .on_reset_token_created(async |_| {})
             .build()
             .await;
-        Login::new(users, Argon2id::default(), reset.unwrap(), Some(QUOTA), Arc::new(Attempts::new(true))).unwrap()
+        Login::new(users, Argon2id::default(), reset.unwrap(), Some(QUOTA), None, Arc::new(Attempts::new(true)))
+            .unwrap()
     }
 
     async fn status(login: &Login, email: &str) -> u16 {

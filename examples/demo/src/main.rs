@@ -117,7 +117,7 @@ async fn run(options: Options) -> Result<(), StartError> {
         .hasher(argon2id.clone())
         .trusted_proxies(options.trusted_proxies.iter().cloned())
         .quotas(if options.no_throttle { Quotas::off() } else { Quotas::default() });
-    if let Some(throttle) = throttle {
+    if let Some(throttle) = throttle.clone() {
         builder = builder.throttle(throttle);
     }
     if let Some(header) = &options.client_address_header {
@@ -125,7 +125,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     }
     let reset = builder.build().await?;
     let quota = if options.no_throttle { None } else { Some(login::QUOTA) };
-    let login = Login::new(users, argon2id, reset.clone(), quota, attempts).map_err(DatabaseError::Hash)?;
+    let login = Login::new(users, argon2id, reset.clone(), quota, throttle, attempts).map_err(DatabaseError::Hash)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");
     let swagger_ui = docs::swagger_ui(&api);
     let routes = pages::routes(outbox.clone())

@@ -8,6 +8,8 @@ use redis::{AsyncConnectionConfig, Client, RedisResult};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::error::reason;
+
 /// The timeout of one try to connect. The library's own default is longer than a request can wait.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -46,6 +48,8 @@ struct State {
     is_connecting: bool,
     /// The number of connections made so far.
     made: u64,
+    /// The reason why the last try to connect failed.
+    last_failure: Option<String>,
 }
 
 impl Connections {
@@ -84,6 +88,12 @@ impl Connections {
         }
     }
 
+    /// Returns why a call that waited for a connection got none.
+    pub(super) fn why_not_connected(&self) -> String {
+        let last_failure = self.state().last_failure.clone();
+        last_failure.unwrap_or_else(|| "the connection to Redis was not ready in time".to_owned())
+    }
+
     fn connect_in_background(self: &Arc<Self>) {
         let mut state = self.state();
         let (false, Ok(runtime)) = (state.is_connecting, Handle::try_current()) else { return };
@@ -102,7 +112,10 @@ impl Connections {
                     }
                     // The throttle was dropped.
                     Err(_) if Arc::strong_count(&guard.connections) == 1 => return,
-                    Err(_) => tokio::time::sleep(pause).await,
+                    Err(error) => {
+                        guard.connections.state().last_failure = Some(reason(&error));
+                        tokio::time::sleep(pause).await;
+                    }
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -119,6 +132,7 @@ impl Connections {
     fn set(&self, multiplexed: MultiplexedConnection) -> Connection {
         let mut state = self.state();
         state.made += 1;
+        state.last_failure = None;
         let connection = Connection { multiplexed, number: state.made };
         drop(state);
         self.current.send_replace(Some(connection.clone()));

@@ -161,19 +161,37 @@ fn request(demo: &Demo) -> u16 {
 
 #[test]
 fn two_processes_share_the_quotas_in_redis_exactly() {
+    // On a busy machine an answer can come too late. Then memory counts, and the log says so.
+    for _ in 0..5 {
+        let Some(redis) = redis_server::Redis::start(&[]) else { return };
+        let url = redis.url();
+        let start = || Demo::start(["--throttle", &url]);
+        let (one, other) = (start(), start());
+        let accepted = thread::scope(|scope| {
+            let send = |demo| move || (0..40).filter(|_| request(demo) == 200).count();
+            let counts = [&one, &other].map(|demo| scope.spawn(send(demo)));
+            counts.map(|count| count.join().unwrap()).into_iter().sum::<usize>()
+        });
+        if !(one.output() + &other.output()).contains("the throttle failed") {
+            // The quota of one client is 30 requests an hour.
+            assert_eq!(accepted, 30);
+            assert_eq!((request(&one), request(&other)), (429, 429));
+            return;
+        }
+    }
+    panic!("Redis answered too late in each of five runs");
+}
+
+#[test]
+fn two_processes_share_the_quota_of_sign_ins() {
     let Some(redis) = redis_server::Redis::start(&[]) else { return };
     let url = redis.url();
     let start = || Demo::start(["--throttle", &url]);
     let (one, other) = (start(), start());
-    // The quota of one client is 30 requests an hour.
-    let accepted = thread::scope(|scope| {
-        let counts = [&one, &other].map(|demo| scope.spawn(move || (0..40).filter(|_| request(demo) == 200).count()));
-        counts.map(|count| count.join().unwrap()).into_iter().sum::<usize>()
-    });
-    let output = one.output() + &other.output();
-    // An answer that comes too late on a busy machine is logged, and counted in memory instead.
-    assert!(accepted == 30 || output.contains("the throttle failed"), "{accepted} {output}");
-    assert_eq!((request(&one), request(&other)), (429, 429));
+    // The quota of one client is 20 a minute. Each process alone would accept its 15 attempts.
+    let attempt = |number: usize| [&one, &other][number % 2].login(&format!("nobody{number}@example.com"), "wrong");
+    let rejected = (0..30).filter(|&number| attempt(number) == 429).count();
+    assert!((1..=10).contains(&rejected), "{rejected} of 30");
 }
 
 #[test]
