@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::forger::{NOW, at};
 use crate::http::doubles::{GOOD_PASSWORD, verifies};
-use crate::http::{HttpRequest, Encoding, JSON, Operation, Reply, World, trimmed};
+use crate::http::{Encoding, HttpRequest, JSON, Operation, Reply, World, trimmed};
 use crate::input::Input;
 
 /// Ids of the users in the store.
@@ -102,7 +102,9 @@ impl Service {
         }
         let mut requests: Vec<(HttpRequest, String)> = requests
             .into_iter()
-            .map(|(operation, content_type, body)| (HttpRequest::post(operation).header("Content-Type", content_type), body))
+            .map(|(operation, content_type, body)| {
+                (HttpRequest::post(operation).header("Content-Type", content_type), body)
+            })
             .collect();
         requests.push((HttpRequest::post(Operation::Request).header("Accept", "-"), String::new()));
         let replies = requests.iter().map(|(request, body)| self.send(request, body.as_bytes()));
