@@ -319,11 +319,11 @@ impl Inner {
     }
 
     fn is_eligible(&self, user: &StoredUser) -> bool {
-        self.ineligible_because(user).is_none()
+        self.ineligibility(user).is_none()
     }
 
     /// Returns the reason why this user may not reset a password, or `None` if the user may.
-    fn ineligible_because(&self, user: &StoredUser) -> Option<NoMail> {
+    fn ineligibility(&self, user: &StoredUser) -> Option<NoMail> {
         if !user.is_active() {
             return Some(NoMail::Inactive);
         }

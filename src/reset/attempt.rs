@@ -117,7 +117,7 @@ impl Inner {
                 return (Attempt::Again(DeliveryError::Store { reason }), Some(failure));
             }
         };
-        users.retain(|user| match self.ineligible_because(user) {
+        users.retain(|user| match self.ineligibility(user) {
             Some(reason) => {
                 reason.log(Some(user.id()));
                 false

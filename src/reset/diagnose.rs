@@ -259,7 +259,7 @@ impl Inner {
         if !address.is_same(user.email()) {
             return Some(Obstacle::AnotherAddress);
         }
-        match self.ineligible_because(user) {
+        match self.ineligibility(user) {
             Some(NoMail::Inactive) => Some(Obstacle::Inactive),
             Some(_) => Some(Obstacle::NoPassword),
             None => (!self.is_issuable(user)).then_some(Obstacle::NotMailable),

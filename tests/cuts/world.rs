@@ -46,16 +46,16 @@ impl Database {
 
     /// Returns the same database on another port, with at most this many connections.
     pub(crate) fn at_port(&self, port: u16, connections: u32) -> Self {
-        let patience = Duration::from_secs(5);
+        let acquire_timeout = Duration::from_secs(5);
         match self {
             Self::Postgres(pool) => {
                 let options = (*pool.connect_options()).clone().port(port);
-                let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(patience);
+                let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(acquire_timeout);
                 Self::Postgres(pool.connect_lazy_with(options))
             }
             Self::MariaDb(pool) => {
                 let options = (*pool.connect_options()).clone().port(port);
-                let pool = MySqlPoolOptions::new().max_connections(connections).acquire_timeout(patience);
+                let pool = MySqlPoolOptions::new().max_connections(connections).acquire_timeout(acquire_timeout);
                 Self::MariaDb(pool.connect_lazy_with(options))
             }
         }

@@ -35,9 +35,9 @@ impl<D: Dialect> SqlUsers<D> {
             self.check_sql(&setting, self.also_statement(sql, &id), sql.matches(ID).count()).await?;
         }
         let bound = self.settings.bound.iter().map(|_| None).collect();
-        let nobody = ExpectedUser { id, email: "", password_hash: None, bound };
+        let no_user = ExpectedUser { id, email: "", password_hash: None, bound };
         for statement in
-            [self.select_by_email("", layout), self.select_by_id(&nobody.id, layout), self.update(&nobody, "")]
+            [self.select_by_email("", layout), self.select_by_id(&no_user.id, layout), self.update(&no_user, "")]
         {
             D::prepare(&self.pool, statement).await?;
         }

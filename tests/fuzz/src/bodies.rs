@@ -114,7 +114,7 @@ impl Service {
         texts
     }
 
-    fn request(&self, request: &HttpRequest, body: &[u8]) -> Reply {
+    fn send(&self, request: &HttpRequest, body: &[u8]) -> Reply {
         self.runtime.block_on(self.world.send_with(request, Body::from_bytes(body.to_vec().into())))
     }
 
