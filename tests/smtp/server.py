@@ -183,6 +183,15 @@ async def main():
     implicit = context if settings["tls"] == "tls" else None
     server = await loop.create_server(factory, "127.0.0.1", 0, ssl=implicit, backlog=256)
     print(server.sockets[0].getsockname()[1], flush=True)
+
+    # The tests write a line to be sure that they have read every earlier event.
+    def synchronize():
+        if sys.stdin.readline():
+            print(json.dumps({"event": "synchronized"}), flush=True)
+        else:
+            loop.remove_reader(sys.stdin)
+
+    loop.add_reader(sys.stdin, synchronize)
     await server.serve_forever()
 
 

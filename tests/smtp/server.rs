@@ -1,8 +1,8 @@
 //! The mail server `server.py`: aiosmtpd with faults on demand.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ pub struct MailServer {
     directory: TempDirectory,
     pub port: u16,
     events: Arc<Mutex<Vec<Value>>>,
+    input: Mutex<ChildStdin>,
 }
 
 impl MailServer {
@@ -35,7 +36,7 @@ impl MailServer {
         settings["directory"] = json!(directory.path());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/smtp/server.py");
         let command = &mut Command::new(python);
-        let command = command.arg(script).arg(settings.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let command = command.arg(script).arg(settings.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let port = lines.next().expect("the server prints its port").unwrap().parse().unwrap();
@@ -46,7 +47,8 @@ impl MailServer {
                 shared.lock().unwrap().push(serde_json::from_str(&line).unwrap());
             }
         });
-        Some(Self { process, directory, port, events })
+        let input = Mutex::new(process.stdin.take().unwrap());
+        Some(Self { process, directory, port, events, input })
     }
 
     /// Returns the URL of the server, with a scheme like `smtp`, and with what comes before the host and after the port.
@@ -61,8 +63,25 @@ impl MailServer {
 
     /// Returns the events of a kind: `connect`, `command` or `mail`.
     pub fn events(&self, kind: &str) -> Vec<Value> {
+        self.synchronize();
+        self.events_so_far(kind)
+    }
+
+    fn events_so_far(&self, kind: &str) -> Vec<Value> {
         let events = self.events.lock().unwrap();
         events.iter().filter(|event| event["event"] == kind).cloned().collect()
+    }
+
+    /// Waits until every event that the server has reported so far is read.
+    fn synchronize(&self) {
+        let mut input = self.input.lock().unwrap();
+        let expected = self.events_so_far("synchronized").len() + 1;
+        writeln!(input).unwrap();
+        let begun = Instant::now();
+        while self.events_so_far("synchronized").len() < expected {
+            assert!(begun.elapsed() < STEP_TIMEOUT, "the server reports no event");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Returns the number of times that the server received a command.
