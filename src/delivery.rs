@@ -13,6 +13,8 @@
 
 mod accepted;
 mod custom;
+#[cfg(feature = "graphile")]
+pub(crate) mod graphile;
 mod ledger;
 mod queue;
 
@@ -23,6 +25,8 @@ use thiserror::Error;
 
 pub use self::accepted::AcceptedRequest;
 pub(crate) use self::custom::CustomDelivery;
+#[cfg(feature = "graphile")]
+pub use self::graphile::{GraphileDelivery, GraphileError};
 pub use self::ledger::Ledger;
 pub(crate) use self::ledger::Outcome;
 pub(crate) use self::queue::{Ended, Job, MemoryQueue, Permit, Retry};

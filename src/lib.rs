@@ -84,6 +84,9 @@ pub use {
     store::{Swap, UserStore},
 };
 
+#[cfg(feature = "graphile")]
+pub use reset::QueueWorker;
+
 /// Lists of breached passwords, asked by range (feature `breached`).
 #[cfg(feature = "breached")]
 pub mod breached {

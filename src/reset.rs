@@ -14,6 +14,8 @@ mod no_mail;
 mod request;
 mod results;
 mod start_check;
+#[cfg(feature = "graphile")]
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +36,10 @@ use self::mailing::Mailing;
 use self::no_mail::NoMail;
 pub use self::request::SendError;
 pub use self::results::{Confirmed, Requested, Sent, Validated};
+#[cfg(feature = "graphile")]
+pub use self::worker::QueueWorker;
+#[cfg(feature = "graphile")]
+use self::worker::WorkerRuns;
 use crate::client::{Client, TrustedProxies};
 use crate::delivery::{CustomDelivery, Ledger, MemoryQueue};
 use crate::email::{AddressRules, EmailAddress};
@@ -43,6 +49,8 @@ use crate::handler::Handlers;
 use crate::metrics;
 use crate::password::{PasswordHasher, PasswordPolicy, Workers};
 use crate::redact::redacted_error;
+#[cfg(feature = "graphile")]
+use crate::secret::Sealer;
 use crate::secret::{FieldMac, KeyRing};
 use crate::store::{UserStore, Users};
 use crate::throttle::{Counter, Scope, ThrottleKey, Throttles, Verdict};
@@ -105,6 +113,11 @@ struct Inner {
     queue: MemoryQueue<Mailing>,
     /// Where requests wait instead of in the queue.
     delivery: Option<CustomDelivery>,
+    /// Seals requests for a durable queue, and opens them.
+    #[cfg(feature = "graphile")]
+    sealer: Arc<Sealer>,
+    #[cfg(feature = "graphile")]
+    worker_runs: WorkerRuns,
     max_age: Duration,
     failures: Failures,
     confirms: TaskTracker,
@@ -231,7 +244,10 @@ impl PasswordReset {
         inner.shutting_down.store(true, Ordering::SeqCst);
         inner.confirms.close();
         let confirmed = timeout(deadline, inner.confirms.wait());
-        let (_, lost_requests) = tokio::join!(confirmed, inner.queue.drain(deadline));
+        let drained = inner.queue.drain(deadline);
+        #[cfg(feature = "graphile")]
+        let drained = async { tokio::join!(drained, inner.worker_runs.stop(deadline)).0 };
+        let (_, lost_requests) = tokio::join!(confirmed, drained);
         let report = ShutdownReport { lost_requests, unfinished_confirms: inner.confirms.len() };
         tracing::info!(
             lost_requests = report.lost_requests,

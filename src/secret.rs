@@ -5,10 +5,14 @@
 
 mod key;
 mod mac;
+#[cfg(feature = "graphile")]
+mod seal;
 mod text;
 
 pub use self::key::{KeyRing, MIN_KEY_BYTES, SigningKey};
 pub(crate) use self::mac::{FieldMac, Purpose};
+#[cfg(feature = "graphile")]
+pub(crate) use self::seal::{OpenError, Sealer};
 pub use self::text::{NewPassword, PasswordHash, ResetToken};
 
 #[cfg(test)]

@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::net::IpAddr;
+#[cfg(feature = "graphile")]
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::client::Client;
 use crate::email::{AddressRules, EmailAddress};
+#[cfg(feature = "graphile")]
+use crate::secret::Sealer;
 use crate::throttle::Counter;
 
 /// The version of the stored form. A change that an older version of this library would misread needs another number.
@@ -51,6 +55,10 @@ pub struct AcceptedRequest {
     pub(crate) is_over_quota: bool,
     /// The counter that holds this request's use of the address's quota, until it is known whether a mail was sent.
     pub(crate) counted_in: Option<Counter>,
+    /// Seals this request for a durable queue, with the keys of the service that accepted it. `None` in the queue in memory
+    /// and in a request that was read again.
+    #[cfg(feature = "graphile")]
+    pub(crate) sealer: Option<Arc<Sealer>>,
 }
 
 impl AcceptedRequest {
@@ -129,6 +137,8 @@ impl TryFrom<StoredForm> for AcceptedRequest {
                 StoredCounter::Memory => Counter::Memory,
                 StoredCounter::Custom => Counter::Custom,
             }),
+            #[cfg(feature = "graphile")]
+            sealer: None,
         })
     }
 }

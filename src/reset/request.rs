@@ -52,7 +52,15 @@ impl PasswordReset {
         let is_over_quota = verdict != Verdict::Within;
         let counted_in = counter.filter(|_| !is_over_quota);
         let accepted_at = (self.inner.clock)();
-        let accepted = AcceptedRequest { address, client, accepted_at, is_over_quota, counted_in };
+        let accepted = AcceptedRequest {
+            address,
+            client,
+            accepted_at,
+            is_over_quota,
+            counted_in,
+            #[cfg(feature = "graphile")]
+            sealer: matches!(slot, Slot::Custom(_)).then(|| Arc::clone(&self.inner.sealer)),
+        };
         match slot {
             Slot::Queue(permit) => permit.accept(Mailing::Request(Request::new(Arc::clone(&self.inner), accepted))),
             // Boxed: the future of a request to the queue must not be larger for it.

@@ -9,6 +9,8 @@ use hmac::Hmac;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "graphile")]
+use super::mac::SubKey;
 use super::mac::{FieldMac, Purpose, keyed, sub_key};
 use crate::error::KeyError;
 
@@ -122,6 +124,12 @@ impl SigningKey {
     /// Returns a MAC over fields, keyed with the sub-key for `purpose`.
     pub(crate) fn field_mac(&self, purpose: Purpose) -> FieldMac {
         FieldMac(self.mac(purpose))
+    }
+
+    /// Returns the sub-key for [`Purpose::Sealing`].
+    #[cfg(feature = "graphile")]
+    pub(super) fn sealing_key(&self) -> SubKey {
+        sub_key(&self.master, Purpose::Sealing)
     }
 
     /// Returns an HMAC keyed with the sub-key for `purpose`.

@@ -17,6 +17,9 @@ pub(crate) enum Purpose {
     Throttle,
     /// Derives the key id, which does not reveal the key.
     KeyId,
+    /// Seals requests that wait in a durable queue.
+    #[cfg_attr(not(feature = "graphile"), allow(dead_code))]
+    Sealing,
 }
 
 impl Purpose {
@@ -26,6 +29,7 @@ impl Purpose {
             Purpose::Binding => b"poem-password-reset/v1/binding",
             Purpose::Throttle => b"poem-password-reset/v1/throttle",
             Purpose::KeyId => b"poem-password-reset/v1/key-id",
+            Purpose::Sealing => b"poem-password-reset/v1/sealing",
         }
     }
 }

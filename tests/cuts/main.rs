@@ -10,6 +10,8 @@ mod doubles;
 mod kills;
 #[path = "../support/mariadb.rs"]
 mod mariadb;
+#[path = "../support/own_postgres.rs"]
+mod own_postgres;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod proxy;

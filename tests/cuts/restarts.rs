@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use poem_password_reset::{PasswordReset, ResetError};
 use tokio::task::JoinSet;
 
-use crate::kills::OwnServer;
+use crate::own_postgres::OwnServer;
 use crate::world::{Database, Password, TABLES, World, Writes, confirm, confirm_again};
 
 const CLIENTS: usize = 8;

@@ -38,6 +38,12 @@ impl Log {
         set_default(fmt().with_writer(self.clone()).with_ansi(false).with_target(false).finish())
     }
 
+    /// Captures the log of this thread at every level until the guard is dropped.
+    pub fn of_thread_at_trace(&self) -> DefaultGuard {
+        Self::listen();
+        set_default(fmt().with_max_level(Level::TRACE).with_writer(self.clone()).with_ansi(false).finish())
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }

@@ -150,7 +150,7 @@ impl UserStore for Users {
 /// Returns the URL without the user, the password and the parameters, which may contain a password too.
 pub(crate) fn without_password(url: &str) -> String {
     match Url::parse(url) {
-        Ok(url) if url.scheme() != "sqlite" => {
+        Ok(url) if url.scheme() != "sqlite" && url.has_host() => {
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
             format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
         }
@@ -176,6 +176,7 @@ mod tests {
     fn printed_url_contains_no_password() {
         for (url, printed) in [
             ("sqlite::memory:", "sqlite::memory:"),
+            ("memory:", "memory:"),
             ("sqlite://demo.db?mode=rwc", "sqlite://demo.db?mode=rwc"),
             ("postgres://ann:hunter2@db.example:5433/app?sslmode=require", "postgres://db.example:5433/app"),
             ("postgres://localhost/app?user=ann&password=hunter2", "postgres://localhost/app"),

@@ -17,11 +17,13 @@ mod mail;
 mod options;
 mod outbox;
 mod pages;
+mod queue;
 mod server;
 mod signals;
 mod site;
 mod throttle;
 
+use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,6 +48,7 @@ use self::login::Login;
 use self::mail::Transport;
 use self::options::Options;
 use self::outbox::{Memory, Outbox};
+use self::queue::{Queue, QueueError};
 use self::server::Deadlines;
 use self::site::SiteError;
 use self::throttle::ThrottleError;
@@ -76,6 +79,8 @@ enum StartError {
     Database(#[from] DatabaseError),
     #[error("--throttle: {0}")]
     Throttle(#[from] ThrottleError),
+    #[error("--queue: {0}")]
+    Queue(#[from] QueueError),
     #[error("--outbox {}: {error}", path.display())]
     Outbox { path: PathBuf, error: io::Error },
     #[error("--smtp: {0}")]
@@ -98,6 +103,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     let argon2id = Argon2id::default();
     let database = Database::open(&options.database, &argon2id).await?;
     let throttle = throttle::open(&options.throttle).await?;
+    let queue = Queue::open(&options.queue).await?;
     let outbox = Arc::new(outbox(&options)?);
     let cannot_listen = |error| StartError::Listen { address: options.listen, error };
     let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
@@ -120,10 +126,16 @@ async fn run(options: Options) -> Result<(), StartError> {
     if let Some(throttle) = throttle.clone() {
         builder = builder.throttle(throttle);
     }
+    if let Some(queue) = &queue {
+        builder = builder.delivery(queue.delivery.clone());
+    }
     if let Some(header) = &options.client_address_header {
         builder = builder.client_address_header(header);
     }
     let reset = builder.build().await?;
+    if let Some(queue) = &queue {
+        tokio::spawn(reset.worker(&queue.delivery).run());
+    }
     let quota = if options.no_throttle { None } else { Some(login::QUOTA) };
     let login = Login::new(users, argon2id, reset.clone(), quota, throttle, attempts).map_err(DatabaseError::Hash)?;
     let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0").server("/api/password_reset");
@@ -140,6 +152,9 @@ async fn run(options: Options) -> Result<(), StartError> {
     print_summary(&options, &outbox, &local, public_url.as_deref());
     server::serve(listener, app::with_headers(routes), Deadlines::default(), stop).await;
     reset.shutdown(SHUTDOWN_DEADLINE).await;
+    if let Some(queue) = &queue {
+        queue.close().await;
+    }
     database.close().await;
     Ok(())
 }
@@ -156,9 +171,14 @@ fn outbox(options: &Options) -> Result<Outbox, StartError> {
     })
 }
 
-/// Starts the log: text for a terminal, JSON for a program. `RUST_LOG` sets the level.
+/// Starts the log: text for a terminal, JSON for a program. `RUST_LOG` sets the level. Without it, the job engine logs only
+/// warnings.
 fn start_log() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let mut filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    if env::var_os("RUST_LOG").is_none() {
+        // Two lines for each request.
+        filter = filter.add_directive("graphile_worker=warn".parse().expect("the directive is well formed"));
+    }
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if io::stderr().is_terminal() { log.compact().init() } else { log.json().init() }
 }
@@ -193,10 +213,12 @@ fn print_summary(options: &Options, outbox: &Outbox, site: &str, public_url: Opt
          users            {users}\n\
          password         {password}\n\
          signing key      {key}\n\
+         queue            {queue}\n\
          database         {database}\n",
         links = public_url.unwrap_or(site),
         users = users.join(", "),
         password = database::PASSWORD,
+        queue = database::without_password(&options.queue),
         database = database::without_password(&options.database),
     );
     // The demo runs without a reader too: a closed pipe is not an error.

@@ -42,6 +42,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL", default_value = "memory:")]
     pub(crate) throttle: String,
 
+    // Parsed after clap, for the same reason.
+    /// Where accepted requests wait for their mail: memory: or postgres://USER[:PASSWORD]@HOST[:PORT]/NAME (survives the process)
+    #[arg(long, value_name = "URL", default_value = "memory:")]
+    pub(crate) queue: String,
+
     /// Write each mail to this directory as an .eml file
     #[arg(long, value_name = "DIR")]
     pub(crate) outbox: Option<PathBuf>,
@@ -148,6 +153,7 @@ mod tests {
         let options = parse(&[]).unwrap();
         assert_eq!(options.listen.to_string(), "127.0.0.1:3000");
         assert_eq!((&*options.database, &*options.throttle), ("sqlite::memory:", "memory:"));
+        assert_eq!(options.queue, "memory:");
         assert_eq!(options.link_style.link("http://x"), "http://x/reset-password#token={token}");
         assert!(options.outbox.is_none() && options.smtp().unwrap().is_none());
         assert_eq!(options.public_url(), Ok(None));

@@ -16,8 +16,12 @@ use crate::metrics;
 use crate::password::{PasswordHasher, PasswordPolicy, Workers};
 use crate::reset::failures::Failures;
 use crate::reset::link::Link;
+#[cfg(feature = "graphile")]
+use crate::reset::worker::WorkerRuns;
 use crate::reset::{Inner, PasswordReset, start_check};
 use crate::secret::Purpose;
+#[cfg(feature = "graphile")]
+use crate::secret::Sealer;
 use crate::throttle::is_namespace;
 use crate::token::{TokenCodec, is_lifetime};
 
@@ -69,6 +73,8 @@ impl PasswordResetBuilder {
 
         self.policy.warm_up();
         let address_mac = self.keys.current().field_mac(Purpose::Throttle);
+        #[cfg(feature = "graphile")]
+        let sealer = Arc::new(Sealer::new(&self.keys));
         let codec = TokenCodec::new(self.keys);
         metrics::describe();
         if link.is_insecure() {
@@ -87,6 +93,10 @@ impl PasswordResetBuilder {
             workers: Workers::new(),
             queue: MemoryQueue::new(self.queue, self.handled_at_once),
             delivery: self.delivery,
+            #[cfg(feature = "graphile")]
+            sealer,
+            #[cfg(feature = "graphile")]
+            worker_runs: WorkerRuns::default(),
             max_age: self.max_age,
             failures: Failures::default(),
             confirms: TaskTracker::new(),

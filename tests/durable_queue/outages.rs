@@ -1,0 +1,85 @@
+//! PostgreSQL is down: every address gets the same 503. Afterwards the worker goes on by itself.
+
+use std::time::Duration;
+
+use poem::test::TestClient;
+use poem_openapi::OpenApiService;
+use poem_password_reset::delivery::GraphileDelivery;
+use poem_password_reset::{HttpContract, PasswordReset, ResetApi};
+
+use crate::log::Log;
+use crate::own_postgres::OwnServer;
+use crate::world::{Mails, address, builder, jobs, request, wait_until, wait_until_empty};
+
+/// Returns status, headers and body of the answer to a request for a reset.
+async fn answer(reset: &PasswordReset, email: &str) -> (u16, Vec<(String, String)>, String) {
+    use poem::EndpointExt as _;
+    let api = OpenApiService::new(ResetApi::new(reset.clone()), "Accounts", "1.0");
+    let client = TestClient::new(poem::Route::new().nest("/reset", api.with(HttpContract)));
+    let body = serde_json::json!({ "email": email }).to_string();
+    let answer = client.post("/reset/").content_type("application/json").body(body).send().await.0;
+    let header = |(name, value): (&poem::http::HeaderName, &poem::http::HeaderValue)| {
+        (name.to_string(), value.to_str().unwrap().to_owned())
+    };
+    let headers = answer.headers().iter().map(header).collect();
+    (answer.status().as_u16(), headers, answer.into_body().into_string().await.unwrap())
+}
+
+#[tokio::test]
+async fn outage_of_the_database_is_503_for_every_address_and_loses_nothing() {
+    let Some(mut server) = OwnServer::start().await else { return };
+    Log::listen();
+    let log = Log::default();
+    let _guard = log.of_thread();
+    let mails = Mails::default();
+    mails.delay(Duration::from_millis(300));
+    let queue = GraphileDelivery::new(server.pool().await);
+    let reset = builder(&queue).on_reset_token_created(mails.handler()).build().await.unwrap();
+    tokio::spawn(reset.worker(&queue).handled_at_once(2).run());
+    for user in 0..10 {
+        request(&reset, &address(user)).await;
+    }
+    wait_until("a mail was sent", async || !mails.sent().is_empty()).await;
+    server.stop("QUIT").await;
+
+    let known = answer(&reset, &address(20)).await;
+    let unknown = answer(&reset, "nobody@example.com").await;
+    assert_eq!((known.0, &known), (503, &unknown));
+    assert!(known.1.iter().any(|(name, _)| name == "retry-after"), "{known:?}");
+
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    server.start_again().await;
+    let pool = server.pool().await;
+    wait_until_empty(&pool).await;
+    let sent = mails.sent();
+    assert!((0..10).all(|user| sent.contains(&address(user))), "{sent:?}");
+    // At most the two mails whose job could not be ended are sent again.
+    assert!(sent.len() <= 12, "{sent:?}");
+    wait_until("requests are accepted again", async || answer(&reset, &address(30)).await.0 == 200).await;
+    wait_until_empty(&pool).await;
+    assert!(mails.sent().contains(&address(30)));
+    let failed = log.text().matches("the worker of the durable queue failed").count();
+    assert!(failed <= 1, "an outage is logged once: {}", log.text());
+}
+
+/// A process that was killed holds its jobs. Here the engine's task is dropped with them.
+#[tokio::test]
+async fn job_of_a_worker_that_is_gone_is_run_by_another_within_a_minute() {
+    let Some(pool) = crate::world::new_pool().await else { return };
+    let mails = Mails::default();
+    mails.delay(Duration::from_secs(3600));
+    let queue = GraphileDelivery::new(pool.clone());
+    let reset = builder(&queue).on_reset_token_created(mails.handler()).build().await.unwrap();
+    let gone = tokio::spawn(reset.worker(&queue).run());
+    request(&reset, &address(1)).await;
+    wait_until("the job runs", async || mails.calls() == 1).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    assert_eq!(jobs(&pool).await, 1);
+    mails.delay(Duration::ZERO);
+    tokio::spawn(reset.worker(&queue).run());
+    let begun = std::time::Instant::now();
+    wait_until_empty(&pool).await;
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert_eq!(mails.sent(), [address(1)]);
+}
