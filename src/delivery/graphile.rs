@@ -228,12 +228,16 @@ pub enum GraphileError {
     #[error("a request could not be sealed")]
     Seal(#[source] BoxError),
     /// PostgreSQL failed or did not answer.
-    #[error("the durable queue in PostgreSQL failed")]
-    Database(#[source] BoxError),
+    #[error("the durable queue in PostgreSQL failed: {reason}")]
+    Database {
+        /// The error of the engine.
+        reason: String,
+    },
 }
 
 impl GraphileError {
-    fn database(error: impl Into<BoxError>) -> Self {
-        Self::Database(error.into())
+    /// Not as a source: the engine's errors show their sources themselves.
+    fn database(error: impl fmt::Display) -> Self {
+        Self::Database { reason: error.to_string() }
     }
 }

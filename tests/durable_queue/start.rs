@@ -1,7 +1,7 @@
 //! What is found at the start, or at the first request: a worker that was forgotten, a pool that is too small, missing rights.
 
 use poem_password_reset::delivery::GraphileDelivery;
-use poem_password_reset::{Client, Problem, ResetError, Unavailable};
+use poem_password_reset::{BuildError, Client, Problem, ResetError, Unavailable};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPoolOptions;
 
@@ -102,9 +102,14 @@ async fn role_that_may_not_create_a_schema_works_as_a_member_of_the_owner() {
     run(format!("CREATE ROLE app_{name} LOGIN; CREATE ROLE owner_{name} LOGIN")).await;
     run(format!("GRANT CREATE ON DATABASE {name} TO owner_{name}")).await;
     let pool = async |role: &str| crate::postgres::pool(&url.replace("postgres@", &format!("{role}_{name}@"))).await;
-    let queue = GraphileDelivery::new(pool("app").await);
     let mails = Mails::default();
-    let start = async || builder(&queue).on_reset_token_created(mails.handler()).build().await;
+    // With a pool of its own each time: a connection remembers the policies of the tables.
+    let start = async || {
+        let queue = GraphileDelivery::new(pool("app").await);
+        let reset = builder(&queue).on_reset_token_created(mails.handler()).build().await?;
+        tokio::spawn(reset.worker(&queue).run());
+        Ok::<_, BuildError>(reset)
+    };
 
     let error = start().await.unwrap_err();
     assert!(error.to_string().contains("permission denied"), "{error}");
@@ -121,7 +126,6 @@ async fn role_that_may_not_create_a_schema_works_as_a_member_of_the_owner() {
 
     run(format!("GRANT owner_{name} TO app_{name}")).await;
     let reset = start().await.unwrap();
-    tokio::spawn(reset.worker(&queue).run());
     request(&reset, &address(1)).await;
     wait_until_empty(&admin).await;
     assert_eq!(mails.sent(), [address(1)]);

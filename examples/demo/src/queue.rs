@@ -24,7 +24,7 @@ pub(crate) enum QueueError {
     NoServer(sqlx::Error),
     #[error("the server did not answer within {} seconds", CONNECT_DEADLINE.as_secs())]
     Timeout,
-    #[error("the tables of the queue could not be created: {}", source_of(.0))]
+    #[error(transparent)]
     Tables(GraphileError),
 }
 
@@ -57,9 +57,4 @@ impl Queue {
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-/// Returns the text of the error behind the queue's own.
-fn source_of(error: &GraphileError) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
