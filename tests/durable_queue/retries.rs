@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use poem_password_reset::delivery::GraphileDelivery;
-use poem_password_reset::{BoxError, Permanent};
+use poem_password_reset::{BoxError, Permanent, SigningKey};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use crate::log::Log;
-use crate::world::{Mails, address, builder, jobs, new_pool, request, wait_until, wait_until_empty};
+use crate::world::{Mails, address, builder, builder_with, jobs, new_pool, request, wait_until, wait_until_empty};
 
 fn mail_server_is_away() -> BoxError {
     "451 try again later".into()
@@ -102,6 +103,28 @@ async fn request_older_than_max_age_is_dropped() {
 }
 
 #[tokio::test]
+async fn request_that_no_worker_can_read_is_dropped_after_max_age() {
+    let Some(pool) = new_pool().await else { return };
+    let mails = Mails::default();
+    let accepts = GraphileDelivery::new(pool.clone()).workers_elsewhere();
+    let web = builder(&accepts).on_reset_token_created(mails.handler()).build().await.unwrap();
+    request(&web, &address(1)).await;
+    let other = SigningKey::from_bytes(b"the key of a worker of another service").unwrap();
+    let queue = GraphileDelivery::new(pool.clone());
+    let worker = builder_with(&queue, other)
+        .max_age(Duration::from_secs(5))
+        .on_reset_token_created(mails.handler())
+        .build()
+        .await
+        .unwrap();
+    tokio::spawn(worker.worker(&queue).run());
+    wait_until("the job was tried", async || state_of_job(&pool).await.2.is_some()).await;
+    assert_eq!(worker.ledger().lost, 0);
+    wait_until_empty(&pool).await;
+    assert_eq!((mails.calls(), worker.ledger().lost), (0, 1));
+}
+
+#[tokio::test]
 async fn job_that_was_changed_ends_with_an_error_in_the_log() {
     let Some(pool) = new_pool().await else { return };
     Log::listen();
@@ -115,8 +138,10 @@ async fn job_that_was_changed_ends_with_an_error_in_the_log() {
     }
     let table = "password_reset_queue._private_jobs";
     for change in [
-        format!("UPDATE {table} SET payload = jsonb_set(payload::jsonb, '{{accepted_at}}', '1') WHERE id = 1"),
-        format!("UPDATE {table} SET payload = '[1, 2]' WHERE id = 2"),
+        format!(
+            "UPDATE {table} SET payload = jsonb_set(payload::jsonb, '{{accepted_at}}', '1') WHERE id = (SELECT min(id) FROM {table})"
+        ),
+        format!("UPDATE {table} SET payload = '[1, 2]' WHERE id = (SELECT max(id) FROM {table})"),
     ] {
         let changed = sqlx::raw_sql(sqlx::AssertSqlSafe(change)).execute(&pool).await.unwrap();
         assert_eq!(changed.rows_affected(), 1);
@@ -125,7 +150,7 @@ async fn job_that_was_changed_ends_with_an_error_in_the_log() {
     let reset = builder(&queue).on_reset_token_created(mails.handler()).build().await.unwrap();
     tokio::spawn(reset.worker(&queue).run());
     wait_until_empty(&pool).await;
-    assert_eq!(mails.sent(), [address(2)]);
+    assert_eq!(mails.sent(), [address(1)]);
     assert_eq!((reset.ledger().lost, reset.ledger().delivered), (2, 1));
     assert_eq!(log.text().matches("was changed, so its user gets no mail").count(), 2, "{}", log.text());
     assert_eq!(jobs(&pool).await, 0);

@@ -8,9 +8,13 @@
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "../support/http.rs"]
 mod http;
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[allow(dead_code, reason = "shared by several tests, none of which needs all of it")]
 #[path = "../support/random.rs"]
 mod random;
+#[path = "../support/server.rs"]
+mod server;
 #[path = "../support/welch.rs"]
 mod welch;
 

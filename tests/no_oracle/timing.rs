@@ -13,7 +13,8 @@ use poem::listener::{Acceptor as _, Listener as _, TcpListener};
 use poem::web::{Data, Json};
 use poem::{EndpointExt as _, Route, Server, handler};
 use poem_openapi::OpenApiService;
-use poem_password_reset::{BoxError, HttpContract, PasswordReset, ResetApi, UserStore as _};
+use poem_password_reset::delivery::GraphileDelivery;
+use poem_password_reset::{BoxError, HttpContract, PasswordReset, PasswordResetBuilder, ResetApi, UserStore as _};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::http::doubles::{Watched, builder, people};
@@ -45,6 +46,10 @@ impl Setting {
     }
 
     async fn reset(self) -> PasswordReset {
+        self.builder().build().await.unwrap()
+    }
+
+    fn builder(self) -> PasswordResetBuilder {
         let store = Watched {
             users: people(),
             calls: Arc::default(),
@@ -54,7 +59,7 @@ impl Setting {
             },
         };
         let mail = move |_| tokio::time::sleep(self.handler_delay);
-        builder(store).queue(1_000_000).handled_at_once(1_000_000).on_reset_token_created(mail).build().await.unwrap()
+        builder(store).queue(1_000_000).handled_at_once(1_000_000).on_reset_token_created(mail)
     }
 }
 
@@ -75,11 +80,24 @@ impl Service {
     }
 
     fn of(setting: Setting) -> Self {
+        Self::start(setting.threads, async || routes(setting.reset().await))
+    }
+
+    /// Starts a service with a durable queue in this database.
+    fn durable(setting: Setting, url: &str) -> Self {
         Self::start(setting.threads, async || {
-            let api = OpenApiService::new(ResetApi::new(setting.reset().await), "Accounts", "1.0");
-            Route::new().nest(MOUNT, api.with(HttpContract))
+            let queue = GraphileDelivery::new(crate::postgres::pool(url).await);
+            let reset =
+                setting.builder().max_age(Duration::from_secs(3600)).delivery(queue.clone()).build().await.unwrap();
+            tokio::spawn(reset.worker(&queue).run());
+            routes(reset)
         })
     }
+}
+
+fn routes(reset: PasswordReset) -> Route {
+    let api = OpenApiService::new(ResetApi::new(reset), "Accounts", "1.0");
+    Route::new().nest(MOUNT, api.with(HttpContract))
 }
 
 /// Returns the time of one exchange in microseconds.
@@ -135,11 +153,14 @@ fn least_leak(mut measure: impl FnMut() -> [Comparison; 2], leaks: impl Fn(&Comp
 }
 
 fn no_leak(setting: Setting, emails: [&str; 2], samples: usize) {
+    no_leak_of(&Service::of(setting), setting, emails, samples);
+}
+
+fn no_leak_of(service: &Service, setting: Setting, emails: [&str; 2], samples: usize) {
     // The median of few samples is not reliable.
     let leaks = |comparison: &Comparison| {
         comparison.t.abs() >= MOST || (samples >= 10_000 && comparison.medians >= MOST_OF_THE_MEDIAN)
     };
-    let service = Service::of(setting);
     let [answer, next] = least_leak(|| measure(service.address, emails, samples), leaks);
     let shown = |comparison: Comparison| format!("t {:.2}, medians {:.2} %", comparison.t, comparison.medians * 100.0);
     println!("{setting:?} {emails:?}: answer {}; next {}", shown(answer), shown(next));
@@ -166,6 +187,29 @@ fn timing_of_20_000_samples_is_equal_for_known_and_unknown_users() {
             no_leak(Setting::new(store_ms, handler_ms, threads), [KNOWN, UNKNOWN], 20_000);
         }
         no_leak(Setting::new(0, 0, threads), [DEACTIVATED, UNKNOWN_LIKE_CAROL], 20_000);
+    }
+}
+
+/// Returns the URL of a new database, or `None` if PostgreSQL is not installed.
+fn database() -> Option<String> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async { Some(crate::postgres::postgres().await?.new_database("").await) })
+}
+
+#[test]
+fn timing_with_a_durable_queue_is_equal_for_known_and_unknown_users() {
+    let Some(url) = database() else { return };
+    for setting in [Setting::new(0, 0, 2), Setting::new(0, 50, 2)] {
+        no_leak_of(&Service::durable(setting, &url), setting, [KNOWN, UNKNOWN], 1_500);
+    }
+}
+
+#[test]
+#[ignore = "20,000 samples a class and condition: several minutes"]
+fn timing_of_20_000_samples_with_a_durable_queue_is_equal_for_known_and_unknown_users() {
+    let Some(url) = database() else { return };
+    for setting in [Setting::new(0, 0, 2), Setting::new(50, 0, 2), Setting::new(0, 50, 2)] {
+        no_leak_of(&Service::durable(setting, &url), setting, [KNOWN, UNKNOWN], 20_000);
     }
 }
 
