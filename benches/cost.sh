@@ -24,6 +24,7 @@ sqlite          poem,sqlite    86
 postgres        poem,postgres  89
 mysql           poem,mysql     80
 redis           poem,redis     70
+graphile        poem,graphile  200
 metrics         poem,metrics   62
 breached        poem,breached  62
 mail            poem,mail      67

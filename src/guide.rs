@@ -15,6 +15,7 @@
 //! | [`keys`] | making, keeping and replacing the signing key |
 //! | [`logs_and_metrics`] | log events, counters, alerts |
 //! | [`several_instances`] | shared quotas, start and stop |
+//! | [`durable_queue`] | requests that survive a killed process, in PostgreSQL or another job engine |
 //! | [`testing`] | tests of the whole flow, of a handler, of your store |
 //! | [`security_model`] | guarantees, your part, and limits of the design |
 //! | [`performance`] | measured speed and cost, with the commands |
@@ -53,6 +54,9 @@ pub mod logs_and_metrics {}
 
 #[doc = include_str!("guide/several_instances.md")]
 pub mod several_instances {}
+
+#[doc = include_str!("guide/durable_queue.md")]
+pub mod durable_queue {}
 
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

@@ -99,8 +99,7 @@ impl QueueWorker {
     /// begin and the end of the outage.
     ///
     /// `shutdown` waits for the jobs that run. Those that are not done shortly before its deadline are aborted and return to
-    /// the queue, and another worker runs them within seconds. If the future is dropped, its jobs are run by another
-    /// worker within a minute.
+    /// the queue, and another worker runs them within seconds. If the future is dropped, the jobs that run end by themselves.
     pub async fn run(self) {
         let runs = &self.reset.inner.worker_runs;
         let _run = runs.running.token();
