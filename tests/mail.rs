@@ -219,6 +219,18 @@ async fn problems(mailer: Mailer) -> Vec<Problem> {
     error.problems().to_vec()
 }
 
+/// Web mail shows the content of the body in a page of its own, without the elements around it.
+#[tokio::test]
+async fn content_of_html_mail_has_its_language_and_title_without_the_document_around_it() {
+    for mail in mails(ann(), |mailer| mailer.language("de")).await {
+        let (_, body) = mail.html().split_once("<body").unwrap();
+        let content = body.split_once('>').unwrap().1.trim_start();
+        let expected = format!("<div lang=\"de\" role=\"article\" aria-label=\"{}\">", mail.subject());
+        assert!(content.starts_with(&expected), "{content}");
+        assert!(content.contains("</div>\n</body>"), "{content}");
+    }
+}
+
 #[tokio::test]
 async fn broken_settings_stop_the_start_with_every_reason() {
     let mailer = Mailer::new(MemoryOutbox::new());
