@@ -234,8 +234,13 @@ impl Throttle for RedisThrottle {
         let mut invocation = COUNT.key(key);
         invocation.arg(u16::MAX).arg(1_000);
         let counted: Result<u64, _> = invocation.invoke_async(&mut connection.multiplexed()).await;
-        counted.map_err(|error| reason(&error))?;
-        Ok(())
+        counted.map(drop).map_err(|error| {
+            // Otherwise each repeated check would fail on the connection of a server that was restarted.
+            if needs_new_connection(&error) {
+                self.connections.discard(&connection);
+            }
+            reason(&error).into()
+        })
     }
 }
 
