@@ -31,15 +31,26 @@ pub(crate) async fn mariadb() -> Option<&'static MariaDb> {
         installed("mariadbd", &["/usr/sbin"]);
     }
     let server = server.as_ref()?;
-    let begun = Instant::now();
-    while let Err(error) = MySqlConnection::connect(&server.url("test")).await {
-        assert!(begun.elapsed() < START_DEADLINE, "MariaDB does not start: {error}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    server.wait_until_ready().await;
     Some(server)
 }
 
 impl MariaDb {
+    /// Starts a server of its own for one test.
+    pub(crate) async fn start_own() -> Option<Self> {
+        let server = tokio::task::spawn_blocking(Self::start).await.expect("the server starts")?;
+        server.wait_until_ready().await;
+        Some(server)
+    }
+
+    async fn wait_until_ready(&self) {
+        let begun = Instant::now();
+        while let Err(error) = MySqlConnection::connect(&self.url("test")).await {
+            assert!(begun.elapsed() < START_DEADLINE, "MariaDB does not start: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     fn start() -> Option<Self> {
         let (server, install) = (installed("mariadbd", &["/usr/sbin"])?, installed("mariadb-install-db", &[])?);
         let directory = TempDirectory::new();
