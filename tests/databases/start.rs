@@ -145,7 +145,7 @@ async fn role_that_may_not_update_is_refused() {
 
 #[tokio::test]
 async fn read_only_mysql_server_is_refused_unless_the_user_may_write() {
-    let Some(server) = mariadb::MariaDb::start_own().await else { return };
+    let Some(server) = mariadb::MariaDb::start_own(Vec::new()).await else { return };
     let sql = format!(
         "{}; CREATE USER writer@'%' IDENTIFIED BY 'w'; GRANT SELECT, UPDATE ON test.* TO writer@'%'; \
          SET GLOBAL read_only = ON",

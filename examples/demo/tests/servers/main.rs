@@ -21,6 +21,7 @@ mod redis_server;
 #[path = "../../../../tests/support/server.rs"]
 mod server;
 
+use std::process::Command;
 use std::thread;
 
 use helpers::{KEY, NEW_PASSWORD, outbox_flags, token_for};
@@ -91,6 +92,33 @@ async fn reset_works_on_postgres_and_survives_a_restart() {
 async fn reset_works_on_mariadb_and_survives_a_restart() {
     let Some(url) = mariadb_url().await else { return };
     tokio::task::spawn_blocking(move || check_flow(&url)).await.unwrap();
+}
+
+/// MySQL 8 asks for an encrypted connection before it accepts a password. The server of this test does so for one user.
+#[tokio::test]
+async fn demo_encrypts_its_connection_to_a_server_that_offers_it() {
+    let Some(openssl) = server::installed("openssl", &[]) else { return };
+    let directory = Directory::new();
+    let file = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let created = Command::new(openssl)
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"])
+        .args(["-subj", "/CN=localhost", "-keyout", &file("key.pem"), "-out", &file("certificate.pem")])
+        .output()
+        .unwrap();
+    assert!(created.status.success(), "{created:?}");
+    let flags =
+        [("cert", "certificate.pem"), ("key", "key.pem")].map(|(flag, name)| format!("--ssl-{flag}={}", file(name)));
+    let Some(mariadb) = mariadb::MariaDb::start_own(flags.to_vec()).await else { return };
+    let pool = mariadb::pool(&mariadb.url("test")).await;
+    let sql = "CREATE USER private@'%' IDENTIFIED BY 'hunter2' REQUIRE SSL; GRANT ALL ON test.* TO private@'%'";
+    sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+    let url = mariadb.url("test").replace("app:app", "private:hunter2");
+    tokio::task::spawn_blocking(move || {
+        let demo = Demo::start(["--database", &url]);
+        assert_eq!(demo.login("ann@example.com", PASSWORD), 200);
+    })
+    .await
+    .unwrap();
 }
 
 /// Several instances start at once on an empty database. A token of one works at another.
