@@ -227,8 +227,8 @@ impl<D: Dialect> SqlUsers<D> {
     }
 
     /// Swaps the hash and runs the statements that belong to a reset, in one transaction.
-    async fn swap(&self, swap: &ExpectedUser<'_>, new_hash: &PasswordHash) -> Result<Swap, sqlx::Error> {
-        let update = self.update(swap, new_hash.expose());
+    async fn swap(&self, expected: &ExpectedUser<'_>, new_hash: &PasswordHash) -> Result<Swap, sqlx::Error> {
+        let update = self.update(expected, new_hash.expose());
         if self.settings.also.is_empty() {
             // One statement is a transaction of its own, and costs one round trip instead of three.
             let mut connection = self.pool.acquire().await?;
@@ -242,7 +242,7 @@ impl<D: Dialect> SqlUsers<D> {
             return Ok(Swap::Stale);
         }
         for sql in &self.settings.also {
-            D::execute(&mut transaction, self.also_statement(sql, &swap.id)).await?;
+            D::execute(&mut transaction, self.also_statement(sql, &expected.id)).await?;
         }
         transaction.commit().await?;
         Ok(Swap::Done)
@@ -267,7 +267,7 @@ impl<D: Dialect> UserStore for SqlUsers<D> {
         }
         let layout = self.layout().await?;
         let rows = match D::rows(&self.pool, self.select_by_email(email, layout)).await {
-            // The error says the same if columns of the table cannot be compared. An ASCII address shows that.
+            // Only for non-ASCII addresses: a broken comparison of two columns has the same error, whatever the address.
             Err(error) if !email.is_ascii() && D::is_unrepresentable(&error) => return Ok(Vec::new()),
             rows => rows?,
         };

@@ -94,11 +94,11 @@ pub struct Layout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 pub enum Folding {
-    /// The column does so by itself, and its own index is used.
+    /// The comparison of the column ignores case, and uses the index of the column.
     Column,
-    /// By `lower()`, with an index on that expression.
+    /// `lower()` on both sides, which uses an index on that expression.
     Lower,
-    /// By `lower()` with rules that do not depend on the column. Turkish ones, for example, distinguish `I` from `i`.
+    /// `lower()` with rules that do not depend on the column. Turkish rules, for example, distinguish `I` from `i`.
     FixedLower,
 }
 
