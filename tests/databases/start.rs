@@ -143,6 +143,15 @@ async fn role_that_may_not_update_is_refused() {
     }
 }
 
+/// MySQL and MariaDB find a column whatever the case of its name.
+#[tokio::test]
+async fn column_name_in_another_case_works_on_mysql() {
+    let Some(database) = MariaDb::with_users().await else { return };
+    let users = database.users().id_column("ID").email_column("Email").password_hash_column("Password_Hash");
+    users.check_at_start().await.unwrap();
+    assert_eq!(crate::database::ids(&users, "Ann@example.com").await, ["ann"]);
+}
+
 #[tokio::test]
 async fn read_only_mysql_server_is_refused_unless_the_user_may_write() {
     let Some(server) = mariadb::MariaDb::start_own(Vec::new()).await else { return };

@@ -140,7 +140,11 @@ pub(super) async fn declared_layout<D: Dialect>(
     type_of: fn(&str) -> IdType,
 ) -> Result<Option<Layout>, BoxError> {
     let columns = D::columns(&users.pool, &TableName::parse(&users.settings.table)).await?;
-    let find = |name: &str| columns.iter().find(|column| column.name == name);
+    // MySQL ignores the case of column names. PostgreSQL does not, and refuses a name in another case in its statements.
+    let find = |name: &str| {
+        let exact = columns.iter().find(|column| column.name == name);
+        exact.or_else(|| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)))
+    };
     let missing =
         |name: &str| format!("the table `{}` has no column `{name}`, or does not exist", users.settings.table);
     let id = find(&users.settings.id).ok_or_else(|| missing(&users.settings.id))?;
