@@ -13,6 +13,7 @@ mod template;
 mod transport;
 mod words;
 
+use http::Uri;
 use lettre::message::Mailbox;
 use time::OffsetDateTime;
 
@@ -113,7 +114,8 @@ impl Mailer {
     }
 
     /// Sets the address of the page that asks for a reset, for the notice: a reader who did not change the password gets a
-    /// link to it. Default: none, and the notice has no link, as a careful reader of phishing mails would expect.
+    /// link to it. An absolute URL. Default: none, and the notice has no link, as a careful reader of phishing mails would
+    /// expect.
     pub fn forgot_password(mut self, url: impl Into<String>) -> Self {
         self.forgot_password = Some(url.into());
         self
@@ -185,6 +187,10 @@ impl Mailer {
                 problems.push(Problem::MailSetting { setting, value: value.to_owned() });
             }
         }
+        let page = self.forgot_password.as_deref().filter(|page| !page.chars().any(char::is_control));
+        if let Some(page) = page.filter(|page| !page.is_empty() && !is_page(page)) {
+            problems.push(Problem::MailSetting { setting: "forgot_password", value: page.to_owned() });
+        }
         if !is_language(&self.language) {
             problems.push(Problem::MailSetting { setting: "language", value: self.language.clone() });
         }
@@ -204,6 +210,14 @@ impl Mailer {
             _ => Err(problems),
         }
     }
+}
+
+/// Returns whether a text is the absolute URL of a page. A mail has no base for relative ones.
+fn is_page(url: &str) -> bool {
+    let uri = url.parse::<Uri>().ok();
+    uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    })
 }
 
 /// Returns whether a text has the characters of a language tag (RFC 5646).

@@ -219,6 +219,18 @@ async fn problems(mailer: Mailer) -> Vec<Problem> {
     error.problems().to_vec()
 }
 
+/// Web mail shows the content of the body in a page of its own, without the elements around it.
+#[tokio::test]
+async fn content_of_html_mail_has_its_language_and_title_without_the_document_around_it() {
+    for mail in mails(ann(), |mailer| mailer.language("de")).await {
+        let (_, body) = mail.html().split_once("<body").unwrap();
+        let content = body.split_once('>').unwrap().1.trim_start();
+        let expected = format!("<div lang=\"de\" role=\"article\" aria-label=\"{}\">", mail.subject());
+        assert!(content.starts_with(&expected), "{content}");
+        assert!(content.contains("</div>\n</body>"), "{content}");
+    }
+}
+
 #[tokio::test]
 async fn broken_settings_stop_the_start_with_every_reason() {
     let mailer = Mailer::new(MemoryOutbox::new());
@@ -230,7 +242,7 @@ async fn broken_settings_stop_the_start_with_every_reason() {
     }
     let mailer = acme(MemoryOutbox::new())
         .brand("Acme\r\nBcc: eve@example.com")
-        .forgot_password("")
+        .forgot_password("/forgot-password")
         .language("en\r\nBcc: eve@example.com")
         .template(MailKind::Reset, MailPart::Html, "<a href=\"{{ link }}\">{{ liink }}</a>")
         .template(MailKind::Changed, MailPart::Text, "{% if name %}");
@@ -242,6 +254,20 @@ async fn broken_settings_stop_the_start_with_every_reason() {
     }
     assert!(text.contains("the mail template reset.html is broken: undefined value"), "{text}");
     assert!(text.contains("the mail template changed.txt is broken: syntax error"), "{text}");
+}
+
+/// A relative address or another scheme would be a dead link in a mail.
+#[tokio::test]
+async fn page_in_the_notice_must_be_an_absolute_url() {
+    for url in
+        ["", "/forgot-password", "app.example.com", "mailto:ann@example.com", "https://", "https://a.example/b c"]
+    {
+        let found = problems(acme(MemoryOutbox::new()).forgot_password(url)).await;
+        assert_eq!(found, [Problem::MailSetting { setting: "forgot_password", value: url.to_owned() }]);
+    }
+    for url in ["https://app.example.com/forgot", "http://localhost:3000/forgot", "HTTPS://App.example.com"] {
+        builder(ann(), acme(MemoryOutbox::new()).forgot_password(url)).build().await.unwrap();
+    }
 }
 
 #[tokio::test]

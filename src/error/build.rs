@@ -201,7 +201,8 @@ pub enum Problem {
     },
     /// A setting of the mailer is empty, contains a line break or another control character, or is not a language tag.
     #[error(
-        "the mailer's setting {setting} cannot be {value:?}: set a text without control characters, or a language tag"
+        "the mailer's setting {setting} cannot be {value:?}: set a text without control characters for the brand, an \
+         absolute URL for the page, or a language tag"
     )]
     MailSetting {
         /// Name of the setting.

@@ -12,7 +12,7 @@ use super::error::MailError;
 /// The headers of every mail, beside those of its own.
 ///
 /// `Auto-Submitted` keeps vacation responders from answering (RFC 3834, section 5). The others switch off click tracking at
-/// Mailgun, SendGrid, Postmark, Mandrill, SparkPost and Mailjet: a tracked link tells the token to the provider, and several
+/// Mailgun, SendGrid, Postmark, Mandrill, SparkPost and Mailjet: a tracked link reveals the token to the provider, and several
 /// rewriters lose the part after `#`.
 const HEADERS: [(&str, &str); 7] = [
     ("Auto-Submitted", "auto-generated"),

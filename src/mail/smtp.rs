@@ -58,8 +58,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 ///
 /// A temporary error is tried again after 0.5 and 1 second, three attempts in all. The error of the last attempt contains the
 /// numeric codes of the server's reply, never its text, because servers quote addresses and links. A mail that the server
-/// refused for good fails with [`Permanent`] and is not tried again. If the connection breaks after the server has read the mail and before it replies,
-/// the server may receive the mail twice, which RFC 5321 prefers to a loss; both copies have the same `Message-ID`.
+/// refused for good fails with [`Permanent`] and is not tried again.
+///
+/// If the connection breaks after the server has read the mail and before it replies, the server may receive the mail twice,
+/// which RFC 5321 prefers to a loss. Both copies have the same `Message-ID`.
 ///
 /// # Defaults
 ///

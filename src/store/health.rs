@@ -16,8 +16,8 @@ const PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// Whether the store is down.
 ///
 /// A failed call only starts a probe. Otherwise one unreadable row, or one address that the database cannot represent,
-/// would stop the service for all users. The store is down from the first probe
-/// that fails until one succeeds. One probe runs at a time, however many calls fail.
+/// would stop the service for all users. The store is down from the first probe that fails until one succeeds. One probe runs
+/// at a time, however many calls fail.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     is_down: AtomicBool,

@@ -119,9 +119,22 @@ pub type PostgresUsers = SqlUsers<sqlx::Postgres>;
 /// and everything else is [`IdType::Text`].
 ///
 /// Look-ups by address use the index of the column, if its collation ignores case, as the default collations do. The address
-/// in each row is compared again, because such a collation also ignores accents and trailing spaces. With a collation that
-/// ends in `_bin` or `_cs`, look-ups compare `lower(convert(email using utf8mb4))`. MySQL can index this expression, and
-/// MariaDB cannot.
+/// in each row is compared again, because such a collation also ignores accents, and most ignore trailing spaces. With a
+/// collation that ends in `_bin` or `_cs`, look-ups compare `lower(convert(email using utf8mb4))`. MySQL can index this
+/// expression, and MariaDB cannot.
+///
+/// # MySQL 8 needs an encrypted connection
+///
+/// Users of MySQL 8 sign in with `caching_sha2_password`. After a start of the server, the first sign-in of a user sends the
+/// password and needs TLS. sqlx encrypts if your application enables one of its TLS features, for example
+/// `sqlx = { version = "0.9", features = ["tls-rustls-ring"] }`, and uses TLS if the server offers it. Without encryption the
+/// connection fails with "RSA auth backend disabled". It can also work until the server restarts, because the server accepts
+/// a user whose password it still has in its cache. In a private network sqlx's feature `mysql-rsa` works without TLS. It uses
+/// the crate `rsa`, to which RUSTSEC-2023-0071 applies.
+///
+/// The store relies on nothing else that differs between MySQL and MariaDB: sqlx asks for the number of rows that an `UPDATE`
+/// matched (`CLIENT_FOUND_ROWS`), and collations such as `utf8mb4_0900_ai_ci` (`NO PAD`) only decide which rows are compared
+/// again. The tests run on MariaDB.
 ///
 /// ```no_run
 /// use poem_password_reset::store::MySqlUsers;
@@ -147,8 +160,9 @@ pub type MySqlUsers = SqlUsers<sqlx::MySql>;
 /// tables without these columns. The alias of each database shows a table for the defaults.
 ///
 /// [`build()`](crate::PasswordResetBuilder::build) checks the table and refuses to start if the table or a column does not
-/// exist. The error names each missing column and the setter that corrects it. The check also prepares every statement, and
-/// on PostgreSQL finds out whether the role may update the table.
+/// exist. The error names each missing column and the setter that corrects it. The check also prepares every statement,
+/// and on PostgreSQL, MySQL and MariaDB finds out whether the user may update the table and whether the server is read-only.
+/// SQLite reports a read-only file at the first write only.
 ///
 /// # Comparisons
 ///
@@ -213,8 +227,8 @@ impl<D: Dialect> SqlUsers<D> {
     }
 
     /// Swaps the hash and runs the statements that belong to a reset, in one transaction.
-    async fn swap(&self, swap: &ExpectedUser<'_>, new_hash: &PasswordHash) -> Result<Swap, sqlx::Error> {
-        let update = self.update(swap, new_hash.expose());
+    async fn swap(&self, expected: &ExpectedUser<'_>, new_hash: &PasswordHash) -> Result<Swap, sqlx::Error> {
+        let update = self.update(expected, new_hash.expose());
         if self.settings.also.is_empty() {
             // One statement is a transaction of its own, and costs one round trip instead of three.
             let mut connection = self.pool.acquire().await?;
@@ -228,7 +242,7 @@ impl<D: Dialect> SqlUsers<D> {
             return Ok(Swap::Stale);
         }
         for sql in &self.settings.also {
-            D::execute(&mut transaction, self.also_statement(sql, &swap.id)).await?;
+            D::execute(&mut transaction, self.also_statement(sql, &expected.id)).await?;
         }
         transaction.commit().await?;
         Ok(Swap::Done)
@@ -253,7 +267,7 @@ impl<D: Dialect> UserStore for SqlUsers<D> {
         }
         let layout = self.layout().await?;
         let rows = match D::rows(&self.pool, self.select_by_email(email, layout)).await {
-            // The error says the same if columns of the table cannot be compared. An ASCII address shows that.
+            // Only for non-ASCII addresses: a broken comparison of two columns has the same error, whatever the address.
             Err(error) if !email.is_ascii() && D::is_unrepresentable(&error) => return Ok(Vec::new()),
             rows => rows?,
         };

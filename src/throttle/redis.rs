@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Counts one use, unless the quota is used up. Returns 0 for a use within the quota, or else the milliseconds until the window
 /// is over, one more than `PTTL`: a key still exists in its last millisecond. The window begins at the first use and is the
-/// lifetime of the key, so that the clock of the server alone counts.
+/// lifetime of the key, so that only the clock of the server matters.
 static COUNT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local uses = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -97,7 +97,7 @@ const ONCE: usize = 1;
 /// A count has 50 ms. If Redis fails or takes longer, the throttle in memory counts for up to five seconds, so an outage never
 /// switches the limits off. A new connection is made in the background, also after a fail-over (`READONLY`). A count whose
 /// answer came too late may still be counted. A count whose connection closes is tried once more on a new connection. If the
-/// first try had reached the server, the use counts twice. One line in the log says that an outage began, and one that it ended.
+/// first try had reached the server, the use counts twice. The log has one line when an outage begins and one when it ends.
 ///
 /// Use the eviction policy `noeviction`, or a server of its own: another policy can evict counters, which then start again. A
 /// fail-over to a replica can lose the last counts, because Redis replicates asynchronously.
@@ -234,8 +234,13 @@ impl Throttle for RedisThrottle {
         let mut invocation = COUNT.key(key);
         invocation.arg(u16::MAX).arg(1_000);
         let counted: Result<u64, _> = invocation.invoke_async(&mut connection.multiplexed()).await;
-        counted.map_err(|error| reason(&error))?;
-        Ok(())
+        counted.map(drop).map_err(|error| {
+            // Otherwise each repeated check would fail on the connection of a server that was restarted.
+            if needs_new_connection(&error) {
+                self.connections.discard(&connection);
+            }
+            reason(&error).into()
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use poem_password_reset::UserStore as _;
 use poem_password_reset::store::{IdType, MySqlUsers, PostgresUsers};
+use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::database::{MariaDb, Postgres, Settings as _, TestDatabase, on_every_database};
@@ -140,6 +141,38 @@ async fn role_that_may_not_update_is_refused() {
         let reason = refused::<MariaDb>(MySqlUsers::new(pool)).await;
         assert_contains("MariaDB", &reason, &["UPDATE command denied"]);
     }
+}
+
+/// MySQL and MariaDB find a column whatever the case of its name.
+#[tokio::test]
+async fn column_name_in_another_case_works_on_mysql() {
+    let Some(database) = MariaDb::with_users().await else { return };
+    let users = database.users().id_column("ID").email_column("Email").password_hash_column("Password_Hash");
+    users.check_at_start().await.unwrap();
+    assert_eq!(crate::database::ids(&users, "Ann@example.com").await, ["ann"]);
+}
+
+#[tokio::test]
+async fn read_only_mysql_server_is_refused_unless_the_user_may_write() {
+    let Some(server) = mariadb::MariaDb::start_own(Vec::new()).await else { return };
+    let sql = format!(
+        "{}; CREATE USER writer@'%' IDENTIFIED BY 'w'; GRANT SELECT, UPDATE ON test.* TO writer@'%'; \
+         SET GLOBAL read_only = ON",
+        crate::database::USERS
+    );
+    let admin = mariadb::pool(&server.url("test")).await;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&admin).await.unwrap();
+    let writer = mariadb::pool(&server.url("test").replace("app:app", "writer:w")).await;
+    let reason = refused::<MariaDb>(MySqlUsers::new(writer.clone())).await;
+    assert_eq!(reason, "the database is read-only: is this server a replica?");
+    MySqlUsers::new(admin.clone()).check_at_start().await.unwrap();
+    sqlx::raw_sql("SET GLOBAL read_only = OFF").execute(&admin).await.unwrap();
+    let one =
+        MySqlPoolOptions::new().max_connections(1).connect_with((*writer.connect_options()).clone()).await.unwrap();
+    MySqlUsers::new(one.clone()).check_at_start().await.unwrap();
+    // A transaction that the check left open would take later writes on the same connection with it.
+    let in_transaction: u64 = sqlx::query_scalar("SELECT @@in_transaction").fetch_one(&one).await.unwrap();
+    assert_eq!(in_transaction, 0);
 }
 
 #[tokio::test]

@@ -44,6 +44,21 @@ async fn connection_that_the_server_closed_fails_no_count() {
     .await;
 }
 
+/// `build()` repeats the check in the background until it succeeds, with no count that would replace the connection.
+#[tokio::test]
+async fn check_after_a_restart_of_the_server_uses_a_new_connection() {
+    let Some(mut redis) = Redis::start(&[]) else { return };
+    let throttle = RedisThrottle::new(redis.client());
+    throttle.check().await.unwrap();
+    redis.kill();
+    redis.start_again();
+    let start = Instant::now();
+    while let Err(error) = throttle.check().await {
+        assert!(start.elapsed() < Duration::from_secs(20), "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// The reply is `:0` and a line end. Wherever the connection ends, the count has a verdict and the use counts twice at most. A
 /// use that is given back twice would raise the limit, so `give_back` fails instead.
 #[tokio::test]

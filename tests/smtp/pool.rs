@@ -100,3 +100,18 @@ async fn late_reply_after_a_timeout_does_not_answer_the_next_attempt() {
     let (text, _) = described(smtp.send(&mail().await).await.unwrap_err());
     assert_eq!(text, "the mail server answered 554 5.7.1 to the mail (attempts: 2)");
 }
+
+/// A test or a script can have one runtime after the other. The task that closes idle connections ends with its runtime.
+#[test]
+fn idle_connection_is_closed_after_the_runtime_of_an_earlier_mail_ended() {
+    let Some(server) = MailServer::start(json!({})) else { return };
+    let url = server.url("smtp", "", "");
+    let transport = transport(&url).idle_timeout(Duration::from_millis(300));
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime().block_on(async { transport.send(&mail().await).await.unwrap() });
+    runtime().block_on(async {
+        transport.send(&mail().await).await.unwrap();
+        wait_until("QUIT", || server.commands("QUIT") > 0).await;
+    });
+    assert_eq!(server.accepted().len(), 2);
+}

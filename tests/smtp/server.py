@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 settings = {
+    "port": 0,  # 0 selects a free port
     "tls": "none",  # "none", "starttls", or "tls"
     "directory": None,  # where ca.pem and the certificate are written
     "certificate_for": "localhost",  # or another name, or an IP address
@@ -181,7 +182,7 @@ async def main():
         factory = asyncio.Protocol
     loop = asyncio.get_running_loop()
     implicit = context if settings["tls"] == "tls" else None
-    server = await loop.create_server(factory, "127.0.0.1", 0, ssl=implicit, backlog=256)
+    server = await loop.create_server(factory, "127.0.0.1", settings["port"], ssl=implicit, backlog=256)
     print(server.sockets[0].getsockname()[1], flush=True)
 
     # The tests write a line to be sure that they have read every earlier event.

@@ -1,27 +1,32 @@
 //! The mail server `server.py`: aiosmtpd with faults on demand.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::services::{self, TempDirectory};
 
+/// The program of the server. Passed as an argument, because the test crates that share it belong to several packages.
+const PROGRAM: &str = include_str!("server.py");
+
 /// The longest wait for something that happens soon on an idle machine.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
+#[allow(dead_code, reason = "each test crate uses a part")]
 pub struct MailServer {
     process: Child,
     directory: TempDirectory,
     pub port: u16,
     events: Arc<Mutex<Vec<Value>>>,
     input: Mutex<ChildStdin>,
+    reader: Option<JoinHandle<()>>,
 }
 
+#[allow(dead_code, reason = "each test crate uses a part")]
 impl MailServer {
     /// Starts a server. Returns `None`, with a message, if Python or its packages are not installed.
     pub fn start(mut settings: Value) -> Option<Self> {
@@ -34,21 +39,21 @@ impl MailServer {
         }
         let directory = TempDirectory::new();
         settings["directory"] = json!(directory.path());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/smtp/server.py");
         let command = &mut Command::new(python);
-        let command = command.arg(script).arg(settings.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let command =
+            command.args(["-c", PROGRAM]).arg(settings.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let port = lines.next().expect("the server prints its port").unwrap().parse().unwrap();
         let events: Arc<Mutex<Vec<Value>>> = Arc::default();
         let shared = Arc::clone(&events);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 shared.lock().unwrap().push(serde_json::from_str(&line).unwrap());
             }
         });
         let input = Mutex::new(process.stdin.take().unwrap());
-        Some(Self { process, directory, port, events, input })
+        Some(Self { process, directory, port, events, input, reader: Some(reader) })
     }
 
     /// Returns the URL of the server, with a scheme like `smtp`, and with what comes before the host and after the port.
@@ -91,7 +96,15 @@ impl MailServer {
 
     /// Returns the mails that the server accepted.
     pub fn accepted(&self) -> Vec<Value> {
-        self.events("mail").into_iter().filter(|mail| mail["reply"] == "250 OK").collect()
+        accepted(self.events("mail"))
+    }
+
+    /// Kills the server with SIGKILL. Returns the mails that it accepted: it reports each one before it replies.
+    pub fn kill(mut self) -> Vec<Value> {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        accepted(self.events_so_far("mail"))
     }
 
     /// Waits until the server has accepted this many mails, and returns them.
@@ -112,6 +125,10 @@ impl Drop for MailServer {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn accepted(mails: Vec<Value>) -> Vec<Value> {
+    mails.into_iter().filter(|mail| mail["reply"] == "250 OK").collect()
 }
 
 /// Waits until `is_true` returns `true`.

@@ -24,23 +24,34 @@ pub(crate) struct MariaDb {
 /// Returns the shared server, or `None` if MariaDB is not installed.
 pub(crate) async fn mariadb() -> Option<&'static MariaDb> {
     static SERVER: OnceLock<Option<MariaDb>> = OnceLock::new();
-    let start = || tokio::task::spawn_blocking(|| SERVER.get_or_init(MariaDb::start));
+    let start = || tokio::task::spawn_blocking(|| SERVER.get_or_init(|| MariaDb::start(&[])));
     let server = start().await.expect("the server starts");
     if server.is_none() {
         // Reports the skipped test.
         installed("mariadbd", &["/usr/sbin"]);
     }
     let server = server.as_ref()?;
-    let begun = Instant::now();
-    while let Err(error) = MySqlConnection::connect(&server.url("test")).await {
-        assert!(begun.elapsed() < START_DEADLINE, "MariaDB does not start: {error}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    server.wait_until_ready().await;
     Some(server)
 }
 
 impl MariaDb {
-    fn start() -> Option<Self> {
+    /// Starts a server of its own for one test, with these further flags.
+    pub(crate) async fn start_own(flags: Vec<String>) -> Option<Self> {
+        let server = tokio::task::spawn_blocking(move || Self::start(&flags)).await.expect("the server starts")?;
+        server.wait_until_ready().await;
+        Some(server)
+    }
+
+    async fn wait_until_ready(&self) {
+        let begun = Instant::now();
+        while let Err(error) = MySqlConnection::connect(&self.url("test")).await {
+            assert!(begun.elapsed() < START_DEADLINE, "MariaDB does not start: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn start(flags: &[String]) -> Option<Self> {
         let (server, install) = (installed("mariadbd", &["/usr/sbin"])?, installed("mariadb-install-db", &[])?);
         let directory = TempDirectory::new();
         let data = directory.path().join("data");
@@ -67,6 +78,7 @@ impl MariaDb {
             .arg(format!("--port={port}"))
             .args(["--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve"])
             .args(["--innodb-buffer-pool-size=32M", "--max-connections=120"])
+            .args(flags)
             .args(user);
         Some(Self { port, _server: SharedServer::spawn(&command, directory) })
     }

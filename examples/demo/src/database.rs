@@ -55,7 +55,7 @@ pub(crate) enum DatabaseError {
         "expected sqlite::memory:, sqlite://FILE?mode=rwc, postgres://USER[:PASSWORD]@HOST[:PORT]/NAME, \
          or mysql://USER[:PASSWORD]@HOST[:PORT]/NAME"
     )]
-    OtherScheme,
+    Url,
     #[error("the server does not answer: {0}")]
     NoServer(sqlx::Error),
     #[error("the server did not answer within {} seconds", CONNECT_DEADLINE.as_secs())]
@@ -82,7 +82,7 @@ impl Database {
             Some("sqlite") => Self::Sqlite(sqlite::open(url, argon2id).await?),
             Some("postgres" | "postgresql") => Self::Postgres(postgres::open(url, argon2id).await?),
             Some("mysql" | "mariadb") => Self::MySql(mysql::open(url, argon2id).await?),
-            _ => return Err(DatabaseError::OtherScheme),
+            _ => return Err(DatabaseError::Url),
         })
     }
 

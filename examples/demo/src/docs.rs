@@ -8,9 +8,11 @@ use crate::asset::Asset;
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Returns Swagger UI. poem-openapi's own endpoint copies 1.6 MB for each GET and sends no ETag.
+/// Returns Swagger UI with its language, which screen readers need. poem-openapi's own endpoint copies 1.6 MB for each GET and
+/// sends no ETag.
 pub(crate) fn swagger_ui<T: OpenApi, W: Webhook>(service: &OpenApiService<T, W>) -> Asset {
-    Asset::new("text/html; charset=utf-8", service.swagger_ui_html()).policy(POLICY)
+    let html = service.swagger_ui_html().replacen("<html", "<html lang=\"en\"", 1);
+    Asset::new("text/html; charset=utf-8", html).policy(POLICY)
 }
 
 /// Returns the OpenAPI document.

@@ -27,7 +27,7 @@ pub(super) struct Pool {
 struct State {
     idle: Vec<(Instant, Connection)>,
     /// Whether a task runs that closes idle connections.
-    is_swept: bool,
+    has_sweeper: bool,
 }
 
 impl Pool {
@@ -54,9 +54,10 @@ impl Pool {
         }
         let mut state = self.state();
         state.idle.push((Instant::now(), connection));
-        if !state.is_swept {
-            state.is_swept = true;
-            tokio::spawn(sweep(Arc::downgrade(self), self.idle_timeout));
+        if !state.has_sweeper {
+            state.has_sweeper = true;
+            let sweeper = Sweeper { pool: Arc::downgrade(self), has_ended: false };
+            tokio::spawn(sweeper.run(self.idle_timeout));
         }
     }
 
@@ -66,21 +67,38 @@ impl Pool {
     }
 }
 
-/// Closes connections that waited too long, until none waits.
-async fn sweep(pool: Weak<Pool>, idle_timeout: Duration) {
-    loop {
-        sleep(idle_timeout).await;
-        let Some(pool) = pool.upgrade() else { return };
-        let mut state = pool.state();
-        // Sorted by time: only the end of the list is taken from and added to.
-        let old = state.idle.partition_point(|(since, _)| since.elapsed() >= idle_timeout);
-        let old: Vec<_> = state.idle.drain(..old).collect();
-        state.is_swept = !state.idle.is_empty();
-        let is_done = !state.is_swept;
-        drop(state);
-        old.into_iter().for_each(|(_, connection)| close(connection));
-        if is_done {
-            return;
+/// The task that closes idle connections. It holds the pool weakly, so that it ends soon after the transport is dropped.
+struct Sweeper {
+    pool: Weak<Pool>,
+    has_ended: bool,
+}
+
+impl Sweeper {
+    /// Closes connections that waited too long, until none waits.
+    async fn run(mut self, idle_timeout: Duration) {
+        loop {
+            sleep(idle_timeout).await;
+            let Some(pool) = self.pool.upgrade() else { return };
+            let mut state = pool.state();
+            // Sorted by time: only the end of the list is taken from and added to.
+            let old = state.idle.partition_point(|(since, _)| since.elapsed() >= idle_timeout);
+            let old: Vec<_> = state.idle.drain(..old).collect();
+            self.has_ended = state.idle.is_empty();
+            state.has_sweeper = !self.has_ended;
+            drop(state);
+            old.into_iter().for_each(|(_, connection)| close(connection));
+            if self.has_ended {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Sweeper {
+    /// Lets the next mail start a new task if the runtime of this one shuts down.
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade().filter(|_| !self.has_ended) {
+            pool.state().has_sweeper = false;
         }
     }
 }

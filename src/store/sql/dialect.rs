@@ -94,11 +94,11 @@ pub struct Layout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(all(feature = "postgres", feature = "mysql")), allow(dead_code))]
 pub enum Folding {
-    /// The column does so by itself, and its own index is used.
+    /// The comparison of the column ignores case, and uses the index of the column.
     Column,
-    /// By `lower()`, with an index on that expression.
+    /// `lower()` on both sides, which uses an index on that expression.
     Lower,
-    /// By `lower()` with rules that do not depend on the column. Turkish ones, for example, distinguish `I` from `i`.
+    /// `lower()` with rules that do not depend on the column. Turkish rules, for example, distinguish `I` from `i`.
     FixedLower,
 }
 
@@ -140,7 +140,11 @@ pub(super) async fn declared_layout<D: Dialect>(
     type_of: fn(&str) -> IdType,
 ) -> Result<Option<Layout>, BoxError> {
     let columns = D::columns(&users.pool, &TableName::parse(&users.settings.table)).await?;
-    let find = |name: &str| columns.iter().find(|column| column.name == name);
+    // MySQL ignores the case of column names. PostgreSQL does not, and refuses a name in another case in its statements.
+    let find = |name: &str| {
+        let exact = columns.iter().find(|column| column.name == name);
+        exact.or_else(|| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)))
+    };
     let missing =
         |name: &str| format!("the table `{}` has no column `{name}`, or does not exist", users.settings.table);
     let id = find(&users.settings.id).ok_or_else(|| missing(&users.settings.id))?;

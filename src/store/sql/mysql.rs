@@ -46,9 +46,17 @@ impl Dialect for MySql {
         .await
     }
 
-    /// The server checks the right to update when it prepares the statement.
-    async fn read_only(_: &SqlUsers<Self>, _: &str) -> Result<Option<String>, sqlx::Error> {
-        Ok(None)
+    /// Starts a transaction that may write, which takes no lock. A read-only server refuses it with
+    /// `ER_OPTION_PREVENTS_STATEMENT`, unless this user may write there. The server checks the right to update the table when
+    /// it prepares the statement.
+    async fn read_only(users: &SqlUsers<Self>, _: &str) -> Result<Option<String>, sqlx::Error> {
+        match users.pool.begin_with("START TRANSACTION READ WRITE").await {
+            Ok(transaction) => transaction.rollback().await.map(|()| None),
+            Err(error) if has_number(&error, &[1290]) => {
+                Ok(Some("the database is read-only: is this server a replica?".to_owned()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// `ER_BAD_FIELD_ERROR`.

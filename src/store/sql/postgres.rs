@@ -122,8 +122,8 @@ impl Dialect for Postgres {
     /// The first comparison of a text uses an index on a column of the type `text` or `varchar`, and a nondeterministic
     /// collation may ignore case. The second one is exact.
     fn push_has_id(query: &mut QueryBuilder<Self>, column: &str, id: &Id) {
-        let text_of_column = if matches!(id, Id::Text(_)) { "::text" } else { "" };
-        query.push(format_args!("{column}{text_of_column} = "));
+        let cast = if matches!(id, Id::Text(_)) { "::text" } else { "" };
+        query.push(format_args!("{column}{cast} = "));
         Self::push_id(query, id);
         if let Id::Text(text) = id {
             query.push(" AND ");

@@ -20,22 +20,30 @@ pub(super) async fn open(url: &str, argon2id: &Argon2id) -> Result<PgPool, Datab
     Ok(PgPoolOptions::new().connect_lazy_with(options))
 }
 
-/// Creates the table and the sample users in one transaction.
+/// Creates the table if it is missing, and the sample users, in one transaction.
+///
+/// Looks for the table first, because `CREATE TABLE IF NOT EXISTS` needs the right to create even if the table exists.
 async fn create(connection: &mut PgConnection, argon2id: &Argon2id) -> Result<(), DatabaseError> {
     let mut transaction = connection.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
-    sqlx::query(
-        "CREATE TABLE IF NOT EXISTS users (
-             id TEXT PRIMARY KEY,
-             email TEXT NOT NULL,
-             username TEXT,
-             active BOOLEAN NOT NULL DEFAULT true,
-             password_hash TEXT
-         )",
-    )
-    .execute(&mut *transaction)
-    .await?;
-    sqlx::query("CREATE INDEX IF NOT EXISTS users_email ON users (lower(email))").execute(&mut *transaction).await?;
+    let has_table: bool =
+        sqlx::query_scalar("SELECT to_regclass('users') IS NOT NULL").fetch_one(&mut *transaction).await?;
+    if !has_table {
+        sqlx::query(
+            "CREATE TABLE IF NOT EXISTS users (
+                 id TEXT PRIMARY KEY,
+                 email TEXT NOT NULL,
+                 username TEXT,
+                 active BOOLEAN NOT NULL DEFAULT true,
+                 password_hash TEXT
+             )",
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("CREATE INDEX IF NOT EXISTS users_email ON users (lower(email))")
+            .execute(&mut *transaction)
+            .await?;
+    }
     let has_users: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT * FROM users)").fetch_one(&mut *transaction).await?;
     if !has_users {

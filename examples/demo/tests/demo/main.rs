@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test it is an assertion, in its helpers too")]
 
+mod contrast;
 #[path = "../support/eml.rs"]
 mod eml;
 mod helpers;

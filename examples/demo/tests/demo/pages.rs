@@ -120,6 +120,7 @@ fn static_files_are_cached_by_etag() {
     }
     let docs = demo.get("/docs");
     assert!(docs.body.len() > 1_000_000 && docs.body.contains("SwaggerUIBundle"));
+    assert!(docs.body.contains("<html lang=\"en\""), "a screen reader needs the language: {:.200}", docs.body);
     assert_eq!(
         docs.header("Content-Security-Policy"),
         Some(

@@ -42,6 +42,7 @@ fn invalid_flag_ends_the_start_with_an_error_that_names_it() {
         (&["--database", "mysql://demo:hunter2@127.0.0.1:1/demo"], "--database: the server does not answer"),
         (&["--database", "postgres://demo:hunter2@127.0.0.1:none/demo"], "--database"),
         (&["--database", "oracle://demo:hunter2@localhost/demo"], "--database: expected sqlite::memory:"),
+        (&["--database", "mysql://demo:hunter2@127.0.0.1:1"], "--database: expected sqlite::memory:"),
         (&["--database", "demo.db"], "--database: expected sqlite::memory:"),
         (&["--database", "sqlite://x?mode=strange"], "--database"),
         (&["--database", &missing], "--database"),

@@ -21,11 +21,16 @@ mod redis_server;
 #[path = "../../../../tests/support/server.rs"]
 mod server;
 
+use std::process::Command;
 use std::thread;
 
 use helpers::{KEY, NEW_PASSWORD, outbox_flags, token_for};
 use process::{Demo, Directory, PASSWORD};
 use sqlx::AssertSqlSafe;
+
+/// The table of the demo, created by the owner of the database.
+const TABLE: &str = "CREATE TABLE users (id VARCHAR(64) PRIMARY KEY, email VARCHAR(254) NOT NULL, username VARCHAR(254), \
+    active BOOLEAN NOT NULL DEFAULT TRUE, password_hash VARCHAR(255))";
 
 /// Returns the URL of a new database, with a password that must not be printed.
 async fn postgres_url() -> Option<String> {
@@ -89,13 +94,40 @@ async fn reset_works_on_mariadb_and_survives_a_restart() {
     tokio::task::spawn_blocking(move || check_flow(&url)).await.unwrap();
 }
 
+/// MySQL 8 asks for an encrypted connection before it accepts a password. The server of this test does so for one user.
+#[tokio::test]
+async fn demo_encrypts_its_connection_to_a_server_that_offers_it() {
+    let Some(openssl) = server::installed("openssl", &[]) else { return };
+    let directory = Directory::new();
+    let file = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let created = Command::new(openssl)
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"])
+        .args(["-subj", "/CN=localhost", "-keyout", &file("key.pem"), "-out", &file("certificate.pem")])
+        .output()
+        .unwrap();
+    assert!(created.status.success(), "{created:?}");
+    let flags =
+        [("cert", "certificate.pem"), ("key", "key.pem")].map(|(flag, name)| format!("--ssl-{flag}={}", file(name)));
+    let Some(mariadb) = mariadb::MariaDb::start_own(flags.to_vec()).await else { return };
+    let pool = mariadb::pool(&mariadb.url("test")).await;
+    let sql = "CREATE USER private@'%' IDENTIFIED BY 'hunter2' REQUIRE SSL; GRANT ALL ON test.* TO private@'%'";
+    sqlx::raw_sql(sql).execute(&pool).await.unwrap();
+    let url = mariadb.url("test").replace("app:app", "private:hunter2");
+    tokio::task::spawn_blocking(move || {
+        let demo = Demo::start(["--database", &url]);
+        assert_eq!(demo.login("ann@example.com", PASSWORD), 200);
+    })
+    .await
+    .unwrap();
+}
+
 /// Several instances start at once on an empty database. A token of one works at another.
 fn check_instances(url: &str) {
     let outbox = Directory::new();
     let flags = outbox_flags(&outbox);
     let demos: Vec<Demo> = thread::scope(|scope| {
         let start = || Demo::start([&flags[0], &flags[1], "--database", url, "--key", KEY]);
-        let starts: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+        let starts: Vec<_> = (0..6).map(|_| scope.spawn(start)).collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
     for demo in &demos {
@@ -122,6 +154,47 @@ async fn instances_that_start_on_one_empty_database_all_work() {
         let count: i64 =
             sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&mariadb::pool(&url).await).await.unwrap();
         assert_eq!(count, 4);
+    }
+}
+
+/// The role that only reads and writes rows starts on a table that another role created, with and without users.
+fn check_start_without_create(url: &str) {
+    let demo = Demo::start(["--database", url]);
+    assert_eq!(demo.login("ann@example.com", PASSWORD), 200);
+}
+
+#[tokio::test]
+async fn role_without_the_right_to_create_starts_on_an_existing_table() {
+    if let Some(url) = postgres_url().await {
+        let pool = postgres::pool(&url).await;
+        sqlx::raw_sql(AssertSqlSafe(format!(
+            "{TABLE};
+             DO $$ BEGIN CREATE ROLE clerk LOGIN; EXCEPTION WHEN duplicate_object THEN END $$;
+             REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT SELECT, INSERT, UPDATE ON users TO clerk"
+        )))
+        .execute(&pool)
+        .await
+        .unwrap();
+        let url = url.replace("postgres:hunter2@", "clerk:hunter2@");
+        tokio::task::spawn_blocking(move || (0..2).for_each(|_| check_start_without_create(&url))).await.unwrap();
+        let indexes: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_indexes WHERE tablename = 'users'")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(indexes, 1, "the demo does not change a table that it did not create");
+    }
+    if let Some(url) = mariadb_url().await {
+        let name = url.rsplit_once('/').unwrap().1;
+        let pool = mariadb::pool(&mariadb::mariadb().await.unwrap().url(name)).await;
+        sqlx::raw_sql(AssertSqlSafe(format!(
+            "{TABLE}; CREATE OR REPLACE USER clerk{name}@'%' IDENTIFIED BY 'hunter2';
+             GRANT SELECT, INSERT, UPDATE ON {name}.users TO clerk{name}@'%'"
+        )))
+        .execute(&pool)
+        .await
+        .unwrap();
+        let url = url.replace(&format!("u{name}:"), &format!("clerk{name}:"));
+        tokio::task::spawn_blocking(move || (0..2).for_each(|_| check_start_without_create(&url))).await.unwrap();
     }
 }
 
