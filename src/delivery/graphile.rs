@@ -6,7 +6,6 @@ mod sealed;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use graphile_worker::{JobSpec, WorkerUtils};
 use serde_json::Value;
@@ -29,9 +28,6 @@ const SCHEMA: &str = "password_reset_queue";
 
 /// The most connections that one process needs at the same time for the engine alone: one listens for new jobs.
 const LEAST_CONNECTIONS: u32 = 2;
-
-/// The number of times the tables are created, if other instances create them at the same moment.
-const MIGRATION_TRIES: u32 = 20;
 
 /// A durable queue of accepted requests in PostgreSQL (feature `graphile`).
 ///
@@ -125,7 +121,8 @@ impl GraphileDelivery {
         self
     }
 
-    /// Creates the schema and its tables, or brings them up to date. `build()` does the same.
+    /// Creates the schema and its tables, or brings them up to date. `build()` does the same. Several instances may do it at the
+    /// same moment.
     ///
     /// Call it from a step of a deployment whose role may create schemas, if the role of the application may not. The
     /// application's role then has to be a member of that role.
@@ -134,18 +131,7 @@ impl GraphileDelivery {
     ///
     /// PostgreSQL does not answer, is older than version 12, or refuses.
     pub async fn migrate(&self) -> Result<(), GraphileError> {
-        let mut tries = 1;
-        loop {
-            match self.utils.migrate().await {
-                Ok(()) => return Ok(()),
-                // Instances that start at the same moment create the same tables, and all but one fail.
-                Err(_) if tries < MIGRATION_TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                Err(error) => return Err(GraphileError::database(error)),
-            }
-        }
+        self.utils.migrate().await.map_err(GraphileError::database)
     }
 
     /// Counts a worker for this queue, until the value is dropped.

@@ -6,6 +6,7 @@ use poem::test::TestClient;
 use poem_openapi::OpenApiService;
 use poem_password_reset::delivery::GraphileDelivery;
 use poem_password_reset::{HttpContract, PasswordReset, ResetApi};
+use sqlx::postgres::PgPoolOptions;
 
 use crate::log::Log;
 use crate::own_postgres::OwnServer;
@@ -60,6 +61,30 @@ async fn outage_of_the_database_is_503_for_every_address_and_loses_nothing() {
     assert!(mails.sent().contains(&address(30)));
     let failed = log.text().matches("the worker of the durable queue failed").count();
     assert!(failed <= 1, "an outage is logged once: {}", log.text());
+}
+
+#[tokio::test]
+async fn worker_that_starts_before_its_database_waits_for_it_and_logs_the_outage_once() {
+    let Some(mut server) = OwnServer::start().await else { return };
+    let log = Log::default();
+    let _guard = log.of_thread();
+    // A pool waits for a connection before it reports a failure, 30 seconds by default.
+    let options = PgPoolOptions::new().acquire_timeout(Duration::from_secs(1));
+    let pool = options.connect(&crate::postgres::url(server.port, "postgres")).await.unwrap();
+    server.stop("INT").await;
+    let (queue, mails) = (GraphileDelivery::new(pool), Mails::default());
+    let reset = builder(&queue).check_at_start(false).on_reset_token_created(mails.handler()).build().await.unwrap();
+    tokio::spawn(reset.worker(&queue).run());
+    let count = |line: &str| log.text().matches(line).count();
+    wait_until("the worker failed", async || count("the worker of the durable queue failed") == 1).await;
+    // Time for another failure.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    server.start_again().await;
+    wait_until("the worker works", async || count("the worker of the durable queue works again") == 1).await;
+    wait_until("requests are accepted", async || answer(&reset, &address(1)).await.0 == 200).await;
+    wait_until_empty(&server.pool().await).await;
+    assert_eq!(mails.sent(), [address(1)]);
+    assert_eq!(count("the worker of the durable queue failed"), 1, "{}", log.text());
 }
 
 /// Runs a worker on a runtime of its own, until its first job runs, and drops the runtime with all its tasks, as the end of a
