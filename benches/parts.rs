@@ -1,12 +1,13 @@
 //! The figures of the optional parts, one row each: `cargo bench --bench parts`.
 //!
-//! With `-- --check` it exits with 1 if a figure and its whole 99 % interval are out of reach. `-- mail` and
-//! `-- redis` measure one part only. A server that a part needs is started by the bench, or the part is skipped.
+//! With `-- --check` it exits with 1 if a figure and its whole 99 % interval are out of reach. `-- mail`,
+//! `-- redis` and `-- queue` measure one part only. A server that a part needs is started by the bench, or the part is skipped.
 
 #[allow(dead_code, reason = "other benches use the rest")]
 mod support {
     pub mod args;
     pub mod binding;
+    pub mod durable;
     pub mod http;
     pub mod interleave;
     pub mod load;
@@ -20,6 +21,10 @@ mod support {
     pub mod users;
     pub mod watchdog;
 }
+#[path = "../tests/support/own_postgres.rs"]
+mod own_postgres;
+#[path = "../tests/support/postgres.rs"]
+mod postgres;
 #[allow(dead_code, reason = "tests use the rest")]
 #[path = "../tests/support/redis.rs"]
 mod redis_server;
@@ -34,7 +39,7 @@ use support::interleave::Comparison;
 use support::redis::Calls;
 use support::report::{Reach, Report, nanoseconds, per_cpu_second, per_second};
 use support::statistics::Estimate;
-use support::{args, http, mail, redis, watchdog};
+use support::{args, durable, http, mail, redis, watchdog};
 
 /// With 15 sessions, the interval of a ratio extends from the third lowest to the third highest session.
 const SESSIONS: usize = 15;
@@ -42,7 +47,7 @@ const SESSIONS: usize = 15;
 /// A part: its name on the command line, and the function that measures its rows.
 type Part = (&'static str, fn(&mut Report));
 
-const PARTS: [Part; 2] = [("mail", mails), ("redis", redis_counts)];
+const PARTS: [Part; 3] = [("mail", mails), ("redis", redis_counts), ("queue", durable_queue)];
 
 fn main() -> ExitCode {
     watchdog::start();
@@ -97,4 +102,20 @@ fn redis_counts(report: &mut Report) {
             Reach::AtLeast(0.85),
         );
     }
+}
+
+fn durable_queue(report: &mut Report) {
+    let name = "POST / with a durable queue / bare, one INSERT";
+    let runtime = http::runtime();
+    // A server whose files are synchronized, as they are in production.
+    let Some(server) = runtime.block_on(own_postgres::OwnServer::start()) else {
+        report.skipped(name, "PostgreSQL is not installed");
+        return;
+    };
+    let effort = match args::is_smoke_test() {
+        true => Effort { sessions: 1, samples: 1, sample: Duration::from_millis(20) },
+        false => Effort { sessions: SESSIONS, samples: 3, sample: Duration::from_millis(300) },
+    };
+    let pool = runtime.block_on(server.pool());
+    report.ratio(name, durable::throughput(&runtime, &pool, effort), per_second, Reach::AtLeast(0.8));
 }

@@ -25,6 +25,7 @@ const GROUP: &str = "workers";
 /// A stream of accepted requests.
 #[derive(Clone)]
 pub struct RedisStream {
+    /// The connection, which several requests use at once.
     pub connection: MultiplexedConnection,
 }
 
@@ -37,10 +38,14 @@ impl Delivery for RedisStream {
     }
 }
 
-/// Sends the mails of the requests in the stream. Returns an error if Redis does not answer.
+/// Sends the mails of the requests in the stream.
 ///
 /// A request belongs to the worker that read it until it is acknowledged. One that was not for `retry_after` is run again, by any worker:
 /// its mail failed, or its worker was killed.
+///
+/// # Errors
+///
+/// Redis does not answer. Call it again after a pause.
 pub async fn work(
     reset: &PasswordReset,
     mut connection: MultiplexedConnection,
@@ -83,6 +88,10 @@ async fn run(reset: &PasswordReset, job: &StreamId) -> bool {
 }
 
 /// Connects to Redis. A worker needs a connection of its own, because it waits for new requests on it.
+///
+/// # Errors
+///
+/// The URL is not valid, or Redis does not answer.
 pub async fn connect(url: &str) -> Result<MultiplexedConnection, BoxError> {
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(5)));
     Ok(redis::Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await?)

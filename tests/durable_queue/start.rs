@@ -99,7 +99,9 @@ async fn role_that_may_not_create_a_schema_works_as_a_member_of_the_owner() {
     let url = server.new_database("").await;
     let admin = crate::postgres::pool(&url).await;
     let name = url.rsplit_once('/').unwrap().1;
-    let run = async |sql: String| drop(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&admin).await.unwrap());
+    let run = async |sql: String| {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&admin).await.unwrap();
+    };
     run(format!("CREATE ROLE app_{name} LOGIN; CREATE ROLE owner_{name} LOGIN")).await;
     run(format!("GRANT CREATE ON DATABASE {name} TO owner_{name}")).await;
     let pool = async |role: &str| crate::postgres::pool(&url.replace("postgres@", &format!("{role}_{name}@"))).await;

@@ -46,12 +46,15 @@ pub(crate) fn builder_with(queue: &GraphileDelivery, keys: impl Into<KeyRing>) -
         .delivery(queue.clone())
 }
 
+/// Returns the error with which the handler fails.
+type Fault = fn() -> BoxError;
+
 /// The mails that the services of a test sent, and how their handler behaves.
 #[derive(Clone, Default)]
 pub(crate) struct Mails {
     sent: Arc<Mutex<Vec<String>>>,
     calls: Arc<AtomicUsize>,
-    fails: Arc<Mutex<Option<fn() -> BoxError>>>,
+    fails: Arc<Mutex<Option<Fault>>>,
     delay: Arc<Mutex<Duration>>,
 }
 
@@ -78,7 +81,7 @@ impl Mails {
         }
     }
 
-    pub(crate) fn fail_with(&self, error: impl Into<Option<fn() -> BoxError>>) {
+    pub(crate) fn fail_with(&self, error: impl Into<Option<Fault>>) {
         *self.fails.lock().unwrap() = error.into();
     }
 
