@@ -1,5 +1,6 @@
 //! [`GraphileDelivery`]: a durable queue in PostgreSQL, run by `graphile_worker`.
 
+mod batches;
 mod engine;
 mod sealed;
 
@@ -7,11 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use graphile_worker::{JobSpec, WorkerUtils};
+use graphile_worker::{JobSpec, RawJobSpec, WorkerUtils};
 use serde_json::Value;
 use sqlx::PgPool;
 use thiserror::Error;
 
+use self::batches::Batches;
 pub(crate) use self::engine::{RunJob, Settings, run_engine};
 pub(crate) use self::sealed::{SealedRequest, Unreadable};
 use super::{AcceptedRequest, Delivery};
@@ -93,6 +95,7 @@ pub struct GraphileDelivery {
     pool: PgPool,
     schema: String,
     utils: WorkerUtils,
+    batches: Batches,
     workers_elsewhere: bool,
     /// The number of workers for this queue in this process.
     workers: Arc<AtomicUsize>,
@@ -102,7 +105,14 @@ impl GraphileDelivery {
     /// Creates a queue in the database of `pool`. Sends nothing to the database yet.
     pub fn new(pool: PgPool) -> Self {
         let utils = WorkerUtils::new(pool.clone(), SCHEMA);
-        Self { pool, schema: SCHEMA.to_owned(), utils, workers_elsewhere: false, workers: Arc::default() }
+        Self {
+            pool,
+            schema: SCHEMA.to_owned(),
+            utils,
+            batches: Batches::default(),
+            workers_elsewhere: false,
+            workers: Arc::default(),
+        }
     }
 
     /// Sets the schema of the queue's tables. Default: `password_reset_queue`.
@@ -110,6 +120,7 @@ impl GraphileDelivery {
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = schema.into();
         self.utils = WorkerUtils::new(self.pool.clone(), &self.schema);
+        self.batches = Batches::default();
         self
     }
 
@@ -156,8 +167,8 @@ impl Delivery for GraphileDelivery {
         let job = serde_json::to_value(sealed).map_err(|error| GraphileError::Seal(error.into()))?;
         // `max_age` ends the tries, not their number.
         let spec = JobSpec { max_attempts: Some(i16::MAX), ..JobSpec::default() };
-        self.utils.add_raw_job(JOB, job, spec).await.map_err(GraphileError::database)?;
-        Ok(())
+        let job = RawJobSpec { identifier: JOB.to_owned(), payload: job, spec };
+        self.batches.store(&self.utils, job).await.map_err(GraphileError::database)
     }
 
     async fn check_at_start(&self) -> Result<(), GraphileError> {

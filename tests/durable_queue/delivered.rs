@@ -73,6 +73,66 @@ async fn two_instances_share_the_work_and_each_mail_is_sent_once() {
 }
 
 #[tokio::test]
+async fn concurrent_requests_share_transactions_and_survive_clients_that_disconnect() {
+    let Some(pool) = new_pool().await else { return };
+    let queue = GraphileDelivery::new(pool.clone()).workers_elsewhere();
+    let reset = builder(&queue).on_reset_token_created(Mails::default().handler()).build().await.unwrap();
+    let mut requests = tokio::task::JoinSet::new();
+    for user in 0..200 {
+        let reset = reset.clone();
+        let handle = requests.spawn(async move { request(&reset, &address(user)).await });
+        // The client of the first request, which begins to store it, disconnects.
+        if user == 0 {
+            tokio::task::yield_now().await;
+            handle.abort();
+        }
+    }
+    let mut accepted = 0;
+    while let Some(ended) = requests.join_next().await {
+        accepted += i64::from(ended.is_ok());
+    }
+    assert_eq!(accepted, 199);
+    let stored = async |what: &str| -> i64 {
+        let sql = format!("SELECT {what} FROM password_reset_queue._private_jobs");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&pool).await.unwrap()
+    };
+    assert!((accepted..=accepted + 1).contains(&stored("count(*)").await));
+    let transactions = stored("count(DISTINCT xmin::text)").await;
+    assert!(transactions < 50, "{transactions} transactions");
+}
+
+/// A runtime that stops while jobs are stored leaves the queue usable from another runtime.
+#[test]
+fn queue_works_on_another_runtime_after_the_first_has_stopped() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let setup = runtime();
+    let Some(url) = setup.block_on(async { Some(crate::postgres::postgres().await?.new_database("").await) }) else {
+        return;
+    };
+    let connect = || sqlx::postgres::PgPoolOptions::new().max_connections(2).connect_lazy(&url).unwrap();
+    let queue = setup.block_on(async { GraphileDelivery::new(connect()).workers_elsewhere() });
+    let start = async || builder(&queue).on_reset_token_created(Mails::default().handler()).build().await.unwrap();
+    let reset = setup.block_on(start());
+    let first = runtime();
+    // Another connection holds the table, so that the job cannot be stored.
+    let blocks = setup.block_on(async {
+        let mut transaction = connect().begin().await.unwrap();
+        let lock = "LOCK TABLE password_reset_queue._private_jobs IN ACCESS EXCLUSIVE MODE";
+        sqlx::raw_sql(lock).execute(&mut *transaction).await.unwrap();
+        transaction
+    });
+    let waiting = reset.clone();
+    let hangs = first.spawn(async move { waiting.request(&address(1), poem_password_reset::Client::none()).await });
+    std::thread::sleep(Duration::from_millis(300));
+    first.shutdown_background();
+    setup.block_on(async {
+        assert!(hangs.await.is_err());
+        blocks.rollback().await.unwrap();
+        request(&reset, &address(2)).await;
+    });
+}
+
+#[tokio::test]
 async fn jobs_run_at_once_up_to_the_limit() {
     let Some(pool) = new_pool().await else { return };
     let (queue, mails) = (GraphileDelivery::new(pool.clone()), Mails::default());
