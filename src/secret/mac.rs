@@ -90,6 +90,7 @@ mod tests {
         assert_eq!(hex(Purpose::Binding), "7af48c7f122d62223e1be4472df72530feb3eabdbf67f4eae1e8febea180020c");
         assert_eq!(hex(Purpose::Throttle), "ee782082929e03516c4436f2733428a14229f8a99966a2b8f6c82e7392a95606");
         assert_eq!(hex(Purpose::KeyId), "971f0dbddf69a96fea99a6af27159f2cc09d299d0df31b43a2de71c3b99e6fec");
+        assert_eq!(hex(Purpose::Sealing), "93a243ffef2eeb7c35b6e0cf8a9672559e8b275786fe98303a9f9ddf1777437a");
         assert_eq!(SigningKey::from_bytes(&master).unwrap().id(), "lx8Nvd");
     }
 }
