@@ -84,8 +84,8 @@ const LEAST_CONNECTIONS: u32 = 2;
 ///   and make the application's role a member of it: `GRANT queue_owner TO app`. Grants on the tables are not enough, because
 ///   the engine's tables have row-level security.
 /// * **Connections.** The pool of a process with a worker needs at least two, and better as many as
-///   [jobs run at once](crate::QueueWorker::handled_at_once) and two more. Direct ones: a pooler such as PgBouncer in transaction mode
-///   delays jobs to the next poll, a second.
+///   [jobs run at once](crate::QueueWorker::handled_at_once) and two more. They must go to PostgreSQL directly: the worker listens for
+///   notifications, which a pooler such as PgBouncer in transaction mode does not pass on.
 /// * **A filter for the log.** The engine logs two lines for each request at `INFO`: `graphile_worker=warn` hides them.
 ///
 /// Give each `PasswordReset` with other users or keys its own [`schema`](Self::schema). The schema must not be the one of

@@ -88,8 +88,8 @@ pub struct QueueWorker {
 impl QueueWorker {
     /// Sets the most requests that are handled at the same time. Default: 8. Zero counts as one.
     ///
-    /// The pool of the queue should allow as many connections and two more. More is not always faster: an idle worker asks the database this many
-    /// times a second.
+    /// The pool of the queue should allow as many connections and two more. An idle worker asks the database this many times a
+    /// second.
     pub fn handled_at_once(mut self, requests: usize) -> Self {
         self.handled_at_once = requests.max(1);
         self
