@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use poem_password_reset::mail::{SmtpConfigError, SmtpTransport};
 use poem_password_reset::KeyRing;
+use poem_password_reset::mail::{SmtpConfigError, SmtpTransport};
 
 use crate::keys::{self, KeyListError};
 use crate::site::{self, SiteError};
