@@ -1,6 +1,9 @@
 //! The signing key is replaced under load, instance by instance.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 use crate::helpers::{KEY as OLD, NEW_PASSWORD};
 use crate::load::{Load, Results};
@@ -8,6 +11,15 @@ use crate::process::STEP_TIMEOUT;
 use crate::site::Site;
 
 const NEW: &str = "AJc0Tr1dVvX3cZ5nqFq0Wk2pQm9yA7sLhUuE4iB8oGM";
+
+/// Requests that wait in the queue of an instance when it is stopped.
+const WAITING: usize = 4;
+
+/// Keeps accepted requests in the queue for a while.
+const MAIL_DELAY: [&str; 2] = ["--mail-delay-ms", "200"];
+
+/// Time for a mail that is in the outbox already to be read.
+const MAIL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Checks that a token of each instance is valid at both. Returns the headers of the tokens, which name the keys.
 async fn check_exchange(site: &Site) -> [String; 2] {
@@ -23,12 +35,30 @@ async fn check_exchange(site: &Site) -> [String; 2] {
     headers.try_into().unwrap()
 }
 
+/// Restarts one instance while requests wait in its queue. It sends their mails before it ends, and their tokens stay valid.
+async fn restart(site: &Site, instance: usize, keys: &str) {
+    let users = [(); WAITING].map(|()| site.new_user());
+    let mut requests = JoinSet::new();
+    for user in users.clone() {
+        let to = site.instances[instance];
+        requests.spawn(async move { user.client.request(to, &user.email).await });
+    }
+    assert_eq!(requests.join_all().await, [200; WAITING]);
+    site.restart_instance(instance, keys);
+    for user in users {
+        let token = site.mailbox.wait(&user.email, MAIL_DEADLINE).await.expect("the stopped instance sent the mail");
+        for instance in site.instances {
+            assert_eq!(user.client.validate(instance, &token).await, 200, "{instance} refuses a token");
+        }
+    }
+}
+
 /// Restarts one instance after the other with these keys. Under load, `confirms` resets are confirmed in each state.
 async fn deploy(site: &Site, load: &mut Load, keys: &str, confirms: usize) -> [String; 2] {
-    site.restart_instance(0, keys);
+    restart(site, 0, keys).await;
     load.confirms(confirms).await;
     let between = check_exchange(site).await;
-    site.restart_instance(1, keys);
+    restart(site, 1, keys).await;
     load.confirms(confirms).await;
     check_exchange(site).await;
     between
@@ -47,7 +77,7 @@ fn report(step: &str, results: &Results) {
 
 /// Replaces the key in three steps. No valid token is refused.
 async fn rotate(confirms: usize) {
-    let Some(site) = Site::start(OLD, &[]).await else { return };
+    let Some(site) = Site::start(OLD, &MAIL_DELAY).await else { return };
     let site = Arc::new(site);
     let [early, late] = [site.new_user(), site.new_user()];
     let of_early = site.token(&early, site.instances[0]).await;
