@@ -71,11 +71,12 @@ impl Load {
     /// Waits until the users have done this much more.
     pub(crate) async fn wait_for(&mut self, what: &str, more: usize, count: impl Fn(&Results) -> usize) {
         let (begun, before) = (Instant::now(), count(&self.state.results()));
+        let deadline = STEP_TIMEOUT + STEP_TIMEOUT * u32::try_from(more).unwrap() / 100;
         while count(&self.state.results()) < before + more {
             if let Some(ended) = self.clients.try_join_next() {
                 ended.expect("no user panics");
             }
-            assert!(begun.elapsed() < STEP_TIMEOUT, "timeout while waiting for {what}: {:?}", self.state.results());
+            assert!(begun.elapsed() < deadline, "timeout while waiting for {what}: {:?}", self.state.results());
             sleep(Duration::from_millis(10)).await;
         }
     }
