@@ -14,7 +14,7 @@
 //! | [`rate_limits`] | quotas, proxies, and the counter of failed sign-ins |
 //! | [`keys`] | making, keeping and replacing the signing key |
 //! | [`logs_and_metrics`] | log events, counters, alerts |
-//! | [`several_instances`] | shared quotas, start and stop |
+//! | [`several_instances`] | what to change at which size, key rotation, systemd and nginx, start and stop |
 //! | [`durable_queue`] | requests that survive a killed process, in PostgreSQL or another job engine |
 //! | [`testing`] | tests of the whole flow, of a handler, of your store |
 //! | [`security_model`] | guarantees, your part, and limits of the design |

@@ -12,6 +12,7 @@ mod attempts;
 mod database;
 mod diagnose;
 mod docs;
+mod keys;
 mod login;
 mod mail;
 mod options;
@@ -36,7 +37,7 @@ use poem::{EndpointExt, get};
 use poem_openapi::OpenApiService;
 use poem_password_reset::mail::{OutboxDirectory, SmtpConfigError};
 use poem_password_reset::throttle::Quotas;
-use poem_password_reset::{Argon2id, BuildError, HttpContract, KeyError, PasswordReset, ResetApi};
+use poem_password_reset::{Argon2id, BuildError, HttpContract, PasswordReset, ResetApi};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -44,6 +45,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use self::attempts::Attempts;
 use self::database::{Database, DatabaseError};
+use self::keys::KeyListError;
 use self::login::Login;
 use self::mail::Transport;
 use self::options::Options;
@@ -74,7 +76,7 @@ async fn main() -> ExitCode {
 #[derive(Debug, Error)]
 enum StartError {
     #[error("--key: {0}")]
-    Key(#[from] KeyError),
+    Keys(#[from] KeyListError),
     #[error("--database: {0}")]
     Database(#[from] DatabaseError),
     #[error("--throttle: {0}")]
@@ -97,7 +99,7 @@ enum StartError {
 
 /// Starts the demo, serves until a signal arrives, and finishes the accepted work.
 async fn run(options: Options) -> Result<(), StartError> {
-    let key = options.signing_key()?;
+    let keys = options.key_ring()?;
     let public_url = options.public_url()?;
     // Clones share the memory that hashing needs.
     let argon2id = Argon2id::default();
@@ -114,7 +116,7 @@ async fn run(options: Options) -> Result<(), StartError> {
     let users = database.users();
     let attempts = Arc::new(Attempts::new(!options.no_throttle));
     let transport = Transport { outbox: outbox.clone(), delay: options.mail_delay(), fail: options.mail_fail };
-    let mut builder = PasswordReset::builder(users.clone(), key)
+    let mut builder = PasswordReset::builder(users.clone(), keys)
         .link(options.link_style.link(site))
         // Allows http for a phone on the same network. Links to public hosts must still be https.
         .insecure_link(public_url.is_none() && !site::is_this_machine(options.listen.ip()))

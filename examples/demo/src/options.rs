@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use poem_password_reset::KeyRing;
 use poem_password_reset::mail::{SmtpConfigError, SmtpTransport};
-use poem_password_reset::{KeyError, SigningKey};
 
+use crate::keys::{self, KeyListError};
 use crate::site::{self, SiteError};
 
 /// A complete password reset with poem: database, mails and pages.
@@ -57,9 +58,10 @@ pub(crate) struct Options {
     smtp: Option<String>,
 
     // Parsed after clap, for the same reason. URL-safe base64 may begin with a hyphen.
-    /// Signing key in standard or URL-safe base64, with or without padding; default: generated at start
-    #[arg(long, value_name = "BASE64", allow_hyphen_values = true)]
-    key: Option<String>,
+    /// Signing key in standard or URL-safe base64, with or without padding, and behind commas further keys whose links are
+    /// accepted as well; default: generated at start
+    #[arg(long = "key", value_name = "BASE64[,BASE64..]", allow_hyphen_values = true)]
+    keys: Option<String>,
 
     /// Turn off all quotas
     #[arg(long)]
@@ -103,13 +105,13 @@ impl LinkStyle {
 }
 
 impl Options {
-    /// Returns the key of `--key`, or a new random key.
-    pub(crate) fn signing_key(&self) -> Result<SigningKey, KeyError> {
-        self.key.as_deref().map_or_else(SigningKey::generate, SigningKey::from_base64)
+    /// Returns the keys of `--key`, or a new random key.
+    pub(crate) fn key_ring(&self) -> Result<KeyRing, KeyListError> {
+        keys::ring(self.keys.as_deref())
     }
 
     pub(crate) fn key_was_given(&self) -> bool {
-        self.key.is_some()
+        self.keys.is_some()
     }
 
     /// Returns the address of `--public-url`, without a slash at its end.
@@ -136,6 +138,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
 mod tests {
     use clap::CommandFactory;
     use clap::error::ErrorKind;
+    use poem_password_reset::SigningKey;
 
     use super::*;
 
@@ -160,7 +163,9 @@ mod tests {
         assert!(!options.key_was_given() && options.trusted_proxies.is_empty());
         assert_eq!(options.client_address_header, None);
         assert!(!options.no_throttle && !options.mail_fail && options.mail_delay().is_zero());
-        assert_ne!(options.signing_key().unwrap().id(), options.signing_key().unwrap().id());
+        let generated = || options.key_ring().unwrap().ids().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(generated().len(), 1);
+        assert_ne!(generated(), generated());
     }
 
     #[test]
@@ -168,7 +173,7 @@ mod tests {
         let key = "-_Jc0Tr1dVvX3cZ5nqFq0Wk2pQm9yA7sLhUuE4iB8oGM";
         let id = SigningKey::from_base64(key).unwrap().id().to_owned();
         for flags in [&["--key", key][..], &[&format!("--key={key}")]] {
-            assert_eq!(parse(flags).unwrap().signing_key().unwrap().id(), id);
+            assert!(parse(flags).unwrap().key_ring().unwrap().ids().eq([&*id]));
         }
     }
 

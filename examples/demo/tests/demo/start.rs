@@ -65,6 +65,8 @@ fn invalid_flag_ends_the_start_with_an_error_that_names_it() {
         (&["--key", "hunter2!"], "--key: the signing key is not base64"),
         (&["--key", "-hunter2!"], "--key: the signing key is not base64"),
         (&["--key=hunter2!"], "--key: the signing key is not base64"),
+        (&["--key", &format!("{KEY},hunter2!")], "--key: key 2 of 2: the signing key is not base64"),
+        (&["--key", &format!("{KEY},{KEY}=")], "--key: key 2 of 2: the key ring already contains the key"),
         (&["--key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="], "--key: the signing key is one byte repeated"),
         (&["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "10.0.0.0/99"], "10.0.0.0/99"),
         (&["--mail-delay-ms", "soon"], "--mail-delay-ms"),
