@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Counts the crates that the library adds to those of poem and poem-openapi. Fails if a set of features exceeds its limit.
-# With --build, also measures a clean release build of a small program, with and without the library: time and size.
+# With --build, also measures a clean release build of a small program, with and without the library: time and size. With --features,
+# measures the processor time that each feature adds to a release build, which other load on the machine hardly changes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,6 +9,17 @@ crates() { cargo tree --locked --prefix none --edges normal,build "$@" | sed 's/
 
 # 25 of the 60 crates are dependencies of `idna`. A program with `url`, sqlx or an HTTP client has them already.
 bare=$( (crates --package poem; crates --package poem-openapi) | sort -u)
+limits='token-layer     -             20
+default         poem           60
+sqlite          poem,sqlite    86
+postgres        poem,postgres  89
+mysql           poem,mysql     80
+redis           poem,redis     70
+graphile        poem,graphile  139
+metrics         poem,metrics   62
+breached        poem,breached  62
+mail            poem,mail      67
+smtp            poem,smtp      81'
 fail=0
 echo 'crates with the library, and those that poem and poem-openapi do not have'
 printf '%-12s  %6s  %6s  %6s  %s\n' features crates added limit met
@@ -17,19 +29,25 @@ while read -r name features limit; do
     met=yes
     [ "$added" -le "$limit" ] || { met=no; fail=1; }
     printf '%-12s  %6d  %6d  %6d  %s\n' "$name" "$(wc -l <<<"$ours")" "$added" "$limit" "$met"
-done <<'LIMITS'
-token-layer     -             20
-default         poem           60
-sqlite          poem,sqlite    86
-postgres        poem,postgres  89
-mysql           poem,mysql     80
-redis           poem,redis     70
-graphile        poem,graphile  200
-metrics         poem,metrics   62
-breached        poem,breached  62
-mail            poem,mail      67
-smtp            poem,smtp      81
-LIMITS
+done <<<"$limits"
+if [ "${1-}" = --features ]; then
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    cpu_seconds() { # cpu_seconds TARGET FEATURES
+        local TIMEFORMAT='%U %S'
+        { time cargo build --quiet --locked --release --package poem-password-reset --no-default-features \
+            --features "$2" --target-dir "$1" 2>"$work/errors"; } 2>&1 | awk '{ printf "%d", $1 + $2 }'
+    }
+    cargo build --quiet --locked --release --package poem-password-reset --features poem --target-dir "$work/poem"
+    printf '\n%-12s  %s\n' features 'processor seconds in addition to a build with the feature poem'
+    while read -r name features _; do
+        case $features in -|poem) continue ;; esac
+        cp -r "$work/poem" "$work/target"
+        printf '%-12s  %s\n' "$name" "$(cpu_seconds "$work/target" "$features")"
+        rm -rf "$work/target"
+    done <<<"$limits"
+    exit "$fail"
+fi
 [ "${1-}" = --build ] || exit "$fail"
 
 # Two programs that differ only in this library. The bare one has three endpoints that return their body.

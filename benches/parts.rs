@@ -1,7 +1,7 @@
 //! The figures of the optional parts, one row each: `cargo bench --bench parts`.
 //!
 //! With `-- --check` it exits with 1 if a figure and its whole 99 % interval are out of reach. `-- mail`,
-//! `-- redis` and `-- queue` measure one part only. A server that a part needs is started by the bench, or the part is skipped.
+//! `-- redis`, `-- queue` and `-- postgres` measure one part only. A server that a part needs is started by the bench, or the part is skipped.
 
 #[allow(dead_code, reason = "other benches use the rest")]
 mod support {
@@ -12,6 +12,7 @@ mod support {
     pub mod interleave;
     pub mod load;
     pub mod mail;
+    pub mod postgres_users;
     pub mod process;
     pub mod redis;
     pub mod report;
@@ -34,12 +35,14 @@ mod server;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use sqlx::PgPool;
 use support::http::Effort;
 use support::interleave::Comparison;
 use support::redis::Calls;
 use support::report::{Reach, Report, nanoseconds, per_cpu_second, per_second};
 use support::statistics::Estimate;
-use support::{args, durable, http, mail, redis, watchdog};
+use support::{args, durable, http, mail, postgres_users, redis, watchdog};
+use tokio::runtime::Runtime;
 
 /// With 15 sessions, the interval of a ratio extends from the third lowest to the third highest session.
 const SESSIONS: usize = 15;
@@ -47,7 +50,8 @@ const SESSIONS: usize = 15;
 /// A part: its name on the command line, and the function that measures its rows.
 type Part = (&'static str, fn(&mut Report));
 
-const PARTS: [Part; 3] = [("mail", mails), ("redis", redis_counts), ("queue", durable_queue)];
+const PARTS: [Part; 4] =
+    [("mail", mails), ("redis", redis_counts), ("queue", durable_queue), ("postgres", users_in_postgres)];
 
 fn main() -> ExitCode {
     watchdog::start();
@@ -106,16 +110,36 @@ fn redis_counts(report: &mut Report) {
 
 fn durable_queue(report: &mut Report) {
     let name = "POST / with a durable queue / bare, one INSERT";
+    let sample = Duration::from_millis(300);
+    on_postgres(report, name, sample, |report, runtime, pool, effort| {
+        report.ratio(name, durable::throughput(runtime, pool, effort), per_second, Reach::AtLeast(0.8));
+    });
+}
+
+fn users_in_postgres(report: &mut Report) {
+    let name = "POST /validate_token/ on PostgreSQL / bare, one SELECT";
+    let sample = Duration::from_millis(100);
+    on_postgres(report, name, sample, |report, runtime, pool, effort| {
+        report.ratio(name, postgres_users::throughput(runtime, pool, effort), per_cpu_second, Reach::AtLeast(0.9));
+    });
+}
+
+/// Measures a row on a server of its own, whose files are synchronized as they are in production.
+fn on_postgres(
+    report: &mut Report,
+    name: &str,
+    sample: Duration,
+    measure: impl FnOnce(&mut Report, &Runtime, &PgPool, Effort),
+) {
     let runtime = http::runtime();
-    // A server whose files are synchronized, as they are in production.
     let Some(server) = runtime.block_on(own_postgres::OwnServer::start()) else {
         report.skipped(name, "PostgreSQL is not installed");
         return;
     };
     let effort = match args::is_smoke_test() {
         true => Effort { sessions: 1, samples: 1, sample: Duration::from_millis(20) },
-        false => Effort { sessions: SESSIONS, samples: 3, sample: Duration::from_millis(300) },
+        false => Effort { sessions: SESSIONS, samples: 5, sample },
     };
     let pool = runtime.block_on(server.pool());
-    report.ratio(name, durable::throughput(&runtime, &pool, effort), per_second, Reach::AtLeast(0.8));
+    measure(report, &runtime, &pool, effort);
 }
