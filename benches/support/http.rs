@@ -64,7 +64,7 @@ impl Endpoint {
         match self {
             Self::Validate => post("/validate_token", &token_body(reset, users, client, "")),
             Self::RequestKnown | Self::RequestSuppressed => post("/", &email_body(client)),
-            Self::RequestUnknown => post("/", &email_body(client + 10 * CONNECTIONS)),
+            Self::RequestUnknown => unknown_requests().swap_remove(client),
         }
     }
 }
@@ -102,6 +102,11 @@ fn session(runtime: &Runtime, endpoint: Endpoint, effort: Effort) -> Session {
 /// Returns requests for the reset of so many users as there are connections.
 pub fn known_requests() -> Vec<Vec<u8>> {
     (0..CONNECTIONS).map(|client| post("/", &email_body(client))).collect()
+}
+
+/// Returns requests for addresses without a user, one for each connection.
+pub fn unknown_requests() -> Vec<Vec<u8>> {
+    (0..CONNECTIONS).map(|client| post("/", &email_body(client + 10 * CONNECTIONS))).collect()
 }
 
 /// Creates the users of [`known_requests`].

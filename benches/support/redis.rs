@@ -12,10 +12,18 @@ use redis::Script;
 use redis::aio::MultiplexedConnection;
 use tokio::runtime::Runtime;
 
-use super::http::{Effort, compare, known_requests, known_users};
+use super::http::{Effort, compare, known_requests, known_users, unknown_requests};
 use super::interleave::{Comparison, Session};
 use super::server::{Email, StatusBody, bare_with, ok};
 use super::users::builder;
+
+/// The addresses of the requests.
+#[derive(Clone, Copy)]
+pub enum Addresses {
+    /// Each request leads to a mail, which the bare endpoint does not send.
+    Known,
+    Unknown,
+}
 
 /// Calls of Redis for one request.
 #[derive(Clone, Copy)]
@@ -27,10 +35,10 @@ pub enum Calls {
 }
 
 /// Compares the responses per second of processor time, that of Redis not included.
-pub fn throughput(runtime: &Runtime, url: &str, calls: Calls, effort: Effort) -> Comparison {
+pub fn throughput(runtime: &Runtime, url: &str, calls: Calls, addresses: Addresses, effort: Effort) -> Comparison {
     Comparison::of_sessions(effort.sessions, || {
         loop {
-            let (session, has_failed) = session(runtime, url, calls, effort);
+            let (session, has_failed) = session(runtime, url, calls, addresses, effort);
             if !has_failed {
                 return session;
             }
@@ -41,7 +49,7 @@ pub fn throughput(runtime: &Runtime, url: &str, calls: Calls, effort: Effort) ->
 }
 
 /// Returns the figures of one session, and whether a count failed.
-fn session(runtime: &Runtime, url: &str, calls: Calls, effort: Effort) -> (Session, bool) {
+fn session(runtime: &Runtime, url: &str, calls: Calls, addresses: Addresses, effort: Effort) -> (Session, bool) {
     let has_failed = Arc::new(AtomicBool::new(false));
     let (reset, bare) = runtime.block_on(async {
         let throttle = RedisThrottle::open(url).expect("the URL is valid");
@@ -50,7 +58,11 @@ fn session(runtime: &Runtime, url: &str, calls: Calls, effort: Effort) -> (Sessi
         let connection = client.get_multiplexed_async_connection().await.expect("the server answers");
         (reset, Bare { connection, script: Script::new(SCRIPT), calls })
     });
-    let session = compare(runtime, &reset, bare_with(bare), known_requests(), effort);
+    let requests = match addresses {
+        Addresses::Known => known_requests(),
+        Addresses::Unknown => unknown_requests(),
+    };
+    let session = compare(runtime, &reset, bare_with(bare), requests, effort);
     (session, has_failed.load(Ordering::SeqCst))
 }
 
