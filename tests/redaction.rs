@@ -208,6 +208,34 @@ async fn application_errors_are_logged_in_one_line_without_secrets() {
     assert_contains_none(&text, &secrets);
 }
 
+/// The comparison with the stored hash runs on a worker thread.
+#[tokio::test]
+async fn error_of_a_password_verifier_is_logged_without_secrets() {
+    let log = Log::of_process();
+    let hash = "pbkdf2_sha256$870000$salt$b2xkIGhhc2g=";
+    let user = StoredUser::new(1, "verifier.canary@example.com", Some(hash.to_owned()));
+    let password = "a walrus hums over the canary islands";
+    let verifier =
+        |password: &str, hash: &str| Err::<bool, BoxError>(format!("{hash} of {password}: no scheme").into());
+    let reset = builder(poem_password_reset::store::MemoryUsers::new([user.clone()]))
+        .policy(PasswordPolicy::default().refuse_current(verifier))
+        .on_reset_token_created(doubles::no_mail)
+        .build()
+        .await
+        .unwrap();
+    let token = reset.issue(&user, None).unwrap();
+    reset.confirm(token.token().expose(), NewPassword::new(password), Client::none()).await.unwrap();
+    let text = log.text();
+    assert!(text.contains("a password could not be compared with a stored hash"), "{text}");
+    assert!(text.contains("no scheme"), "{text}");
+    let secrets = [
+        ("the hash", hash.to_owned()),
+        ("the password", password.to_owned()),
+        ("the address", "verifier.canary@example.com".to_owned()),
+    ];
+    assert_contains_none(&text, &secrets);
+}
+
 #[tokio::test]
 async fn debug_and_display_contain_no_secret() {
     Log::of_process();

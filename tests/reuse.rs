@@ -111,12 +111,10 @@ async fn unusable_hashes_are_not_compared() {
 }
 
 #[tokio::test]
-async fn hash_that_the_verifier_cannot_read_is_logged_without_secrets_and_accepted() {
+async fn hash_that_the_verifier_cannot_read_is_accepted() {
     type Verifier = fn(&str, &str) -> Result<bool, BoxError>;
     let panics: Verifier = |_, _| panic!("an injected panic");
     for verifier in [verify as Verifier, panics] {
-        let log = Log::default();
-        let _guard = log.of_thread();
         let old = "pbkdf2_sha256$870000$salt$b2xkIGhhc2g=";
         let user = StoredUser::new(1, "ann@example.com", Some(old.to_owned()));
         let (reset, users) = reset_with(PasswordPolicy::default().refuse_current(verifier), user.clone()).await;
