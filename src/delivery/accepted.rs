@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcDateTime};
 
 use crate::client::Client;
 use crate::email::{AddressRules, EmailAddress};
@@ -50,7 +50,8 @@ const VERSION: u32 = 1;
 pub struct AcceptedRequest {
     pub(crate) address: EmailAddress,
     pub(crate) client: Client,
-    pub(crate) accepted_at: OffsetDateTime,
+    /// Without an offset, which would make each waiting request larger.
+    pub(crate) accepted_at: UtcDateTime,
     /// Whether the address is over its quota. It comes with the request so that a retry never counts again.
     pub(crate) is_over_quota: bool,
     /// The counter that holds this request's use of the address's quota, until it is known whether a mail was sent.
@@ -64,7 +65,7 @@ pub struct AcceptedRequest {
 impl AcceptedRequest {
     /// Returns the time at which the request was accepted.
     pub fn accepted_at(&self) -> OffsetDateTime {
-        self.accepted_at
+        self.accepted_at.into()
     }
 
     /// Returns the client that asked for the reset.
@@ -130,7 +131,7 @@ impl TryFrom<StoredForm> for AcceptedRequest {
         Ok(Self {
             address: EmailAddress::parse(&stored.email, any).ok_or("an accepted request without a valid address")?,
             client: Client::new(stored.client_address, stored.user_agent.as_deref()),
-            accepted_at: OffsetDateTime::from_unix_timestamp(stored.accepted_at)
+            accepted_at: UtcDateTime::from_unix_timestamp(stored.accepted_at)
                 .map_err(|_| "an accepted request with an invalid time")?,
             is_over_quota: stored.over_quota,
             counted_in: stored.counted_in.map(|counter| match counter {

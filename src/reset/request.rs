@@ -51,7 +51,7 @@ impl PasswordReset {
         let (verdict, counter) = self.inner.throttles.count(Scope::Mail, key).await;
         let is_over_quota = verdict != Verdict::Within;
         let counted_in = counter.filter(|_| !is_over_quota);
-        let accepted_at = (self.inner.clock)();
+        let accepted_at = (self.inner.clock)().to_utc();
         let accepted = AcceptedRequest {
             address,
             client,

@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn accepted_at() -> OffsetDateTime {
-        request(&sealer(1)).accepted_at
+        request(&sealer(1)).accepted_at()
     }
 
     #[test]
