@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Counts the crates that the library adds to those of poem and poem-openapi. Fails if a set of features exceeds its limit.
 # With --build, also measures a clean release build of a small program, with and without the library: time and size. With --features,
-# measures the processor time that each feature adds to a release build, which other load on the machine hardly changes.
+# measures the processor time of a release build with each feature after one without it: the further crates, and the library
+# again. Other load on the machine hardly changes it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,7 +40,7 @@ if [ "${1-}" = --features ]; then
             --features "$2" --target-dir "$1" 2>"$work/errors"; } 2>&1 | awk '{ printf "%d", $1 + $2 }'
     }
     cargo build --quiet --locked --release --package poem-password-reset --features poem --target-dir "$work/poem"
-    printf '\n%-12s  %s\n' features 'processor seconds in addition to a build with the feature poem'
+    printf '\n%-12s  %s\n' features 'processor seconds after a build with the feature poem: further crates, and the library again'
     while read -r name features _; do
         case $features in -|poem) continue ;; esac
         cp -r "$work/poem" "$work/target"
