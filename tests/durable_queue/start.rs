@@ -1,4 +1,4 @@
-//! What is found at the start, or at the first request: a worker that was forgotten, a pool that is too small, missing rights.
+//! Mistakes that the start or the first request reports: no worker, a pool that is too small, missing rights, a missing database.
 
 use poem_password_reset::delivery::GraphileDelivery;
 use poem_password_reset::{BuildError, Client, Problem, ResetError, Unavailable};
